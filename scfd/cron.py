@@ -1,0 +1,167 @@
+"""Cron expressions: seven, six or five fields, read once and asked for their next moment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from attrs import field, frozen
+from croniter import CroniterBadDateError, CroniterError, croniter
+
+FIELDS = ("second", "minute", "hour", "day-of-month", "month", "day-of-week", "year")
+FIRST_YEAR, LAST_YEAR = 1970, 2099
+
+_RANGES = {
+    "second": "0-59",
+    "minute": "0-59",
+    "hour": "0-23",
+    "day-of-month": "1-31, L, 15W, ?",
+    "month": "1-12 or JAN-DEC",
+    "day-of-week": "0-7 (0 and 7 are Sunday) or SUN-SAT, 5L, 5#2, ?",
+    "year": f"{FIRST_YEAR}-{LAST_YEAR}",
+}
+_YEAR_PART = re.compile(r"(?:\*|(?P<first>\d{4})(?:-(?P<last>\d{4}))?)(?:/(?P<step>\d+))?")
+#: "last Friday": written 5L or FRIL here as in Quartz, L5 in croniter.
+_LAST_WEEKDAY = re.compile(r"(?P<day>[0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)L", re.IGNORECASE)
+#: A range of one value, such as 5-5, which croniter takes for every value.
+_ONE_VALUE = re.compile(r"(?P<value>\w+)-(?P=value)(?:/0*[1-9][0-9]*)?", re.ASCII | re.IGNORECASE)
+_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+
+
+@frozen
+class Cron:
+    """
+    A cron expression that is known to be right and to fire at least once from now on.
+
+    Two are equal, and so share their work, when they were written alike.
+
+    :ivar expression: as the user wrote it, white space folded.
+    :ivar granularity: ``second``, ``minute`` or ``hour``: the finest field that is not one fixed value.
+    """
+
+    expression: str
+    granularity: str = field(eq=False)
+    _fields: str = field(eq=False, repr=False)
+    _years: tuple[int, ...] = field(eq=False, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Cron:
+        """
+        :param text: seven fields (second first, year last), six (second first) or five (classic
+            cron, second 0).
+        :raises ValueError: with a text for the user, which names the field at fault.
+        """
+        given = text.split()
+        if len(given) not in (5, 6, 7):
+            raise ValueError(
+                f"cron {text!r} has {len(given)} fields; accepted are 7 ({' '.join(FIELDS)}), 6 or 5"
+            )
+        parts = ["0", *given] if len(given) == 5 else given
+        years = _years(parts[6]) if len(parts) == 7 else range(FIRST_YEAR, LAST_YEAR + 1)
+        six = [",".join(_one_value(part) for part in field.split(",")) for field in parts[:6]]
+        six[5] = ",".join(_last_weekday(part) for part in six[5].split(","))
+        for position, name in enumerate(FIELDS[:6]):
+            _check_field(position, name, six[position], parts[position])
+        _check(" ".join(six), text)
+        cron = cls(" ".join(given), _granularity(parts), " ".join(six), tuple(years))
+        if cron.next_after(datetime.now(timezone.utc)) is None:
+            raise ValueError(f"cron {text!r} never fires again")
+        return cron
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """
+        The first moment of the expression after ``moment``.
+
+        :param moment: aware; its zone is the one the fields are read in.
+        :returns: aware, in the same zone; None when there is none before the end of 2099.
+        """
+        return next(self.moments_after(moment), None)
+
+    def moments_after(self, moment: datetime) -> Iterator[datetime]:
+        """Every moment of the expression after ``moment``, one after another: see `next_after`."""
+        base = moment
+        while (year := next((year for year in self._years if year >= base.year), None)) is not None:
+            if year > base.year:
+                base = datetime(year, 1, 1, tzinfo=base.tzinfo) - timedelta(microseconds=1)
+            iterator = self._iterator(base)
+            try:
+                while (base := iterator.get_next()).year in self._years:
+                    yield base
+            except CroniterBadDateError:
+                return
+
+    def _iterator(self, base: datetime) -> Any:
+        return croniter(
+            self._fields,
+            base,
+            ret_type=datetime,
+            second_at_beginning=True,
+            max_years_between_matches=LAST_YEAR - FIRST_YEAR,
+        )
+
+
+def _years(text: str) -> list[int]:
+    years: set[int] = set()
+    for part in text.split(","):
+        match = _YEAR_PART.fullmatch(part)
+        first = int(match["first"] or FIRST_YEAR) if match else 0
+        last = (
+            int(match["last"] or (LAST_YEAR if not match["first"] or match["step"] else first))
+            if match
+            else 0
+        )
+        step = int(match["step"] or 1) if match else 0
+        if not (FIRST_YEAR <= first <= last <= LAST_YEAR and step > 0):
+            raise ValueError(f"cron field year: {part!r} is not accepted; accepted are {_RANGES['year']}")
+        years.update(range(first, last + 1, step))
+    return sorted(years)
+
+
+def _one_value(part: str) -> str:
+    match = _ONE_VALUE.fullmatch(part)
+    return part if match is None else match["value"]
+
+
+def _last_weekday(part: str) -> str:
+    match = _LAST_WEEKDAY.fullmatch(part)
+    if match is None:
+        return part
+    day = match["day"].upper()
+    return f"L{_WEEKDAYS.index(day) if day in _WEEKDAYS else int(day) % 7}"
+
+
+def _check_field(position: int, name: str, value: str, given: str) -> None:
+    """Try one field among wildcards, so that a message can name it."""
+    alone = ["0", "0", "0", "*", "*", "*"]
+    alone[position] = value
+    # croniter would take R and H for random and hashed values; they are no part of our dialect.
+    if re.fullmatch(r"[0-9*,/?#\-LW]+", _without_names(value)) and value[:1] != "@":
+        try:
+            croniter.expand(" ".join(alone), second_at_beginning=True)
+        except (CroniterError, ValueError, KeyError):
+            pass
+        else:
+            return
+    raise ValueError(
+        f"cron field {name}: {given!r} is not accepted; accepted are {_RANGES[name]}, with * , - /"
+    )
+
+
+def _without_names(value: str) -> str:
+    names = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|" + "|".join(_WEEKDAYS)
+    return re.sub(names, "1", value.upper())
+
+
+def _check(fields: str, text: str) -> None:
+    try:
+        croniter.expand(fields, second_at_beginning=True)
+    except (CroniterError, ValueError) as error:
+        raise ValueError(f"cron {text!r} is not accepted: {error}") from error
+
+
+def _granularity(fields: list[str]) -> str:
+    if any(sign in fields[0] for sign in "*/,-"):
+        return "second"
+    return "minute" if fields[1] != "0" else "hour"

@@ -1,0 +1,62 @@
+"""The mistakes a user can make, as exceptions whose text is the line the user reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+#: Exit statuses of the daemon.
+EXIT_ASKED_TO_STOP = 0
+EXIT_COULD_NOT_START = 1
+EXIT_VERSION_MISMATCH = 3
+
+
+class StartupError(Exception):
+    """
+    The node can't start, for a reason its user can mend.
+
+    The text is one complete line: what is wrong, where, and what would be right. It is printed as
+    it is, without a traceback, and the process ends with :data:`EXIT_COULD_NOT_START`.
+    """
+
+
+@frozen(order=True)
+class Mistake:
+    """One thing wrong with a config file.
+
+    :ivar path: the file, as the user named it.
+    :ivar line: 1 for the first line; 0 when the mistake is not on a line (a missing file).
+    :ivar key: the path of the key, such as ``triggers[0].settings.cron``; empty for the whole file.
+    :ivar text: what was found and what is accepted.
+    """
+
+    path: str
+    line: int
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}" if self.line else self.path
+        return f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}"
+
+
+class ConfigError(StartupError):
+    """A config has mistakes: all of them, in the order of their lines, one line of text each.
+
+    :ivar mistakes: at least one.
+    """
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes))
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+class PluginError(Exception):
+    """The plugin failed at an event. The text is one line that says how."""
+
+
+def describe(error: BaseException) -> str:
+    """An exception as one line for a person: its text, and its class where the text alone says too little."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,130 @@
+"""What a plugin provides, and what the node gives it. Contracts only; nothing here runs."""
+
+from __future__ import annotations
+
+from twisted.plugin import IPlugin
+from zope.interface import Attribute, Interface
+
+
+class IFramework(Interface):
+    """What a plugin is given of the node it runs in."""
+
+    config = Attribute("The whole config, a `scfd.config.Config`; the plugin's own part is `config.plugin`.")
+    runtime = Attribute("Who this node is and whom it talks to, a `scfd.runtime.Runtime`.")
+    task_store = Attribute("The task list, a `scfd.tasks.TaskStore`.")
+
+
+class IFunctionPlugin(IPlugin):
+    """
+    Business logic that runs inside the node's process.
+
+    An object in a module of the package ``twisted.plugins`` or ``scfd.plugins`` that provides this
+    interface is found by its ``name``.
+    """
+
+    name = Attribute("What the config calls this plugin: a non-empty str.")
+
+    def init(framework):
+        """
+        Get ready. Called once, before the first event.
+
+        :param framework: an `IFramework`.
+        :returns: None, or a Deferred or coroutine that ends when the plugin is ready. A failure
+            keeps the node from starting: it is logged and the process ends with status 1.
+        """
+
+    def on_trigger(event):
+        """
+        Act on an event. May be called again before the last call has ended.
+
+        :param event: a `scfd.model.TriggerEvent`.
+        :returns: a `scfd.model.TriggerResponse` or None (no results), or a Deferred or coroutine of
+            one of these. A failure is that event's alone: a timer goes on with its next fire, a
+            message is delivered again.
+        """
+
+
+class IStoppable(Interface):
+    """A plugin that has something to put in order when the node stops."""
+
+    def stop():
+        """
+        Called once, after the last ``on_trigger`` has ended.
+
+        :returns: None, or a Deferred or coroutine that ends when the plugin is done.
+        """
+
+
+class IHeartbeatContributor(Interface):
+    """A plugin that adds fields to every heartbeat; they are asked for once."""
+
+    def heartbeat_extra():
+        """:returns: a dict of JSON values, merged over the top level of the heartbeat."""
+
+
+class IDynamicHeartbeatContributor(Interface):
+    """A plugin that adds fields to each heartbeat anew."""
+
+    def heartbeat_extra_func():
+        """:returns: a dict of JSON values, merged over the static ones. Called for each heartbeat."""
+
+
+class IWebContributor(Interface):
+    """A plugin that serves HTTP behind the gateway."""
+
+    def resource():
+        """:returns: a `twisted.web.resource.IResource`, asked for once, after ``init``."""
+
+
+class IDrainable(Interface):
+    """A service that can stop taking new work before it stops altogether."""
+
+    def drain():
+        """
+        Take no new work.
+
+        :returns: a Deferred that fires when all the work that was taken is finished.
+        """
+
+
+class ITrigger(IDrainable):
+    """
+    A service that makes events. It knows a callable ``dispatch(event)``, not who is behind it:
+    that returns a Deferred which fires when the plugin has acted and its results are on disk.
+    """
+
+
+class IAdapter(Interface):
+    """
+    A service that stands between the node and a plugin, wherever that runs.
+
+    Its ``startService`` returns a Deferred that fires when the plugin is ready and fails with
+    `scfd.errors.StartupError` when it never is.
+    """
+
+    plugin_name = Attribute("What the plugin is called, a str.")
+
+    def on_trigger(event):
+        """
+        :param event: a complete `scfd.model.TriggerEvent`.
+        :returns: a Deferred of a `scfd.model.TriggerResponse`. It fails with
+            `scfd.errors.PluginError`, or with whatever the plugin's own code raised.
+        """
+
+    def heartbeat_extra():
+        """:returns: a dict, the plugin's fields for the next heartbeat. Never raises."""
+
+    def web_resource():
+        """:returns: an `IResource` for what the gateway does not answer itself, or None."""
+
+
+class IReports(Interface):
+    """Where task results go."""
+
+    def put(results):
+        """
+        Accept results for delivery in the background.
+
+        :param results: a list of `scfd.model.TaskResult`; may be empty.
+        :returns: a Deferred that fires when they are on disk, and fails when they can't be put there.
+        """

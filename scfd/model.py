@@ -1,0 +1,104 @@
+"""The values that travel through a node: an event in, its results out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import Any
+
+from attrs import field, frozen
+
+from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot
+from scfd.wire import to_json
+
+
+class TaskStatus(IntEnum):
+    """What a task result's ``status`` says."""
+
+    PENDING = 0
+    RUNNING = 1
+    SUCCESS = 2
+    PARTLY_FAILED = 3
+    FAILED = 4
+
+
+@frozen
+class TaskResult:
+    """What became of one task in one event.
+
+    :ivar task_id: as the control plane named it; never empty.
+    :ivar status: a :class:`TaskStatus`; other integers are passed on as they are.
+    :ivar result: free text, by custom empty on success and the reason otherwise.
+    """
+
+    task_id: str
+    status: int
+    result: str = ""
+
+    def is_usable(self) -> bool:
+        """Whether a control plane can take it: a ``task_id`` that names one, an integer ``status``."""
+        return (
+            isinstance(self.task_id, str)
+            and bool(self.task_id)
+            and isinstance(self.status, int)
+            and not isinstance(self.status, bool)
+        )
+
+
+def _as_tuple(results: Iterable[TaskResult]) -> tuple[TaskResult, ...]:
+    return tuple(results)
+
+
+@frozen
+class TriggerResponse:
+    """What a plugin answers to an event."""
+
+    task_results: tuple[TaskResult, ...] = field(default=(), converter=_as_tuple)
+
+
+@frozen
+class TriggerEvent:
+    """Something happened, and the plugin is to act on it.
+
+    Triggers fill in what they know; the dispatcher adds the node's metadata and the task snapshot.
+
+    :ivar type: ``"timer"`` or ``"nats"``.
+    :ivar name: the trigger's name in the config.
+    :ivar payload: timer: ``{"tasks": […], "tasks_md5": "…"}``, with ``"jobs": […]`` where tasks have
+        intervals; NATS: the message as its JSON value, as text, or as base64 text.
+    :ivar metadata: strings to strings.
+    :ivar snapshot: the task list at the moment of the event.
+    :ivar payload_json: ``payload`` as JSON where somebody has it already, so that it need not be
+        encoded again.
+    """
+
+    type: str
+    name: str
+    payload: Any = None
+    metadata: Mapping[str, str] = field(factory=dict)
+    snapshot: TaskSnapshot = EMPTY_SNAPSHOT
+    payload_json: bytes | None = field(default=None, eq=False, repr=False)
+
+    @property
+    def tasks(self) -> tuple[Mapping[str, Any], ...]:
+        """Every task instance of the snapshot, the invalid ones included."""
+        return self.snapshot.tasks
+
+    @property
+    def tasks_md5(self) -> str:
+        """The digest of the snapshot."""
+        return self.snapshot.md5
+
+    def to_json(self) -> bytes:
+        """The event as an HTTP plugin gets it; the task list is copied in, not encoded again."""
+        payload = to_json(self.payload) if self.payload_json is None else self.payload_json
+        beside = b""
+        if self.type != "timer":
+            beside = b',"tasks":%b,"tasks_md5":"%b"' % (self.snapshot.json, self.tasks_md5.encode())
+        return b'{"type":%b,"name":%b,"payload":%b,"metadata":%b%b}' % (
+            to_json(self.type),
+            to_json(self.name),
+            payload,
+            to_json(self.metadata),
+            beside,
+        )

@@ -1,0 +1,54 @@
+"""JSON and times as the wire wants them."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timezone
+from typing import Any
+
+
+def to_json(value: object) -> bytes:
+    """
+    Encode compactly, in ASCII: other characters are escaped, half surrogate pairs (which a peer may
+    send, and which UTF-8 can't carry) among them.
+
+    :raises ValueError: for NaN and infinities, which JSON does not have.
+    :raises TypeError: for a value that JSON does not have.
+    """
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def from_json(data: bytes) -> Any:
+    """
+    Decode UTF-8 JSON and nothing looser: no NaN, no UTF-16, no byte order mark; nor a number such as
+    1e999, which a float can't hold and `to_json` could not encode again.
+
+    :raises ValueError: when it is not that, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def rfc3339(moment: datetime | float) -> str:
+    """
+    :param moment: aware, or seconds since the epoch.
+    :returns: RFC 3339, in UTC, with ``Z``; whole seconds as they are, others with milliseconds.
+    """
+    if not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(moment, timezone.utc)
+    utc = moment.astimezone(timezone.utc).replace(tzinfo=None)
+    return utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds") + "Z"
