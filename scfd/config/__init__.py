@@ -1,0 +1,41 @@
+"""The config: one YAML file, checked as a whole before anything starts."""
+
+from scfd.config.checks import Address
+from scfd.config.load import load
+from scfd.config.values import (
+    Adapter,
+    Config,
+    Control,
+    Dev,
+    DevMoox,
+    DevNats,
+    DevStream,
+    Gateway,
+    Heartbeat,
+    HttpAdapter,
+    NatsTrigger,
+    Shutdown,
+    System,
+    TimerTrigger,
+    Trigger,
+)
+
+__all__ = [
+    "Adapter",
+    "Address",
+    "Config",
+    "Control",
+    "Dev",
+    "DevMoox",
+    "DevNats",
+    "DevStream",
+    "Gateway",
+    "Heartbeat",
+    "HttpAdapter",
+    "NatsTrigger",
+    "Shutdown",
+    "System",
+    "TimerTrigger",
+    "Trigger",
+    "load",
+]

@@ -1,0 +1,279 @@
+"""What single values of a config may be."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from scfd.config.findings import Findings, is_secret
+from scfd.config.source import Node, Scalar
+from scfd.cron import Cron
+
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
+)
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
+#: A number without a sign in front of a unit, as in 1m30s; nothing of it can be skipped or repeated oddly.
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s))+")
+_DURATION_PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_SIZE = re.compile(r"([0-9]{1,18})\s*(KiB|MiB|GiB)?")
+_BYTES = {None: 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+#: Seconds. Longer ones are slips, and timers of the operating system overflow at some point.
+LONGEST = 365 * 24 * 3600
+NATS_SCHEMES = ("nats", "tls", "ws", "wss")
+
+
+class Wrong:
+    """Stands for a value whose mistake is noted already."""
+
+
+WRONG = Wrong()
+
+
+@frozen
+class Address:
+    """
+    Where to listen.
+
+    :ivar host: a host name or an IP address, without brackets.
+    :ivar port: 1 to 65535.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@frozen
+class ScalarCheck:
+    """
+    A check of a single value.
+
+    :ivar accepted: how a message says what is accepted.
+    :ivar parse: makes the value; raises ValueError for one that is not accepted.
+    :ivar explains: whether the text of that ValueError is for the user, in place of the usual one.
+    """
+
+    accepted: str
+    parse: Callable[[Scalar], Any]
+    explains: bool = False
+
+    def read(self, node: Node, key: str, findings: Findings) -> Any:
+        """:returns: the value, or `WRONG` when a mistake was noted."""
+        if isinstance(node, Scalar):
+            try:
+                return self.parse(node)
+            except ValueError as error:
+                if self.explains and not node.variables and not is_secret(key):
+                    findings.mistake(node.line, key, str(error))
+                    return WRONG
+        findings.refuse(node, key, self.accepted)
+        return WRONG
+
+
+def parse_text(node: Scalar) -> str:
+    """Text as it is written: ``1.10`` stays 1.10, as it does for the Go framework."""
+    return "" if node.value is None else node.text
+
+
+def parse_duration(node: Scalar) -> float:
+    """
+    :returns: seconds, 0 to `LONGEST`.
+    :raises ValueError: when it is no duration.
+    """
+    value = node.value
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        parts = _DURATION_PART.findall(value)
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    else:
+        seconds = _number(value)
+    if not 0 <= seconds <= LONGEST:  # NaN is refused here as well
+        raise ValueError
+    return seconds
+
+
+def _number(value: float | str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError from None
+
+
+def parse_whole(node: Scalar) -> int:
+    """
+    :returns: a whole number; 3.0 and "3" are 3.
+    :raises ValueError: when it is none, true and false included.
+    """
+    value = node.value
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError
+
+
+def parse_size(node: Scalar) -> int:
+    """
+    :returns: bytes, at least 1.
+    :raises ValueError: when it is no size.
+    """
+    match = _SIZE.fullmatch(node.value) if isinstance(node.value, str) else None
+    size = int(match[1]) * _BYTES[match[2]] if match else parse_whole(node)
+    if size < 1:
+        raise ValueError
+    return size
+
+
+def parse_host(text: str) -> str:
+    """
+    :returns: a host name or an IP address.
+    :raises ValueError: when it is neither.
+    """
+    # What consists of digits and dots only is meant as an IPv4 address.
+    if ":" in text or re.fullmatch(r"[0-9.]+", text):
+        return str(ipaddress.ip_address(text))
+    if not _HOST_NAME.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def parse_address(node: Scalar) -> Address:
+    """
+    :returns: where to listen; without a host, on all IPv4 interfaces.
+    :raises ValueError: when it is not HOST:PORT.
+    """
+    match = _ADDRESS.fullmatch(node.text)
+    if match is None or not 1 <= int(match["port"]) <= 65535:
+        raise ValueError
+    if match["ipv6"] is not None:
+        return Address(str(ipaddress.IPv6Address(match["ipv6"])), int(match["port"]))
+    return Address(parse_host(match["host"]) if match["host"] else "0.0.0.0", int(match["port"]))
+
+
+def parse_http_url(node: Scalar) -> str:
+    """
+    :returns: an http or https URL without a trailing slash.
+    :raises ValueError: when it is none, or has a user name or a query.
+    """
+    url = _split_url(node.text, ("http", "https"))
+    if "@" in url.netloc or url.query or url.fragment:
+        raise ValueError
+    return node.text.rstrip("/")
+
+
+def _split_url(text: str, schemes: tuple[str, ...]) -> Any:
+    url = urlsplit(text)
+    if url.scheme not in schemes or not url.hostname or re.search(r"[\s\x00-\x1f]", text):
+        raise ValueError
+    parse_host(url.hostname)
+    if url.port == 0 or url.netloc.endswith(":"):  # .port itself raises ValueError for what is no port
+        raise ValueError
+    return url
+
+
+def _parse_nats_url(node: Scalar) -> str:
+    urls = [url.strip() for url in node.text.split(",")]
+    for url in urls:
+        _split_url(url, NATS_SCHEMES)
+    return ",".join(urls)
+
+
+def _parse_cron(node: Scalar) -> Cron:
+    return Cron.parse(node.text)
+
+
+def _parse_nats_name(node: Scalar) -> str:
+    # What a nats-server refuses in the names of streams and consumers.
+    if not re.fullmatch(r"[^\s.*>/\\\x00-\x1f\x7f]+", node.text):
+        raise ValueError
+    return node.text
+
+
+def _parse_subject(node: Scalar) -> str:
+    # Tokens joined by dots; * stands for one token, > for all that follow.
+    if not re.fullmatch(r"(?:[^\s.>]+\.)*(?:[^\s.>]+|>)", node.text):
+        raise ValueError
+    return node.text
+
+
+def _positive(parse: Callable[[Scalar], float]) -> Callable[[Scalar], float]:
+    def parsed(node: Scalar) -> float:
+        if (value := parse(node)) <= 0:
+            raise ValueError
+        return value
+
+    return parsed
+
+
+def _filled(node: Scalar) -> str:
+    if not (text := parse_text(node)).strip():
+        raise ValueError
+    return text
+
+
+def _or_empty(parse: Callable[[Scalar], Any], empty: Any) -> Callable[[Scalar], Any]:
+    return lambda node: parse(node) if node.text else empty
+
+
+def whole(least: int, most: int | None = None, also: int | None = None) -> ScalarCheck:
+    """A whole number of a range, ends included; ``also`` is one more that is accepted."""
+    limits = f"at least {least}" if most is None else f"{least} to {most}"
+
+    def parse(node: Scalar) -> int:
+        value = parse_whole(node)
+        if value != also and not (least <= value and (most is None or value <= most)):
+            raise ValueError
+        return value
+
+    return ScalarCheck(f"a whole number, {limits}" + (f", or {also}" if also is not None else ""), parse)
+
+
+_ADDRESS_TEXT = "an address HOST:PORT, such as 0.0.0.0:9000, [::1]:9000 or :9000, with a port from 1 to 65535"
+_SECONDS_TEXT = 'seconds, such as 9 or 0.5, or text such as "1m30s" or "500ms"; {limit}, up to 365 days'
+
+TEXT = ScalarCheck("text", parse_text)
+FILLED_TEXT = ScalarCheck("text that is not empty", _filled)
+DURATION = ScalarCheck(_SECONDS_TEXT.format(limit="0 or more"), parse_duration)
+POSITIVE_DURATION = ScalarCheck(_SECONDS_TEXT.format(limit="more than 0"), _positive(parse_duration))
+SIZE = ScalarCheck("a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; at least 1", parse_size)
+PORT = whole(1, 65535)
+ADDRESS = ScalarCheck(_ADDRESS_TEXT, parse_address)
+ADDRESS_OR_OFF = ScalarCheck(f'{_ADDRESS_TEXT}, or "" to turn it off', _or_empty(parse_address, None))
+HOST_OR_EMPTY = ScalarCheck(
+    "a host name or an IP address, without scheme and port", _or_empty(lambda node: parse_host(node.text), "")
+)
+HTTP_URL = ScalarCheck(
+    "a URL http://HOST:PORT or https://HOST:PORT, perhaps with a path, without user name and query",
+    parse_http_url,
+)
+HTTP_URL_OR_EMPTY = ScalarCheck(HTTP_URL.accepted, _or_empty(parse_http_url, ""))
+CRON = ScalarCheck("a cron expression of 7, 6 or 5 fields", _parse_cron, explains=True)
+NATS_URL = ScalarCheck(
+    "a URL nats://HOST:PORT (or tls, ws, wss), or several joined by commas", _parse_nats_url
+)
+NATS_NAME = ScalarCheck("a name without white space and . * > / \\", _parse_nats_name)
+SUBJECT = ScalarCheck("a subject, such as orders.new, orders.* or orders.>", _parse_subject)
+
+
+def json_fault(value: Any) -> bool:
+    """Whether JSON can't carry a value: dates, NaN, infinities, keys that are not text."""
+    if isinstance(value, Mapping):
+        return any(not isinstance(key, str) or json_fault(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(map(json_fault, value))
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return value is not None and not isinstance(value, (str, int))

@@ -1,0 +1,144 @@
+"""Says what a config means, for a person."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from itertools import islice
+
+from scfd.config.findings import is_secret, without_credentials
+from scfd.config.values import Config, HttpAdapter, NatsTrigger, TimerTrigger, Trigger
+from scfd.runtime import NODE_ID_VARIABLES, ServerAddress
+
+#: How many of a timer's next moments are told.
+NEXT_FIRES = 5
+
+
+def explain(config: Config, environ: Mapping[str, str], now: datetime) -> Iterator[str]:
+    """
+    :param environ: where the platform says who the node is.
+    :param now: aware; timers are told in its zone.
+    :returns: lines, without credentials and control characters.
+    """
+    facts = {
+        "system": _system(config),
+        "node id": _node_id(config, environ),
+        "control plane": _control_plane(config),
+        "gateway": str(config.gateway.listen)
+        if config.gateway
+        else "none: the node serves no callers, no probe",
+        "control": _control(config),
+        "adapter": _adapter(config),
+        "drain": f"{config.shutdown.drain:g} s",
+        "state dir": config.system.state_dir,
+        "development": _dev(config),
+    }
+    yield f"{_printable(config.path)}: no mistakes"
+    yield ""
+    for name, text in facts.items():
+        yield f"{name:<14} {_printable(text)}"
+    yield f"{'triggers':<14} {len(config.triggers) or 'none'}"
+    for trigger in config.triggers:
+        yield ""
+        yield from map(_printable, _trigger(trigger, now))
+    if config.warnings:
+        yield ""
+        yield from (f"warning: {_printable(warning)}" for warning in config.warnings)
+
+
+def _printable(text: str) -> str:
+    """The text with what could move the cursor, or can't be written, as backslash escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _system(config: Config) -> str:
+    system = config.system
+    name = " ".join(part for part in (system.name or "(no name)", system.version or "(no version)") if part)
+    return f"{name}, {system.env}" if system.env else name
+
+
+def _node_id(config: Config, environ: Mapping[str, str]) -> str:
+    for name in NODE_ID_VARIABLES:
+        if environ.get(name):
+            return f"{environ[name]}, from the environment variable {name}"
+    if config.system.node_id:
+        return f"{config.system.node_id}, from system.node_id"
+    return f"none: no heartbeats before a probe finds {' or '.join(NODE_ID_VARIABLES)} or system.node_id set"
+
+
+def _control_plane(config: Config) -> str:
+    heartbeat = config.heartbeat
+    address = ServerAddress(heartbeat.server_ip, heartbeat.server_port, heartbeat.server_url)
+    where = without_credentials(address.base_url) or "told by the first probe"
+    return f"{where}, a heartbeat every {heartbeat.interval:g} s"
+
+
+def _control(config: Config) -> str:
+    if config.control is None:
+        return "turned off"
+    return f"{config.control.listen}, {'with a token' if config.control.token else 'no token'}"
+
+
+def _adapter(config: Config) -> str:
+    if config.adapter.http is not None:
+        return _http_adapter(config.adapter.http)
+    native = config.adapter.native
+    if not native and config.system.name:
+        native = f"{config.system.name}, else the only one installed"
+    path = f"; also looked for in {', '.join(config.adapter.path)}" if config.adapter.path else ""
+    return f"native, {native or 'the only one installed'}{path}"
+
+
+def _http_adapter(http: HttpAdapter) -> str:
+    command = f"; started by the node: {_command(http.command)}" if http.command else ""
+    return f"HTTP, {http.name} at {without_credentials(http.url)}{command}"
+
+
+def _command(command: tuple[str, ...]) -> str:
+    """The command line, without the values of options such as ``--token``."""
+    shown, hide_next = [], False
+    for word in command:
+        option, equals, _ = word.partition("=")
+        secret = is_secret(option)
+        shown.append(
+            "***" if hide_next else f"{option}=***" if secret and equals else without_credentials(word)
+        )
+        hide_next = secret and not equals and option.startswith("-")
+    return " ".join(map(shlex.quote, shown))
+
+
+def _dev(config: Config) -> str:
+    parts = []
+    if (moox := config.dev.moox) is not None:
+        parts.append(f"control plane on {moox.listen}, tasks from {moox.tasks or 'nowhere'}")
+    if (nats := config.dev.nats) is not None:
+        streams = ", ".join(stream.name for stream in nats.streams) or "none"
+        parts.append(f"NATS server on port {nats.port}, streams: {streams}")
+    return "; ".join(parts) or "none"
+
+
+def _trigger(trigger: Trigger, now: datetime) -> Iterator[str]:
+    yield f"{trigger.name} ({trigger.type})"
+    yield from _timer(trigger, now) if isinstance(trigger, TimerTrigger) else _nats(trigger)
+
+
+def _timer(trigger: TimerTrigger, now: datetime) -> Iterator[str]:
+    yield f"  cron         {trigger.cron.expression}"
+    yield f"  granularity  {trigger.cron.granularity}"
+    name = "next"
+    for moment in islice(trigger.cron.moments_after(now), NEXT_FIRES):
+        yield f"  {name:<12} {moment.isoformat(timespec='seconds')}"
+        name = ""
+
+
+def _nats(trigger: NatsTrigger) -> Iterator[str]:
+    limit = "without limit" if trigger.max_deliver == -1 else f"at most {trigger.max_deliver} times"
+    yield f"  url          {without_credentials(trigger.url)}"
+    yield f"  stream       {trigger.stream}"
+    yield f"  subject      {trigger.subject}"
+    yield f"  consumer     {trigger.consumer_name}"
+    yield f"  batch        {trigger.batch_size} messages, waiting up to {trigger.fetch_max_wait:g} s"
+    yield f"  delivery     {limit}, again after {trigger.ack_wait:g} s without an answer"

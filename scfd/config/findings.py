@@ -1,0 +1,76 @@
+"""What is found wrong, or odd, while a file is checked, worded without secrets."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import Factory, frozen
+
+from scfd.config.source import Listing, Node, Scalar, Table
+from scfd.errors import Mistake
+
+_SECRET = re.compile("token|secret|password", re.IGNORECASE)
+#: Characters of a value that a message shows.
+_SHOWN = 60
+
+
+@frozen
+class Findings:
+    """
+    Collects what is wrong with one file.
+
+    :ivar path: the file, as the user named it.
+    :ivar warnings: whole lines.
+    """
+
+    path: str
+    mistakes: list[Mistake] = Factory(list)
+    warnings: list[str] = Factory(list)
+
+    def mistake(self, line: int, key: str, text: str) -> None:
+        """Note something wrong; see `Mistake`."""
+        self.mistakes.append(Mistake(self.path, line, key, text))
+
+    def refuse(self, node: Node, key: str, accepted: str) -> None:
+        """Note a value that is not what is accepted there."""
+        self.mistake(node.line, key, f"found {shown(node, key)}; accepted is {accepted}")
+
+    def warning(self, line: int, key: str, text: str) -> None:
+        """Note something that does no harm."""
+        self.warnings.append(f"{self.path}:{line}: {key}: {text}")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a key or an option holds what nobody should see, by its name."""
+    return _SECRET.search(name) is not None
+
+
+def shown(node: Node, key: str) -> str:
+    """A value as a message may show it."""
+    if isinstance(node, Listing):
+        return "a list"
+    if isinstance(node, Table):
+        return "a mapping"
+    if not isinstance(node, Scalar):
+        return "nothing usable"
+    if node.variables:
+        return "the value of " + " and ".join(f"${{{name}}}" for name in node.variables)
+    if is_secret(key):
+        return "a value that is kept secret"
+    if node.value is None:
+        return "nothing"
+    text = without_credentials(node.text)
+    text = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return repr(text) if isinstance(node.value, str) else text
+
+
+def without_credentials(urls: str) -> str:
+    """One URL, or several joined by commas, with ``***`` in place of user names, passwords and tokens."""
+    return ",".join(_without_credentials(url) for url in re.split(r",(?=\s*\w+://)", urls))
+
+
+def _without_credentials(url: str) -> str:
+    # Up to the last @, since a password may hold an @ or a / that its user forgot to escape.
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}***@{host}" if at else url

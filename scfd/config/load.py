@@ -1,0 +1,103 @@
+"""Makes a `Config` of a file, with what the environment and a Go deployment's second file add."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import evolve, fields
+
+from scfd.config.checks import PORT, WRONG, Address
+from scfd.config.cross import check_together
+from scfd.config.findings import Findings
+from scfd.config.schema import CHECK, read_keys
+from scfd.config.source import Scalar, Table, flaws, read
+from scfd.config.trpc import TrpcSettings, read_trpc
+from scfd.config.values import Config, Gateway
+from scfd.errors import ConfigError, Mistake
+
+DEFAULT_HTTP_NAME = "http-plugin"
+
+
+def load(path: str, environ: Mapping[str, str], trpc_path: str | None = None) -> Config:
+    """
+    Read and check a config.
+
+    :param environ: where ``${NAME}`` comes from, and ``PORT``, which overrides the gateway's port.
+    :param trpc_path: a ``trpc_go.yaml``: gives the gateway's address and the heartbeat's interval
+        where the config itself does not.
+    :raises ConfigError: with every mistake of all of them.
+    """
+    findings = Findings(path)
+    values: dict[str, Any] = {}
+    try:
+        table = read(path, environ)
+    except ConfigError as error:
+        findings.mistakes.extend(error.mistakes)
+        table = Table(0)
+    else:
+        findings.mistakes.extend(flaws(path, table))
+        values = read_keys(Config, table, "", findings)
+    trpc = _read_trpc(trpc_path, environ, findings) if trpc_path is not None else TrpcSettings()
+    values = _with_defaults(values)
+    _apply_trpc(values, trpc, table)
+    _apply_port(values, environ, findings)
+    check_together(values, table, findings)
+    if findings.mistakes:
+        raise ConfigError(findings.mistakes)
+    return _finish(Config(path=path, warnings=tuple(findings.warnings), **values))
+
+
+def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = Config()
+    names = [attribute.name for attribute in fields(Config) if CHECK in attribute.metadata]
+    return {name: values.get(name, getattr(defaults, name)) for name in names}
+
+
+def _read_trpc(path: str, environ: Mapping[str, str], findings: Findings) -> TrpcSettings:
+    inside = Findings(path)
+    try:
+        return read_trpc(path, environ, inside)
+    except ConfigError as error:
+        inside.mistakes.extend(error.mistakes)
+        return TrpcSettings()
+    finally:
+        findings.mistakes.extend(inside.mistakes)
+
+
+def _apply_trpc(values: dict[str, Any], trpc: TrpcSettings, table: Table) -> None:
+    """Take what the config itself does not say."""
+    gateway, heartbeat = values["gateway"], values["heartbeat"]
+    if trpc.listen is not None and gateway is not WRONG and not _says(table, "gateway", "listen"):
+        values["gateway"] = evolve(gateway or Gateway(), listen=trpc.listen)
+    if trpc.interval is not None and heartbeat is not WRONG and not _says(table, "heartbeat", "interval"):
+        values["heartbeat"] = evolve(heartbeat, interval=trpc.interval)
+
+
+def _says(table: Table, section: str, name: str) -> bool:
+    entry = table.get(section)
+    return entry is not None and isinstance(entry.node, Table) and entry.node.get(name) is not None
+
+
+def _apply_port(values: dict[str, Any], environ: Mapping[str, str], findings: Findings) -> None:
+    gateway, text = values["gateway"], environ.get("PORT")
+    if not isinstance(gateway, Gateway) or not text:
+        return
+    try:
+        port = PORT.parse(Scalar(0, text, text))
+    except ValueError:
+        text = f"its value is not accepted; accepted is {PORT.accepted}"
+        findings.mistakes.append(Mistake("environment variable PORT", 0, "", text))
+    else:
+        values["gateway"] = evolve(gateway, listen=Address(gateway.listen.host, port))
+
+
+def _finish(config: Config) -> Config:
+    """Settle what one key takes from another."""
+    if config.control is not None and config.control.listen is None:
+        config = evolve(config, control=None)
+    http = config.adapter.http
+    if http is not None and not http.name:
+        http = evolve(http, name=config.system.name or DEFAULT_HTTP_NAME)
+        config = evolve(config, adapter=evolve(config.adapter, http=http))
+    return config

@@ -1,0 +1,294 @@
+"""
+The config as values. The classes are the schema as well: every key, its check and its default stand here.
+
+Durations are in seconds, sizes in bytes.
+"""
+# ruff: noqa: RUF009 - key() is the field() of attrs, and the checks it is given never change.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from scfd.config.checks import (
+    ADDRESS,
+    ADDRESS_OR_OFF,
+    CRON,
+    DURATION,
+    FILLED_TEXT,
+    HOST_OR_EMPTY,
+    HTTP_URL,
+    HTTP_URL_OR_EMPTY,
+    NATS_NAME,
+    NATS_URL,
+    PORT,
+    POSITIVE_DURATION,
+    SIZE,
+    SUBJECT,
+    TEXT,
+    Address,
+    whole,
+)
+from scfd.config.findings import without_credentials
+from scfd.config.schema import FreeForm, ListOf, OneOf, Section, key
+from scfd.cron import Cron
+
+
+def _url_repr(url: str) -> str:
+    return repr(without_credentials(url))
+
+
+@frozen
+class System:
+    """
+    What runs here.
+
+    :ivar name: the function; also the native plugin, where ``adapter`` names none. Empty by default.
+    :ivar version: of the business code; the control plane compares it. Empty by default.
+    :ivar env: the environment it is deployed to, for people. Empty by default.
+    :ivar storage_url: the storage server, handed to plugins until a probe names another. Empty by default.
+    :ivar node_id: who the node is where the platform does not say. Empty by default.
+    :ivar state_dir: a folder for what outlives a restart; on SCF only /tmp is writable.
+    """
+
+    name: str = key(TEXT, "")
+    version: str = key(TEXT, "")
+    env: str = key(TEXT, "")
+    storage_url: str = key(TEXT, "", repr=_url_repr)
+    node_id: str = key(TEXT, "")
+    state_dir: str = key(FILLED_TEXT, "/tmp/scfd")
+
+
+@frozen
+class Heartbeat:
+    """
+    Where the control plane is until a probe says so, and how often it hears from the node.
+
+    :ivar server_ip: host name or IP address; needs ``server_port``. Empty by default.
+    :ivar server_port: 1 to 65535; 0, the default, is none.
+    :ivar server_url: http or https, in place of the two; without a trailing slash. Empty by default.
+    :ivar interval: seconds from one heartbeat to the next; 9 by default.
+    """
+
+    server_ip: str = key(HOST_OR_EMPTY, "")
+    server_port: int = key(whole(0, 65535), 0)
+    server_url: str = key(HTTP_URL_OR_EMPTY, "", repr=_url_repr)
+    interval: float = key(POSITIVE_DURATION, 9.0)
+
+
+@frozen
+class Gateway:
+    """
+    The front door.
+
+    :ivar listen: 0.0.0.0:9000 by default; the environment variable ``PORT`` overrides the port.
+    :ivar max_body: bytes that a request may have; 6 MiB by default, as on SCF.
+    :ivar forward_timeout: seconds that the plugin may take to answer a forwarded request; 30 by default.
+    """
+
+    listen: Address = key(ADDRESS, Address("0.0.0.0", 9000))
+    max_body: int = key(SIZE, 6 * 1024 * 1024)
+    forward_timeout: float = key(POSITIVE_DURATION, 30.0)
+
+
+@frozen
+class HttpAdapter:
+    """
+    Business logic in a process of its own, spoken to over HTTP.
+
+    :ivar name: of the plugin; by default ``system.name``, else http-plugin.
+    :ivar url: http or https, without a trailing slash; http://127.0.0.1:9001 by default.
+    :ivar ready_timeout: seconds in which it must become ready; 30 by default.
+    :ivar timeout: seconds that an event may take; 30 by default.
+    :ivar heartbeat_extra: JSON values merged over every heartbeat; none by default.
+    :ivar command: the program and its arguments, where the node is to run the plugin; none by default.
+    """
+
+    name: str = key(TEXT, "")
+    url: str = key(HTTP_URL, "http://127.0.0.1:9001", repr=_url_repr)
+    ready_timeout: float = key(POSITIVE_DURATION, 30.0)
+    timeout: float = key(POSITIVE_DURATION, 30.0)
+    heartbeat_extra: Mapping[str, Any] = key(FreeForm(json=True), factory=dict)
+    command: tuple[str, ...] = key(ListOf(FILLED_TEXT), (), repr=False)
+
+
+@frozen
+class Adapter:
+    """
+    Where the business logic is: ``native`` or ``http``.
+
+    :ivar native: the name of a native plugin; empty, the default, leaves it to what is installed.
+    :ivar path: folders in which native plugins are looked for besides ``sys.path``, relative to the
+        working directory; none by default.
+    :ivar http: None for a native plugin.
+    """
+
+    native: str = key(TEXT, "")
+    path: tuple[str, ...] = key(ListOf(FILLED_TEXT, or_one=True), ())
+    http: HttpAdapter | None = key(Section(HttpAdapter), None)
+
+
+@frozen
+class TimerTrigger:
+    """
+    Events at moments of the clock.
+
+    :ivar name: unique among the triggers.
+    :ivar cron: when.
+    """
+
+    type: ClassVar[str] = "timer"
+
+    name: str
+    cron: Cron = key(CRON)
+
+
+@frozen
+class NatsTrigger:
+    """
+    Events from messages of a JetStream stream.
+
+    :ivar name: unique among the triggers.
+    :ivar url: one server or several joined by commas; may hold credentials.
+    :ivar stream: an existing stream.
+    :ivar subject: which of its messages.
+    :ivar consumer_name: of the durable consumer, created or updated at start.
+    :ivar batch_size: messages fetched at once; 10 by default.
+    :ivar ack_wait: seconds after which an unanswered message is delivered again; 30 by default.
+    :ivar max_deliver: how often a message is delivered at most; -1 is without limit; 3 by default.
+    :ivar fetch_max_wait: seconds that one fetch waits for messages; 5 by default.
+    """
+
+    type: ClassVar[str] = "nats"
+    #: A cache and a backfill that the Go framework has.
+    unused_keys: ClassVar[tuple[str, ...]] = (
+        "cache_enabled",
+        "cache_key_prefix",
+        "cache_max_items",
+        "cache_ttl",
+        "backfill_enabled",
+        "backfill_dataset_id",
+        "backfill_field_keys",
+    )
+
+    name: str
+    url: str = key(NATS_URL, repr=_url_repr)
+    stream: str = key(NATS_NAME)
+    subject: str = key(SUBJECT)
+    consumer_name: str = key(NATS_NAME)
+    batch_size: int = key(whole(1), 10)
+    ack_wait: float = key(POSITIVE_DURATION, 30.0)
+    max_deliver: int = key(whole(1, also=-1), 3)
+    fetch_max_wait: float = key(POSITIVE_DURATION, 5.0)
+
+
+Trigger = TimerTrigger | NatsTrigger
+TRIGGERS: Mapping[str, type] = {cls.type: cls for cls in (TimerTrigger, NatsTrigger)}
+
+
+@frozen
+class Control:
+    """
+    The endpoint for operators.
+
+    :ivar listen: 127.0.0.1:9002 by default; in the file, ``""`` turns the endpoint off.
+    :ivar token: what callers must show; empty, the default, is nothing.
+    """
+
+    listen: Address = key(ADDRESS_OR_OFF, Address("127.0.0.1", 9002))
+    token: str = key(TEXT, "", repr=False)
+
+
+@frozen
+class Shutdown:
+    """
+    Stopping.
+
+    :ivar drain: seconds that running work may still take; 20 by default.
+    """
+
+    drain: float = key(DURATION, 20.0)
+
+
+@frozen
+class DevMoox:
+    """
+    A control plane for development.
+
+    :ivar listen: 127.0.0.1:18202 by default.
+    :ivar tasks: a YAML file with the tasks it hands out, relative to the working directory; empty,
+        the default, is none.
+    """
+
+    listen: Address = key(ADDRESS, Address("127.0.0.1", 18202))
+    tasks: str = key(TEXT, "")
+
+
+@frozen
+class DevStream:
+    """
+    A JetStream stream to create.
+
+    :ivar name: of the stream.
+    :ivar subjects: what it keeps; at least one.
+    """
+
+    name: str = key(NATS_NAME)
+    subjects: tuple[str, ...] = key(ListOf(SUBJECT, least=1))
+
+
+@frozen
+class DevNats:
+    """
+    A NATS server for development, on 127.0.0.1.
+
+    :ivar port: 14222 by default.
+    :ivar streams: none by default.
+    """
+
+    port: int = key(PORT, 14222)
+    streams: tuple[DevStream, ...] = key(ListOf(Section(DevStream)), ())
+
+
+@frozen
+class Dev:
+    """
+    Stand-ins for what is outside; left out in production.
+
+    :ivar moox: None, the default, for none.
+    :ivar nats: None, the default, for none.
+    """
+
+    moox: DevMoox | None = key(Section(DevMoox), None)
+    nats: DevNats | None = key(Section(DevNats), None)
+
+
+@frozen
+class Config:
+    """
+    A whole config.
+
+    :ivar gateway: None where the file has no such section.
+    :ivar triggers: none by default.
+    :ivar plugin: the plugin's own part, as the file has it; empty by default.
+    :ivar control: None where it is turned off.
+    :ivar path: the file.
+    :ivar warnings: whole lines about what the file has and scfd does not use.
+    """
+
+    #: Sections of functions that the Go framework has.
+    unused_keys: ClassVar[tuple[str, ...]] = ("dns_proxy", "storage")
+
+    system: System = key(Section(System), factory=System)
+    heartbeat: Heartbeat = key(Section(Heartbeat), factory=Heartbeat)
+    gateway: Gateway | None = key(Section(Gateway, may_be_empty=True), None)
+    adapter: Adapter = key(Section(Adapter), factory=Adapter)
+    triggers: tuple[Trigger, ...] = key(ListOf(OneOf("trigger", TRIGGERS)), ())
+    plugin: Mapping[str, Any] = key(FreeForm(), factory=dict, repr=False)
+    control: Control | None = key(Section(Control), factory=Control)
+    shutdown: Shutdown = key(Section(Shutdown), factory=Shutdown)
+    dev: Dev = key(Section(Dev), factory=Dev)
+    path: str = ""
+    warnings: tuple[str, ...] = ()
