@@ -1,0 +1,121 @@
+"""Runs a plugin that lives in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.resource import IResource
+from zope.interface import implementer
+
+from scfd.config import Config
+from scfd.errors import PluginError, StartupError, describe
+from scfd.interfaces import (
+    IAdapter,
+    IDynamicHeartbeatContributor,
+    IFramework,
+    IHeartbeatContributor,
+    IStoppable,
+    IWebContributor,
+)
+from scfd.model import TriggerEvent, TriggerResponse
+from scfd.runtime import Runtime
+from scfd.tasks import TaskStore
+
+_log = Logger(namespace="scfd.plugin")
+
+#: Seconds: the longest call that the platform knows. A Deferred that never fires ends there.
+CALL_TIMEOUT = 900.0
+
+
+@implementer(IFramework)
+@frozen
+class Framework:
+    """What a native plugin is given of its node."""
+
+    config: Config
+    runtime: Runtime
+    task_store: TaskStore
+
+
+@implementer(IAdapter)
+class NativeAdapter(Service):
+    """
+    :param plugin: an `IFunctionPlugin`, which may provide the optional interfaces as well.
+    """
+
+    def __init__(self, plugin: Any, framework: Framework, clock: IReactorTime) -> None:
+        self._plugin = plugin
+        self._framework = framework
+        self._clock = clock
+        self._static_extra: Mapping[str, Any] = {}
+        self._resource: IResource | None = None
+        self._ready = False
+        self.plugin_name = plugin.name
+
+    def startService(self) -> Deferred[None]:
+        super().startService()
+        return Deferred.fromCoroutine(self._initialise())
+
+    async def _initialise(self) -> None:
+        try:
+            await maybeDeferred(self._plugin.init, self._framework)
+            if IWebContributor.providedBy(self._plugin):
+                self._resource = self._plugin.resource()
+        except Exception as error:
+            _log.failure("plugin {name} could not be initialised", name=self.plugin_name)
+            raise StartupError(
+                f"plugin {self.plugin_name!r} could not be initialised: {describe(error)}"
+            ) from error
+        if IHeartbeatContributor.providedBy(self._plugin):
+            self._static_extra = self._ask(self._plugin.heartbeat_extra)
+        self._ready = True
+        _log.info("native plugin {name} is ready", name=self.plugin_name)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        if self._ready and IStoppable.providedBy(self._plugin):
+            return maybeDeferred(self._plugin.stop)
+        return succeed(None)
+
+    def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
+        """Call the plugin: see `IAdapter`."""
+        call = maybeDeferred(self._plugin.on_trigger, event)
+        return call.addTimeout(CALL_TIMEOUT, self._clock, _took_too_long).addCallback(_checked)
+
+    def heartbeat_extra(self) -> dict[str, Any]:
+        """The plugin's fields: see `IAdapter`. Those it asks for once, then those it makes anew."""
+        extra = dict(self._static_extra)
+        if IDynamicHeartbeatContributor.providedBy(self._plugin):
+            extra.update(self._ask(self._plugin.heartbeat_extra_func))
+        return extra
+
+    def _ask(self, contribute: Callable[[], Any]) -> Mapping[str, Any]:
+        try:
+            return dict(contribute())
+        except Exception:
+            _log.failure("the plugin's fields are missing from the heartbeat")
+            return {}
+
+    def web_resource(self) -> IResource | None:
+        """What the plugin serves behind the gateway, if anything."""
+        return self._resource
+
+
+def _took_too_long(_: Any, seconds: float) -> Any:
+    raise PluginError(f"no answer after {seconds:g} s") from TimeoutError()
+
+
+def _checked(response: object) -> TriggerResponse:
+    if response is None:
+        return TriggerResponse()
+    if not isinstance(response, TriggerResponse):
+        raise PluginError(
+            f"on_trigger returned {type(response).__name__}; it should be a TriggerResponse or None"
+        )
+    return response

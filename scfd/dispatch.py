@@ -1,0 +1,107 @@
+"""From an event to the plugin, and from the plugin's answer to the reports."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from scfd.errors import PluginError
+from scfd.interfaces import IAdapter, IReports
+from scfd.metrics import Metrics
+from scfd.model import TaskResult, TriggerEvent
+from scfd.runtime import Runtime
+from scfd.tasks import TaskStore
+
+_log = Logger(namespace="scfd.dispatch")
+
+
+class Dispatcher:
+    """
+    Hands events to the plugin, and its results to the reports.
+
+    :ivar running: how many events the plugin is acting on.
+    :ivar succeeded: events that ended well since the start.
+    :ivar failed: events that did not.
+    """
+
+    def __init__(
+        self,
+        adapter: IAdapter,
+        runtime: Runtime,
+        task_store: TaskStore,
+        reports: IReports,
+        metrics: Metrics,
+        clock: IReactorTime,
+    ) -> None:
+        self._adapter = adapter
+        self._runtime = runtime
+        self._task_store = task_store
+        self._reports = reports
+        self._metrics = metrics
+        self._clock = clock
+        self.running = self.succeeded = self.failed = 0
+
+    def dispatch(self, event: TriggerEvent) -> Deferred[None]:
+        """
+        Let the plugin act on an event.
+
+        :returns: a Deferred that fires when the plugin has acted and its results are on disk, and
+            fails when the plugin or the disk has: then the event may be tried again.
+        """
+        return Deferred.fromCoroutine(self._dispatch(event))
+
+    async def _dispatch(self, event: TriggerEvent) -> None:
+        event = evolve(
+            event,
+            metadata={**event.metadata, **self._node_metadata()},
+            snapshot=self._task_store.snapshot,
+        )
+        began = self._clock.seconds()
+        self.running += 1
+        try:
+            response = await self._adapter.on_trigger(event)
+            await self._reports.put(self._usable(event, response.task_results))
+        except Exception as error:
+            self._count(event, "failed")
+            self._log_failure(event, error)
+            raise
+        else:
+            self._count(event, "succeeded")
+        finally:
+            self._metrics.event_seconds.labels(event.name).observe(max(0.0, self._clock.seconds() - began))
+            self.running -= 1
+
+    def _count(self, event: TriggerEvent, outcome: str) -> None:
+        self.failed += outcome == "failed"
+        self.succeeded += outcome == "succeeded"
+        self._metrics.events.labels(event.name, outcome).inc()
+
+    def _log_failure(self, event: TriggerEvent, error: Exception) -> None:
+        if isinstance(error, PluginError):
+            _log.warn("{trigger}: the plugin failed: {error}", trigger=event.name, error=str(error))
+        else:
+            # The plugin's author needs the traceback: this is a fault in code, not a peer's answer.
+            _log.failure("{trigger}: the event failed", Failure(error), trigger=event.name)
+
+    def _node_metadata(self) -> dict[str, str]:
+        metadata = {"nodeID": self._runtime.node_id, "version": self._runtime.version}
+        if self._runtime.storage_server_url:
+            metadata["storage_server_url"] = self._runtime.storage_server_url
+        return metadata
+
+    def _usable(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> list[TaskResult]:
+        usable = [result for result in results if result.is_usable()]
+        if len(usable) < len(results):
+            dropped = len(results) - len(usable)
+            self._metrics.results_dropped.labels("malformed").inc(dropped)
+            _log.warn(
+                "{trigger}: dropped {count} task results without a task_id or an integer status",
+                trigger=event.name,
+                count=dropped,
+            )
+        for result in usable:
+            self._metrics.results.labels(str(int(result.status))).inc()
+        return usable

@@ -1,0 +1,227 @@
+"""NATS triggers: messages of a JetStream consumer that become events, acknowledged after the work."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from scfd.bridge import from_asyncio, to_asyncio
+from scfd.config import NatsTrigger as Settings
+from scfd.errors import describe
+from scfd.interfaces import ITrigger
+from scfd.metrics import Metrics
+from scfd.model import TriggerEvent
+from scfd.readiness import Readiness
+from scfd.wire import from_json, rfc3339
+
+_log = Logger(namespace="scfd.nats")
+
+#: Seconds between two tries to reach a server, or to bind to a consumer.
+RETRY_PAUSE = 2.0
+#: Seconds for an answer of the server to one request.
+REQUEST_TIMEOUT = 5.0
+
+
+def message_payload(data: bytes) -> tuple[Any, bytes | None, dict[str, str]]:
+    """
+    What a message's bytes become in an event.
+
+    :returns: the JSON value, or the text, or the base64 text of bytes that are not UTF-8; the JSON
+        of it where the message itself is that; and metadata that says so.
+    """
+    try:
+        return from_json(data), data, {}
+    except ValueError:
+        pass
+    try:
+        return data.decode("utf-8"), None, {}
+    except UnicodeDecodeError:
+        return base64.b64encode(data).decode("ascii"), None, {"payload_encoding": "base64"}
+
+
+def message_event(trigger: str, message: Msg) -> TriggerEvent:
+    """The event that a JetStream message is for the plugin."""
+    payload, encoded, metadata = message_payload(message.data)
+    delivery = message.metadata
+    metadata.update(
+        subject=message.subject,
+        stream=delivery.stream,
+        stream_sequence=str(delivery.sequence.stream),
+        num_delivered=str(delivery.num_delivered),
+        nats_timestamp=rfc3339(delivery.timestamp),
+    )
+    metadata.update((f"header.{name}", value) for name, value in (message.headers or {}).items())
+    return TriggerEvent("nats", trigger, payload, metadata, payload_json=encoded)
+
+
+@implementer(ITrigger)
+class NatsTrigger(Service):
+    """
+    One durable pull consumer. Messages are handled one at a time, in order.
+
+    Neither a server that is not there nor a stream that is missing ends it: it says so, is not
+    ready, and tries on.
+
+    :param dispatch: see `ITrigger`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        dispatch: Callable[[TriggerEvent], Deferred[None]],
+        metrics: Metrics,
+        readiness: Readiness,
+    ) -> None:
+        self._trigger = settings.name
+        self._settings = settings
+        self._dispatch = dispatch
+        self._metrics = metrics
+        self._readiness = readiness
+        self._component = f"nats trigger {settings.name}"
+        self._running: Deferred[None] | None = None
+        self._fetching: asyncio.Future[list[Msg]] | None = None
+        self._draining = False
+
+    def startService(self) -> None:
+        super().startService()
+        self._not_well("not connected yet", log=False)
+        self._running = from_asyncio(self._run())
+        self._running.addErrback(
+            lambda failure: _log.failure("{trigger}: ended", failure, trigger=self._trigger)
+        )
+
+    def drain(self) -> Deferred[None]:
+        """Fetch no more, finish the message under way, give the rest back: see `IDrainable`."""
+        self._draining = True
+        if self._fetching is not None:
+            self._fetching.cancel()
+        finished: Deferred[None] = Deferred()
+        if self._running is None:
+            finished.callback(None)
+        else:
+            self._running.addCallback(finished.callback)
+        return finished
+
+    def stopService(self) -> Deferred[None] | None:
+        super().stopService()
+        if self._running is not None:
+            self._running.cancel()
+        return self._running
+
+    async def _run(self) -> None:
+        while not self._draining:
+            connection: Client | None = None
+            try:
+                connection = await self._connect()
+                await self._consume(connection.jetstream())
+            except asyncio.CancelledError:
+                if not self._draining:
+                    raise
+            except Exception as error:
+                self._not_well(describe(error))
+                await asyncio.sleep(RETRY_PAUSE)
+            finally:
+                if connection is not None:
+                    await self._close(connection)
+
+    async def _connect(self) -> Client:
+        """Connect, however long it takes; after that the client reconnects by itself."""
+        return await nats.connect(
+            servers=[server.strip() for server in self._settings.url.split(",")],
+            name=f"scfd {self._trigger}",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RETRY_PAUSE,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+        )
+
+    async def _close(self, connection: Client) -> None:
+        try:
+            await asyncio.wait_for(connection.close(), REQUEST_TIMEOUT)
+        except Exception as error:
+            _log.debug("{trigger}: closing: {error}", trigger=self._trigger, error=describe(error))
+
+    async def _consume(self, jetstream: JetStreamContext) -> None:
+        settings = self._settings
+        await jetstream.add_consumer(
+            settings.stream,
+            ConsumerConfig(
+                durable_name=settings.consumer_name,
+                filter_subject=settings.subject,
+                ack_policy=AckPolicy.EXPLICIT,
+                ack_wait=settings.ack_wait,
+                max_deliver=settings.max_deliver,
+                deliver_policy=DeliverPolicy.NEW,
+            ),
+            timeout=REQUEST_TIMEOUT,
+        )
+        subscription = await jetstream.pull_subscribe_bind(settings.consumer_name, settings.stream)
+        self._well()
+        while not self._draining:
+            self._fetching = asyncio.ensure_future(self._fetch(subscription))
+            for message in await self._fetching:
+                await self._handle(message)
+
+    async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
+        try:
+            return await subscription.fetch(self._settings.batch_size, timeout=self._settings.fetch_max_wait)
+        except (asyncio.TimeoutError, nats.errors.TimeoutError):
+            return []
+
+    async def _handle(self, message: Msg) -> None:
+        if self._draining:
+            await message.nak()
+            return
+        try:
+            await to_asyncio(self._dispatch(message_event(self._trigger, message)))
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # The dispatcher has counted and logged it.
+            await message.nak()
+            self._metrics.messages.labels(self._trigger, "nak").inc()
+        else:
+            await message.ack()
+            self._metrics.messages.labels(self._trigger, "ack").inc()
+
+    async def _on_error(self, error: Exception) -> None:
+        self._not_well(describe(error))
+
+    async def _on_disconnected(self) -> None:
+        if not self._draining:
+            self._not_well("disconnected")
+
+    async def _on_reconnected(self) -> None:
+        self._well()
+
+    def _well(self) -> None:
+        self._readiness.well(self._component)
+        _log.info(
+            "{trigger}: consuming {subject} of stream {stream} as {consumer}",
+            trigger=self._trigger,
+            subject=self._settings.subject,
+            stream=self._settings.stream,
+            consumer=self._settings.consumer_name,
+        )
+
+    def _not_well(self, reason: str, log: bool = True) -> None:
+        said = any(
+            problem.component == self._component and problem.reason == reason
+            for problem in self._readiness.problems()
+        )
+        self._readiness.problem(self._component, reason)
+        if log and not said:
+            _log.warn("{trigger}: {reason}", trigger=self._trigger, reason=reason)
