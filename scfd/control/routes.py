@@ -1,0 +1,50 @@
+"""What operators and their monitoring ask: is it alive, is it ready, what are its figures."""
+
+from __future__ import annotations
+
+import hmac
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from twisted.web.http_headers import Headers
+
+from scfd.metrics import Metrics
+from scfd.readiness import Readiness
+from scfd.runtime import Runtime
+from scfd.web import Response, Routes, route
+
+
+class ControlRoutes(Routes):
+    """
+    :param token: when not empty, ``/metrics`` asks for it as ``Authorization: Bearer <token>``;
+        ``/live`` and ``/ready`` never do, since orchestrators' probes carry no credentials.
+    """
+
+    def __init__(self, runtime: Runtime, readiness: Readiness, metrics: Metrics, token: str) -> None:
+        self._runtime = runtime
+        self._readiness = readiness
+        self._metrics = metrics
+        self._token = token
+
+    @route("GET", "/live")
+    @route("HEAD", "/live")
+    def live(self, headers: Headers, body: bytes) -> Response:
+        """200 as long as the reactor turns."""
+        return Response.json({"status": "live"})
+
+    @route("GET", "/ready")
+    @route("HEAD", "/ready")
+    def ready(self, headers: Headers, body: bytes) -> Response:
+        """200 with ``[]``, or 503 with a list of ``{"component", "reason", "since"}``."""
+        problems = [problem.to_dict() for problem in self._readiness.problems()]
+        return Response.json(problems, 503 if problems else 200)
+
+    @route("GET", "/metrics")
+    def metrics(self, headers: Headers, body: bytes) -> Response:
+        """Prometheus's text format."""
+        if not self._authorised(headers):
+            return Response(401, b"a Bearer token is asked for\n", {"WWW-Authenticate": "Bearer"})
+        return Response(200, self._metrics.exposition(), {"Content-Type": CONTENT_TYPE_LATEST})
+
+    def _authorised(self, headers: Headers) -> bool:
+        given = headers.getRawHeaders(b"authorization", [b""])[0]
+        return not self._token or hmac.compare_digest(given, b"Bearer " + self._token.encode())

@@ -1,0 +1,1 @@
+"""The front door: the HTTP server that callers and the control plane talk to."""

@@ -1,0 +1,52 @@
+"""What the gateway answers itself."""
+
+from __future__ import annotations
+
+from twisted.web.http_headers import Headers
+from twisted.web.resource import Resource, getChildForRequest
+from twisted.web.server import Request
+
+from scfd.interfaces import IAdapter
+from scfd.moox.probe import ProbeHandler
+from scfd.runtime import Runtime, State
+from scfd.web import NoSuchPath, Response, Routes, route
+
+_HEALTH = {State.STARTING: "starting", State.RUNNING: "healthy", State.STOPPING: "stopping"}
+
+
+class GatewayRoutes(Routes):
+    """``/health`` for the platform, ``/probe`` for the control plane."""
+
+    def __init__(self, runtime: Runtime, probe: ProbeHandler) -> None:
+        self._runtime = runtime
+        self._probe = probe
+
+    @route("GET", "/health")
+    @route("HEAD", "/health")
+    def health(self, headers: Headers, body: bytes) -> Response:
+        """200 from the moment the plugin is initialised until the node drains; 503 otherwise."""
+        state = self._runtime.state
+        return Response.json({"status": _HEALTH[state]}, 200 if state is State.RUNNING else 503)
+
+    @route("POST", "/probe")
+    def probe(self, headers: Headers, body: bytes) -> Response:
+        return self._probe.handle(body)
+
+
+class PluginResource(Resource):
+    """
+    What a native plugin serves, or 404 when it serves nothing.
+
+    The plugin is asked at each request: the gateway listens before the plugin is initialised.
+    """
+
+    isLeaf = True
+
+    def __init__(self, adapter: IAdapter) -> None:
+        super().__init__()
+        self._adapter = adapter
+
+    def render(self, request: Request) -> int | bytes:
+        resource = self._adapter.web_resource() or NoSuchPath()
+        answer: int | bytes = getChildForRequest(resource, request).render(request)
+        return answer

@@ -1,0 +1,188 @@
+"""HTTP routes, declared one decorated method each, apart from the server that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
+
+from scfd.wire import to_json
+
+_log = Logger(namespace="scfd.web")
+
+#: Bytes that a request's body may have where nothing else is said.
+DEFAULT_MAX_BODY = 1 << 20
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+#: What a declared method is once its instance is known.
+Bound = Callable[[Headers, bytes], "Response | Deferred[Response]"]
+
+
+@frozen
+class Response:
+    """A whole answer: a status code, a body, and headers besides Content-Length."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(factory=dict)
+
+    @classmethod
+    def json(cls, value: object, status: int = 200) -> Response:
+        return cls(status, to_json(value), {"Content-Type": "application/json"})
+
+
+def route(method: str, path: str) -> Callable[[Handler], Handler]:
+    """
+    Declare that a method of a `Routes` class answers requests of one HTTP method for one path.
+
+    The decorated method takes the request's headers (a `twisted.web.http_headers.Headers`) and body
+    (bytes), and returns a `Response` or a Deferred of one.
+    """
+
+    def declare(handler: Handler) -> Handler:
+        handler.__dict__.setdefault("routes", []).append((method.encode(), path.encode()))
+        return handler
+
+    return declare
+
+
+class Routes:
+    """Base of classes whose methods are declared with `route`."""
+
+    def handler(self, method: bytes, path: bytes) -> Bound | None:
+        """The method for a request, or None. Paths are compared as they were sent, byte for byte."""
+        return self._table().get((method, path))
+
+    def _table(self) -> dict[tuple[bytes, bytes], Bound]:
+        if "_routes" not in self.__dict__:
+            self._routes = {
+                declared: getattr(self, name)
+                for name in dir(type(self))
+                for declared in getattr(getattr(type(self), name), "routes", ())
+            }
+        return self._routes
+
+
+@implementer(IResource)
+class RoutesResource:
+    """
+    A resource tree of routes, and of another resource for everything that has none.
+
+    :param otherwise: an `IResource` that is a leaf; it is handed requests as they came.
+    """
+
+    isLeaf = True
+
+    def __init__(self, routes: Routes, otherwise: IResource) -> None:
+        self._routes = routes
+        self._otherwise = otherwise
+
+    def getChildWithDefault(self, name: bytes, request: Request) -> IResource:
+        raise RuntimeError("a leaf has no children")
+
+    def putChild(self, path: bytes, child: IResource) -> None:
+        raise RuntimeError("a leaf has no children")
+
+    def render(self, request: Request) -> int | bytes:
+        path = request.uri.partition(b"?")[0]
+        handler = self._routes.handler(request.method, path)
+        if handler is None:
+            answer: int | bytes = self._otherwise.render(request)
+            return answer
+        exchange = Deferred.fromCoroutine(self._answer(handler, request))
+        request.notifyFinish().addErrback(lambda gone: exchange.cancel())
+        return NOT_DONE_YET
+
+    async def _answer(self, handler: Bound, request: Request) -> None:
+        try:
+            assert request.content is not None, "a whole request has been read"
+            body = request.content.read()
+            answer = handler(request.requestHeaders, body)
+            response = await answer if isinstance(answer, Deferred) else answer
+        except CancelledError:
+            return  # its client is gone
+        except Exception:
+            _log.failure("a request could not be answered")
+            response = Response.json({"message": "internal error"}, 500)
+        write_response(response, request)
+
+
+class NoSuchPath(Resource):
+    """Answers 404 to everything."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> int:
+        write_response(Response.json({"message": "no such path"}, 404), request)
+        return NOT_DONE_YET
+
+
+class LimitedRequest(Request):
+    """A request whose body may not be longer than its site's ``max_body``."""
+
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(length)
+        if length is not None and length > self._limit():
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received <= self._limit():
+            super().handleContentChunk(data)
+        else:
+            self._refuse()
+
+    def _limit(self) -> int:
+        limit: int = self.channel.site.max_body  # type: ignore[attr-defined]
+        return limit
+
+    def _refuse(self) -> None:
+        transport = self.channel.transport
+        assert transport is not None, "a request that is being read has a connection"
+        transport.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        self.channel.loseConnection()
+
+
+class QuietSite(Site):
+    """
+    A site that writes no log line a request, which would halve its throughput.
+
+    :param answered: called with each request that has been answered.
+    :ivar max_body: bytes; a request with a longer body is answered 413.
+    """
+
+    noisy = False
+    requestFactory = LimitedRequest
+
+    def __init__(
+        self,
+        resource: IResource,
+        answered: Callable[[Request], object] = lambda request: None,
+        max_body: int = DEFAULT_MAX_BODY,
+    ) -> None:
+        super().__init__(resource)
+        self._answered = answered
+        self.max_body = max_body
+
+    def log(self, request: Request) -> None:  # type: ignore[override]  # a Site makes no other kind
+        self._answered(request)
+
+
+def write_response(response: Response, request: Request) -> None:
+    """Answer a request as a whole."""
+    request.setResponseCode(response.status)
+    for name, value in response.headers.items():
+        request.setHeader(name.encode(), value.encode())
+    request.setHeader(b"Content-Length", b"%d" % len(response.body))
+    if request.method != b"HEAD":
+        request.write(response.body)
+    request.finish()
