@@ -1,0 +1,193 @@
+"""The life of a node: services start one after another, drain together, stop in reverse order."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from scfd.errors import EXIT_ASKED_TO_STOP, EXIT_COULD_NOT_START, StartupError
+from scfd.interfaces import IDrainable
+from scfd.readiness import Readiness
+from scfd.runtime import Runtime, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = Logger(namespace="scfd.node")
+
+#: Seconds that each service has to stop once it is drained; past that it is left behind.
+STOP_LIMIT = 5.0
+#: Seconds that draining may take when another version is to run.
+VERSION_DRAIN_LIMIT = 5.0
+
+
+class Node(MultiService):
+    """
+    The root of the service tree.
+
+    Services start in the order in which they were added; a ``startService`` that returns a Deferred
+    is waited for. When one fails the node ends. To stop, everything drains at once for up to
+    ``drain_limit`` seconds, and then the services stop, the last one first.
+
+    :param end: called with an exit status when the node wants its process to end.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        runtime: Runtime,
+        readiness: Readiness,
+        drain_limit: float,
+        end: Callable[[int], None],
+    ) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._runtime = runtime
+        self._readiness = readiness
+        self._drain_limit = drain_limit
+        self._end = end
+        self._started: list[IService] = []
+        self._starting: Deferred[None] = succeed(None)
+        self._draining: Deferred[Any] = succeed(None)
+
+    def startService(self) -> None:
+        """Begin once the reactor runs; before that nothing could be waited for."""
+        self.running = True
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        self._readiness.problem("node", "starting")
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._could_not_start)
+
+    async def _start(self) -> None:
+        for service in self:
+            # Noted first: a service that is interrupted while it starts has to be stopped, too.
+            self._started.append(service)
+            await maybeDeferred(service.startService)
+        self._runtime.state = State.RUNNING
+        self._readiness.well("node")
+        _log.info("ready")
+
+    def _could_not_start(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if not failure.check(StartupError):
+            _log.failure("could not start", failure)
+        reason = failure.getErrorMessage()
+        # The real standard error: twistd has put its log in the place of sys.stderr. A log file gets
+        # the line as well, the console does not say it twice.
+        print(f"scfd: {reason}", file=sys.__stderr__, flush=True)
+        _log.critical("could not start: {reason}", reason=reason, on_stderr=True)
+        self._end(EXIT_COULD_NOT_START)
+
+    def stopService(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when all services have stopped. It does not fail."""
+        self.running = False
+        return Deferred.fromCoroutine(self._stop())
+
+    def leave_for_version(self, wanted: str, status: int) -> None:
+        """Make way for another version of the business code: the platform starts it once this one is gone."""
+        _log.critical(
+            "version {wanted} should be running, this is {version}: leaving",
+            wanted=wanted,
+            version=self._runtime.version,
+        )
+        self._drain_limit = min(self._drain_limit, VERSION_DRAIN_LIMIT)
+        self._end(status)
+
+    def hurry(self) -> None:
+        """Stop waiting for work under way, for somebody who asks a second time."""
+        self._draining.cancel()
+
+    async def _stop(self) -> None:
+        self._runtime.state = State.STOPPING
+        self._readiness.problem("node", "stopping")
+        self._starting.cancel()
+        await self._drain()
+        for service in reversed(self._started):
+            try:
+                await maybeDeferred(service.stopService).addTimeout(STOP_LIMIT, self._reactor)
+            except Exception:
+                _log.failure("{service} did not stop cleanly", service=service.name or type(service).__name__)
+        _log.info("stopped")
+
+    async def _drain(self) -> None:
+        drains = [
+            maybeDeferred(cast(Any, service).drain)
+            for service in self._started
+            if IDrainable.providedBy(service)
+        ]
+        self._draining = DeferredList(drains, consumeErrors=True)
+        # A DeferredList that runs into its timeout cancels the rest, and fires all the same.
+        drained = await self._draining.addTimeout(self._drain_limit, self._reactor)
+        if not all(success for success, _ in drained):
+            _log.warn(
+                "work was still under way after {limit:g} s; it is left for later", limit=self._drain_limit
+            )
+
+
+class ProcessEnd:
+    """
+    How the process ends: at a signal or when the node asks, with an exit status of its own.
+
+    twistd dies of the signal it was stopped by, and knows no other status than 0 otherwise; a
+    platform that restarts a node by its status needs better.
+
+    :ivar status: of the process, once it has been decided.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.status: int | None = None
+        self._hurry: Callable[[], None] | None = None
+
+    def handle_signals(self, hurry: Callable[[], None]) -> None:
+        """
+        Take SIGTERM and SIGINT over from the reactor, once it runs.
+
+        :param hurry: called when a second signal arrives.
+        """
+        self._hurry = hurry
+        self._reactor.callWhenRunning(self._install)
+
+    def _install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._asked_to_stop, signal.Signals(number).name)
+
+    def _asked_to_stop(self, name: str) -> None:
+        if self.status is None:
+            _log.info("{signal}: stopping", signal=name)
+            self.end(EXIT_ASKED_TO_STOP)
+        elif self._hurry is not None:
+            self._hurry()
+
+    def end(self, status: int) -> None:
+        """Stop the reactor, and let the process end with a status. The first call decides."""
+        if self.status is not None:
+            return
+        self.status = status
+        if status != EXIT_ASKED_TO_STOP:
+            atexit.register(_exit, status)
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+
+def _exit(status: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # its reader is gone
+            stream.flush()
+    os._exit(status)

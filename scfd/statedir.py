@@ -1,0 +1,53 @@
+"""The one folder that a node writes to, and the lock that keeps a second node out of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from scfd.errors import StartupError
+
+
+class StateDir(Service):
+    """
+    Makes the folder, and holds it. The lock is the kernel's: it ends with the process, however that ends.
+
+    :param path: ``system.state_dir``.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._lock: int | None = None
+
+    def startService(self) -> Deferred[None]:
+        """:returns: a Deferred that fails with `StartupError` when the folder can't be used or is in use."""
+        super().startService()
+        return deferToThread(self._take)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take(self) -> None:
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartupError(
+                f"system.state_dir: {self._path} can't be written ({error.strerror}); "
+                "name a folder that this process may write to"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartupError(
+                f"system.state_dir: {self._path} is in use by another node; "
+                "give each node a folder of its own"
+            ) from error
