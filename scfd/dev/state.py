@@ -1,0 +1,154 @@
+"""What the development control plane knows: its tasks, the nodes that report in, their results."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from scfd.model import TaskStatus
+from scfd.tasks import tasks_md5
+from scfd.wire import rfc3339
+
+#: How many task results are kept; older ones are forgotten.
+RESULTS_KEPT = 1000
+
+#: Fields of a heartbeat that have a meaning of their own; a plugin's extra fields are the others.
+_HEARTBEAT_FIELDS = frozenset({"node_id", "node_type", "running_version", "metadata", "tasks_md5"})
+
+_log = Logger(namespace="scfd.dev.moox")
+
+
+@define
+class NodeRecord:
+    """
+    A node as its heartbeats describe it.
+
+    :ivar first_seen: RFC 3339, like ``last_heartbeat``.
+    :ivar heartbeats: how many there were.
+    :ivar extra: the fields that its plugin adds.
+    :ivar handed_out: the task list it holds, as far as is known; None before it was given one.
+    """
+
+    node_id: str
+    first_seen: str
+    version: str = ""
+    node_type: str = ""
+    last_heartbeat: str = ""
+    heartbeats: int = 0
+    tasks_md5: str = ""
+    extra: Mapping[str, Any] = field(factory=dict)
+    handed_out: list[dict[str, Any]] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "node_id": self.node_id,
+            "version": self.version,
+            "node_type": self.node_type,
+            "last_heartbeat": self.last_heartbeat,
+            "first_seen": self.first_seen,
+            "heartbeats": self.heartbeats,
+            "tasks_md5": self.tasks_md5,
+            "extra": self.extra,
+        }
+
+
+class ControlPlaneState:
+    """
+    The control plane without its HTTP: values in, values out.
+
+    :param now: the time in seconds since the epoch.
+    :ivar tasks: the task list, see `scfd.dev.task_file`; may be replaced at any time.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.tasks: Sequence[Mapping[str, Any]] = ()
+        self._nodes: dict[str, NodeRecord] = {}
+        self._results: deque[dict[str, Any]] = deque(maxlen=RESULTS_KEPT)
+        self._heartbeats = 0
+        self._by_status: Counter[int] = Counter()
+        self._by_task: Counter[str] = Counter()
+
+    def heartbeat(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Note that a node is there, and tell it what it is to do.
+
+        The node gets the task list when the digest it reports is not the list's, as from a
+        production server; and also when the list here has changed otherwise since it was given it,
+        so that a change of ``task_params`` alone arrives at once.
+
+        :param report: a heartbeat with ``node_id``, ``running_version``, ``node_type``, ``tasks_md5``.
+        :returns: ``data[0]`` of the answer: the version that the node runs, so that nothing
+            restarts; the list's digest; the list, when the node is to take it.
+        """
+        node = self._note(report)
+        tasks = self._tasks_for(node.node_id)
+        md5 = tasks_md5(tasks)
+        answer: dict[str, Any] = {"package_version": node.version, "tasks_md5": md5}
+        if node.tasks_md5 != md5 or (node.handed_out is not None and node.handed_out != tasks):
+            answer["task_instances"] = tasks
+            _log.info("{count} tasks handed out to {node_id}", count=len(tasks), node_id=node.node_id)
+        node.handed_out = tasks
+        return answer
+
+    def _note(self, report: Mapping[str, Any]) -> NodeRecord:
+        node_id = report["node_id"]
+        now = rfc3339(self._now())
+        node = self._nodes.get(node_id)
+        if node is None:
+            node = self._nodes[node_id] = NodeRecord(node_id, first_seen=now)
+            _log.info(
+                "node {node_id} reports in: version {version}",
+                node_id=node_id,
+                version=report["running_version"],
+            )
+        node.version = report["running_version"]
+        node.node_type = report["node_type"]
+        node.tasks_md5 = report["tasks_md5"]
+        node.extra = {key: value for key, value in report.items() if key not in _HEARTBEAT_FIELDS}
+        node.last_heartbeat = now
+        node.heartbeats += 1
+        self._heartbeats += 1
+        return node
+
+    def _tasks_for(self, node_id: str) -> list[dict[str, Any]]:
+        """A task that names no node is for every node."""
+        return [
+            {**task, "planned_exec_node": node_id}
+            for task in self.tasks
+            if task.get("planned_exec_node") in (None, "", node_id)
+        ]
+
+    def result(self, task_id: str, node_id: str, status: int, text: str) -> None:
+        """Note what became of a task."""
+        self._results.append(
+            {
+                "task_id": task_id,
+                "node_id": node_id,
+                "status": status,
+                "result": text,
+                "at": rfc3339(self._now()),
+            }
+        )
+        self._by_status[status] += 1
+        self._by_task[task_id] += 1
+        _log.debug("{task_id}: status {status}, {result}", task_id=task_id, status=status, result=text)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for people and tests; results with the oldest first."""
+        return {
+            "nodes": [node.as_json() for node in self._nodes.values()],
+            "tasks": list(self.tasks),
+            "results": list(self._results),
+            "counts": {
+                "heartbeats": self._heartbeats,
+                "results": self._by_status.total(),
+                "succeeded": self._by_status[TaskStatus.SUCCESS],
+                "failed": self._by_status[TaskStatus.FAILED],
+                "by_task": dict(self._by_task),
+            },
+        }
