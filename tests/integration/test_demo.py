@@ -1,0 +1,106 @@
+"""The demo as a newcomer runs it: the shipped config on real parts, a real nats-server among them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from tests.integration.daemon import ROOT, Daemon, children, free_ports, get_json, is_alive, until
+
+#: The ports of the shipped config.
+PORTS = ("9000", "9002", "18202", "14222")
+
+
+def demo_config(ports: list[int], state_dir: Path) -> str:
+    """The shipped demo on other ports, so that it can run beside a node."""
+    text = (ROOT / "etc" / "config.yaml").read_text()
+    for shipped, other in zip(PORTS, ports, strict=True):
+        assert shipped in text, f"the shipped config has no port {shipped}"
+        text = text.replace(shipped, str(other))
+    return (
+        text.replace("/tmp/scfd-demo", str(state_dir))
+        .replace("examples/host-metrics", str(ROOT / "examples" / "host-metrics"))
+        .replace("etc/tasks.yaml", "tasks.yaml")
+    )
+
+
+class DemoTests(TestCase):
+    timeout = 120
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        (self.folder / "tasks.yaml").write_text((ROOT / "etc" / "tasks.yaml").read_text())
+        self.gateway, self.control, self.moox, self.nats = self.ports = free_ports(4)
+
+    def start(self) -> Daemon:
+        daemon = Daemon(demo_config(self.ports, self.folder / "state"), self.folder)
+        self.addCleanup(daemon.clean_up)
+        return daemon.start()
+
+    async def state(self) -> Any:
+        return await get_json(f"http://127.0.0.1:{self.moox}/state")
+
+    async def results_from_two_tasks(self) -> bool:
+        good = [result["task_id"] for result in (await self.state())["results"] if result["status"] == 2]
+        return len(good) >= 4 and len(set(good)) >= 2
+
+    def test_tasks_are_executed_and_reported(self) -> Deferred[None]:
+        """Timer and NATS triggers run the tasks, and SIGTERM leaves nothing behind."""
+
+        async def check() -> None:
+            daemon = self.start()
+            await until(self.results_from_two_tasks, "results of two tasks")
+            await daemon.says("rolling means: ")
+            ready = await get_json(f"http://127.0.0.1:{self.control}/ready")
+            self.assertEqual(ready, [])
+            health = await get_json(f"http://127.0.0.1:{self.gateway}/health")
+            self.assertEqual(health, {"status": "healthy"})
+            below = children(daemon.pid)
+            self.assertTrue(below, "the nats-server is a child")
+            self.assertEqual(await daemon.stop(), 0)
+            self.assertEqual([pid for pid in below if is_alive(pid)], [])
+            self.assertNotIn("Traceback", daemon.output)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_changing_the_task_file_changes_the_tasks(self) -> Deferred[None]:
+        async def check() -> None:
+            daemon = self.start()
+            await daemon.says("4 tasks received")
+            (self.folder / "tasks.yaml").write_text("- task_id: only-load\n  task_params: {metric: load}\n")
+            await daemon.says("1 tasks? received: only-load")
+
+            async def reported() -> bool:
+                return any(result["task_id"] == "only-load" for result in (await self.state())["results"])
+
+            await until(reported, "a result of the new task")
+            self.assertEqual(await daemon.stop(signal.SIGINT), 0)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_killed_node_takes_its_nats_server_along(self) -> Deferred[None]:
+        """After SIGKILL nothing can clean up, and yet nothing is left; the next node starts as usual."""
+
+        async def check() -> None:
+            daemon = self.start()
+            await daemon.says("ready")
+            below = children(daemon.pid)
+            self.assertTrue(below)
+            os.kill(daemon.pid, signal.SIGKILL)
+            self.assertEqual(await daemon.end(), -signal.SIGKILL)
+
+            async def gone() -> bool:
+                return not any(is_alive(pid) for pid in below)
+
+            await until(gone, "the nats-server gone")
+            again = self.start()
+            await until(self.results_from_two_tasks, "results after the restart")
+            self.assertEqual(await again.stop(), 0)
+
+        return Deferred.fromCoroutine(check())

@@ -1,0 +1,571 @@
+"""The config: what good files mean, and what is said about bad ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import fields
+from twisted.trial.unittest import SynchronousTestCase
+
+from scfd.config import (
+    Adapter,
+    Address,
+    Config,
+    Control,
+    DevMoox,
+    DevNats,
+    DevStream,
+    Gateway,
+    HttpAdapter,
+    NatsTrigger,
+    System,
+    TimerTrigger,
+    load,
+)
+from scfd.config.schema import CHECK, keys_of
+from scfd.config.values import Dev, Heartbeat, Shutdown
+from scfd.cron import Cron
+from scfd.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 'seconds, such as 9 or 0.5, or text such as "1m30s" or "500ms"'
+ADDRESS = "an address HOST:PORT, such as 0.0.0.0:9000, [::1]:9000 or :9000, with a port from 1 to 65535"
+
+
+class ConfigCase(SynchronousTestCase):
+    """Loads files and tells their mistakes, with ``c.yaml`` for the path."""
+
+    def load(self, text: str | bytes, environ: Mapping[str, str] | None = None) -> Config:
+        path = Path(self.mktemp())
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        self.path = str(path)
+        return load(self.path, environ or {})
+
+    def mistakes(self, text: str | bytes, environ: Mapping[str, str] | None = None) -> list[str]:
+        error = self.assertRaises(ConfigError, self.load, text, environ)
+        return str(error).replace(self.path, "c.yaml").split("\n")
+
+
+class GoodFiles(ConfigCase):
+    def test_defaults(self) -> None:
+        """A file without any section that matters: no gateway, but the endpoint for operators."""
+        config = self.load("system: {name: f}")
+        self.assertEqual(config, Config(system=System(name="f"), path=self.path))
+        self.assertIsNone(config.gateway)
+        self.assertEqual(config.control, Control(Address("127.0.0.1", 9002), ""))
+
+    def test_whole_file(self) -> None:
+        config = self.load(
+            """
+            system: {name: f, version: v1, env: test, storage_url: "http://s", node_id: n, state_dir: /tmp/x}
+            heartbeat: {server_ip: 10.0.0.1, server_port: 18202, interval: 1m30s}
+            gateway: {listen: ":8000", max_body: 500KiB, forward_timeout: 500ms}
+            adapter:
+              http: {url: "https://plugin:1/base/", command: [run, it], heartbeat_extra: {a: [1, null]}}
+            triggers:
+              - {name: t, type: timer, settings: {cron: 0 * * * * * *}}
+              - name: q
+                type: nats
+                settings: {url: "nats://h", stream: S, subject: s.>, consumer_name: c, max_deliver: -1}
+            plugin: {x: {y: [1, 2.5, true, null, text]}}
+            control: {listen: "[::1]:9002", token: t}
+            shutdown: {drain: 0}
+            dev:
+              moox: {}
+              nats: {streams: [{name: S, subjects: [s.>]}]}
+            """
+        )
+        self.assertEqual(config.system, System("f", "v1", "test", "http://s", "n", "/tmp/x"))
+        self.assertEqual(config.heartbeat, Heartbeat("10.0.0.1", 18202, "", 90.0))
+        self.assertEqual(config.gateway, Gateway(Address("0.0.0.0", 8000), 500 * 1024, 0.5))
+        http = HttpAdapter(
+            "f", "https://plugin:1/base", heartbeat_extra={"a": [1, None]}, command=("run", "it")
+        )
+        self.assertEqual(config.adapter, Adapter(http=http))
+        timer = TimerTrigger("t", Cron.parse("0 * * * * * *"))
+        queue = NatsTrigger("q", "nats://h", "S", "s.>", "c", max_deliver=-1)
+        self.assertEqual(config.triggers, (timer, queue))
+        self.assertEqual(config.plugin, {"x": {"y": [1, 2.5, True, None, "text"]}})
+        self.assertEqual(config.control, Control(Address("::1", 9002), "t"))
+        self.assertEqual(config.shutdown, Shutdown(0.0))
+        self.assertEqual(config.dev, Dev(DevMoox(), DevNats(14222, (DevStream("S", ("s.>",)),))))
+
+    def test_empty_sections(self) -> None:
+        """An empty section is a missing one, but an empty gateway is one with the defaults."""
+        config = self.load("gateway:\ncontrol:\nheartbeat:\ndev: {moox: }\nadapter: {http: }\n")
+        self.assertEqual(config, Config(gateway=Gateway(), path=self.path))
+
+    def test_control_off(self) -> None:
+        self.assertIsNone(self.load('control: {listen: ""}').control)
+
+    def test_text_as_written(self) -> None:
+        """What YAML takes for a number is text where text is asked for."""
+        self.assertEqual(self.load("system: {version: 1.10, name: 007}").system, System("007", "1.10"))
+
+    def test_adapter_path(self) -> None:
+        self.assertEqual(self.load("adapter: {path: one}").adapter.path, ("one",))
+        self.assertEqual(self.load("adapter: {path: [one, two]}").adapter.path, ("one", "two"))
+
+    def test_http_name(self) -> None:
+        http = self.load("adapter: {http: {}}").adapter.http
+        assert http is not None
+        self.assertEqual(http.name, "http-plugin")
+
+    def test_merge_keys(self) -> None:
+        config = self.load("""
+            plugin:
+              base: &base {a: 1, b: 2}
+              other: &other {b: 3, c: 4}
+              both: {<<: [*base, *other], a: 0}
+            """)
+        self.assertEqual(config.plugin["both"], {"a": 0, "b": 2, "c": 4})
+
+    def test_numbers(self) -> None:
+        config = self.load("heartbeat: {server_ip: h, server_port: 18202.0, interval: '9'}")
+        self.assertEqual((config.heartbeat.server_port, config.heartbeat.interval), (18202, 9.0))
+
+    def test_byte_order_mark(self) -> None:
+        self.assertEqual(self.load(b"\xef\xbb\xbfsystem: {name: f}").system.name, "f")
+
+    def test_nothing_secret_in_repr(self) -> None:
+        """Tokens, passwords, a plugin's own part and URLs' credentials stay out of tracebacks and logs."""
+        config = self.load("""
+            system: {storage_url: "http://me:hidden@s"}
+            adapter: {http: {command: [run, --token, hidden]}}
+            triggers:
+              - name: q
+                type: nats
+                settings: {url: "nats://me:hid/den@a,tls://hidden@b", stream: S, subject: s, consumer_name: c}
+            plugin: {password: hidden}
+            control: {token: hidden}
+            """)
+        self.assertNotIn("hidden", repr(config))
+        self.assertNotIn("hid/den", repr(config))
+        self.assertIn("url='nats://***@a,tls://***@b'", repr(config))
+
+
+class GoFramework(ConfigCase):
+    def test_loads_unchanged(self) -> None:
+        """Sections and settings of functions that scfd does not have are told, and do no harm."""
+        config = self.load("""system: {name: collector, version: v1.0.0, env: prod, storage_url: ""}
+heartbeat: {server_ip: "", server_port: 0, interval: 9}
+dns_proxy:
+  enabled: true
+storage:
+triggers:
+  - name: q
+    type: nats
+    settings:
+      url: nats://127.0.0.1:4222
+      stream: S
+      subject: s.>
+      consumer_name: c
+      ack_wait: 30
+      cache_enabled: true
+      cache_ttl: ""
+      backfill_field_keys: [a]
+plugin: {market: spot}
+""")
+        self.assertEqual(config.plugin, {"market": "spot"})
+        self.assertEqual(
+            [warning.replace(self.path, "c.yaml") for warning in config.warnings],
+            [
+                "c.yaml:3: dns_proxy: not used by scfd",
+                "c.yaml:5: storage: not used by scfd",
+                "c.yaml:15: triggers[0].settings.cache_enabled: not used by scfd",
+                "c.yaml:16: triggers[0].settings.cache_ttl: not used by scfd",
+                "c.yaml:17: triggers[0].settings.backfill_field_keys: not used by scfd",
+            ],
+        )
+
+
+class Variables(ConfigCase):
+    def test_plugin(self) -> None:
+        text = 'plugin: {a: "${A}-${B:-b}", n: 5, d: "$$${A}$", l: ["${C:-}"]}'
+        self.assertEqual(self.load(text, {"A": "x"}).plugin, {"a": "x-b", "n": 5, "d": "$x$", "l": [""]})
+
+    def test_resolved_as_yaml(self) -> None:
+        """What stands unquoted in the file may become a number or null; what is quoted stays text."""
+        config = self.load('plugin:\n  plain: ${N}\n  quoted: "${N}"\n  none: ${E}', {"N": "12", "E": ""})
+        self.assertEqual(config.plugin, {"plain": 12, "quoted": "12", "none": None})
+        text = "heartbeat:\n  server_ip: h\n  server_port: ${N}\n"
+        self.assertEqual(self.load(text, {"N": "12"}).heartbeat.server_port, 12)
+
+    def test_empty_is_unset(self) -> None:
+        """As in a shell, a default stands in for a variable that is empty, too."""
+        self.assertEqual(self.load("system: {name: '${N:-d}'}", {"N": ""}).system.name, "d")
+
+    def test_content_is_no_yaml(self) -> None:
+        """A value from the environment can't add keys, nor refer to other variables."""
+        value = "a: 1\n${B} {x: y}"
+        self.assertEqual(self.load("plugin:\n  v: ${V}", {"V": value}).plugin, {"v": value})
+
+    def test_unset(self) -> None:
+        self.assertEqual(
+            self.mistakes("plugin:\n  a: [x, '${NO_SUCH}']\ncontrol: {token: '${TOKEN}'}"),
+            [
+                "c.yaml:2: plugin.a[1]: the environment variable NO_SUCH is not set; "
+                "set it, or write ${NO_SUCH:-default}",
+                "c.yaml:3: control.token: the environment variable TOKEN is not set; "
+                "set it, or write ${TOKEN:-default}",
+            ],
+        )
+
+    def test_value_never_shown(self) -> None:
+        environ = {"A": "hidden", "B": "hidden"}
+        text = """gateway: {listen: "${A}"}
+heartbeat: {interval: "${A}${B}"}
+triggers: [{name: t, type: timer, settings: {cron: "${A}"}}]
+control: {lisen: "${A}"}
+"""
+        self.assertEqual(
+            self.mistakes(text, environ),
+            [
+                f"c.yaml:1: gateway.listen: found the value of ${{A}}; accepted is {ADDRESS}",
+                "c.yaml:2: heartbeat.interval: found the value of ${A} and ${B}; "
+                f"accepted is {SECONDS}; more than 0, up to 365 days",
+                "c.yaml:3: triggers[0].settings.cron: found the value of ${A}; "
+                "accepted is a cron expression of 7, 6 or 5 fields",
+                "c.yaml:4: control.lisen: unknown key; did you mean listen? accepted are listen, token",
+            ],
+        )
+
+    def test_malformed(self) -> None:
+        for text in ("${", "${A", "${1}", "${A-b}", "${}"):
+            self.assertEqual(
+                self.mistakes(f"system: {{name: 'x{text}'}}", {"A": "a"}),
+                [
+                    "c.yaml:1: system.name: a ${ without its end or a proper name; "
+                    "write ${NAME} or ${NAME:-default}, or $$ for a $"
+                ],
+            )
+
+
+class Port(ConfigCase):
+    def test_overrides(self) -> None:
+        gateway = self.load("gateway: {listen: '127.0.0.1:9000'}", {"PORT": "8080"}).gateway
+        assert gateway is not None
+        self.assertEqual(gateway.listen, Address("127.0.0.1", 8080))
+
+    def test_no_gateway(self) -> None:
+        """Without a gateway the variable is somebody else's."""
+        self.assertIsNone(self.load("system: {name: f}", {"PORT": "tcp://x"}).gateway)
+
+    def test_bad(self) -> None:
+        for bad in ("0", "65536", "tcp://10.0.0.1:80", "-1", "1.5"):
+            self.assertEqual(
+                self.mistakes("gateway:", {"PORT": bad}),
+                [
+                    "environment variable PORT: its value is not accepted; "
+                    "accepted is a whole number, 1 to 65535"
+                ],
+            )
+
+    def test_clash(self) -> None:
+        self.assertEqual(
+            self.mistakes("gateway:\n\ncontrol: {token: x}", {"PORT": "9002"}),
+            ["c.yaml:3: control.listen: the same port as gateway.listen; accepted is a port of its own"],
+        )
+
+
+class UnusableFiles(ConfigCase):
+    def check(self, text: str | bytes, *expected: str) -> None:
+        self.assertEqual(self.mistakes(text), list(expected))
+
+    def test_missing(self) -> None:
+        error = self.assertRaises(ConfigError, load, "no/such.yaml", {})
+        self.assertEqual(
+            str(error),
+            "no/such.yaml: can't be read: No such file or directory; accepted is a readable YAML file",
+        )
+
+    def test_directory(self) -> None:
+        error = self.assertRaises(ConfigError, load, "/tmp", {})
+        self.assertEqual(str(error), "/tmp: can't be read: Is a directory; accepted is a readable YAML file")
+
+    def test_not_utf8(self) -> None:
+        self.check(b"a: 1\nb: \xff", "c.yaml:2: byte 0xff is not UTF-8; accepted is a file in UTF-8")
+
+    def test_empty(self) -> None:
+        for text in ("", "\n\n", "# comment\n", "---\n", "null"):
+            self.check(text, "c.yaml: the file is empty; accepted is a mapping of sections")
+
+    def test_no_mapping(self) -> None:
+        accepted = "at the top level; accepted is a mapping of sections, such as system: {…}"
+        self.check("\n- a\n", f"c.yaml:2: found a list {accepted}")
+        self.check("text", f"c.yaml:1: found a single value {accepted}")
+
+    def test_syntax(self) -> None:
+        self.check(
+            "system:\n  name: [a\nother: b\n",
+            "c.yaml:3: not valid YAML: while parsing a flow sequence, expected ',' or ']', but got ':'",
+        )
+        self.check(
+            "a: 1\n\tb: 2\n",
+            "c.yaml:2: not valid YAML: while scanning for the next token, "
+            "found character '\\t' that cannot start any token",
+        )
+        self.check("a: 1\nb: \x07\n", "c.yaml:2: not valid YAML: the character #x0007 is not allowed")
+        self.check('a: 1\nb: "\\UFFFFFFFF"', "c.yaml:2: not valid YAML: a number here is too large")
+
+    def test_cron_without_quotes(self) -> None:
+        self.check(
+            "triggers:\n  - {name: t, type: timer, settings: {cron: */5 * * * *}}",
+            "c.yaml:2: not valid YAML: while scanning an alias, expected alphabetic or numeric character, "
+            "but found '/'; a value that begins with * needs quotes",
+        )
+
+    def test_two_documents(self) -> None:
+        self.check(
+            "a: 1\n---\nb: 2\n",
+            "c.yaml:2: not valid YAML: expected a single document in the stream, but found another document",
+        )
+
+    def test_recursive_alias(self) -> None:
+        self.check(
+            "plugin: &p\n  inside: [*p]\n",
+            "c.yaml:2: plugin.inside[0]: an alias inside of what it stands for; "
+            "accepted is an alias to another value",
+        )
+
+    def test_exploding_aliases(self) -> None:
+        lines = ["plugin:", "  a0: &a0 [x]"]
+        lines += [f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+        self.check(
+            "\n".join(lines),
+            "c.yaml: too many values, aliases counted each time; accepted are up to 100000",
+        )
+
+    def test_too_deep(self) -> None:
+        for depth in (101, 100_000):
+            self.check(
+                f"plugin: {'[' * depth}{']' * depth}",
+                "c.yaml: nested too deeply; accepted are up to 100 levels",
+            )
+
+    def test_too_large(self) -> None:
+        self.check(
+            b"#" * (1024 * 1024 + 1), "c.yaml: the file is larger than 1 MiB; accepted is up to that size"
+        )
+
+    def test_tags(self) -> None:
+        self.check(
+            "plugin: {a: !!python/object:os.system x}\n",
+            "c.yaml:1: plugin.a: found the tag '!!python/object:os.system'; "
+            "accepted are plain values, lists and mappings without tags",
+        )
+        self.check(
+            "plugin: {a: 2026-99-99}\n",
+            "c.yaml:1: plugin.a: a value that looks like a YAML timestamp and is none; "
+            "if it is text, quote it",
+        )
+
+
+class Mistakes(ConfigCase):
+    def check(self, text: str, *expected: str) -> None:
+        self.assertEqual(self.mistakes(text), [f"c.yaml:{line}" for line in expected])
+
+    def test_many_at_once(self) -> None:
+        self.check(
+            """system: {nam: f}
+heartbeat: {server_ip: 10.0.0.1, interval: -1}
+gateway:
+  listen: 9000
+  max_body: 6MB
+adapter: {native: a, http: {url: "ftp://me:hidden@h"}}
+triggers:
+  - {name: t, type: timer, settings: {cron: "61 * * * * *"}}
+  - {name: t, type: tmer}
+  - {type: nats, settings: {url: "me:hidden@h", stream: a.b, subject: "", batch_size: 0}}
+control: {listen: "127.0.0.1:0", token: [a]}
+shutdown: 20
+""",
+            "1: system.nam: unknown key; did you mean name? "
+            "accepted are name, version, env, storage_url, node_id, state_dir",
+            f"2: heartbeat.interval: found -1; accepted is {SECONDS}; more than 0, up to 365 days",
+            f"4: gateway.listen: found 9000; accepted is {ADDRESS}",
+            "5: gateway.max_body: found '6MB'; "
+            "accepted is a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; at least 1",
+            "6: adapter.http.url: found 'ftp://***@h'; accepted is a URL http://HOST:PORT or "
+            "https://HOST:PORT, perhaps with a path, without user name and query",
+            "8: triggers[0].settings.cron: cron field second: '61' is not accepted; "
+            "accepted are 0-59, with * , - /",
+            "9: triggers[1].name: 't' is the trigger of line 8 already; accepted are unique names",
+            "9: triggers[1].type: found 'tmer'; accepted is a trigger type: timer or nats",
+            "10: triggers[2].name: is missing; accepted is text that is not empty",
+            "10: triggers[2].settings.batch_size: found 0; accepted is a whole number, at least 1",
+            "10: triggers[2].settings.consumer_name: is missing; "
+            "accepted is a name without white space and . * > / \\",
+            "10: triggers[2].settings.stream: found 'a.b'; "
+            "accepted is a name without white space and . * > / \\",
+            "10: triggers[2].settings.subject: found ''; "
+            "accepted is a subject, such as orders.new, orders.* or orders.>",
+            "10: triggers[2].settings.url: found '***@h'; "
+            "accepted is a URL nats://HOST:PORT (or tls, ws, wss), or several joined by commas",
+            f"11: control.listen: found '127.0.0.1:0'; accepted is {ADDRESS}, or \"\" to turn it off",
+            "11: control.token: found a list; accepted is text",
+            "12: shutdown: found 20; accepted is a mapping with drain",
+        )
+
+    def test_secret_keys(self) -> None:
+        """The value of a key that is called a secret is not shown, whatever is wrong with it."""
+        self.assertNotIn("hidden", self.mistakes("control: {token: &t hidden, token: hidden, listen: *t}")[1])
+
+    def test_duplicate_key(self) -> None:
+        self.check(
+            "system:\n  name: a\n  env: x\n  name: b\nplugin: {1: a, 0x1: b}\n",
+            "4: system.name: this key is there already; accepted is each key once",
+            "5: plugin.0x1: this key is there already; accepted is each key once",
+        )
+
+    def test_unknown_key_far_from_all(self) -> None:
+        self.check("shutdown: {zzz: 1}", "1: shutdown.zzz: unknown key; accepted are drain")
+
+    def test_key_on_one_line(self) -> None:
+        """A key can't forge a line of its own."""
+        self.check('shutdown: {"a\\nb": 1}', "1: shutdown.'a\\nb': unknown key; accepted are drain")
+
+    def test_durations(self) -> None:
+        for bad in ("-1", ".nan", ".inf", "1e400", "true", "9 minutes", "1d", "''", "99999h", "[9]"):
+            with self.subTest(bad=bad):
+                [line] = self.mistakes(f"shutdown: {{drain: {bad}}}")
+                self.assertTrue(line.startswith("c.yaml:1: shutdown.drain: found "), line)
+                self.assertTrue(line.endswith(f"accepted is {SECONDS}; 0 or more, up to 365 days"), line)
+
+    def test_whole_numbers(self) -> None:
+        for bad, found in {"true": "true", "1.5": "1.5", "-1": "-1", "65536": "65536", "x": "'x'"}.items():
+            self.check(
+                f"heartbeat: {{server_port: {bad}}}",
+                f"1: heartbeat.server_port: found {found}; accepted is a whole number, 0 to 65535",
+            )
+
+    def test_addresses(self) -> None:
+        for bad in ("localhost", "a b:1", "::1:9000", "[x]:1", "1.2.3:80", "h:65536", "http://h:1", "h:"):
+            self.check(
+                f"gateway: {{listen: '{bad}'}}", f"1: gateway.listen: found '{bad}'; accepted is {ADDRESS}"
+            )
+
+    def test_server_halves(self) -> None:
+        accepted = "accepted are server_ip and server_port together, or server_url"
+        self.check(
+            "heartbeat:\n  server_ip: h", f"2: heartbeat.server_ip: set without server_port; {accepted}"
+        )
+        self.check(
+            "heartbeat:\n  server_port: 1", f"2: heartbeat.server_port: set without server_ip; {accepted}"
+        )
+        self.load("heartbeat: {server_ip: h, server_url: 'https://h'}")
+
+    def test_server_url(self) -> None:
+        for bad in ("h:1", "ftp://h", "http://", "http://h:99999", "http://h h", "http://h?x=1"):
+            self.check(
+                f"heartbeat: {{server_url: '{bad}'}}",
+                f"1: heartbeat.server_url: found '{bad}'; accepted is a URL http://HOST:PORT or "
+                "https://HOST:PORT, perhaps with a path, without user name and query",
+            )
+
+    def test_two_adapters(self) -> None:
+        self.check(
+            "adapter:\n  native: a\n  http: {}\n",
+            "3: adapter: found both native and http; accepted is one of the two",
+        )
+
+    def test_listeners(self) -> None:
+        text = "the same port as gateway.listen; accepted is a port of its own"
+        self.check(
+            """gateway: {listen: "0.0.0.0:9000"}
+control:
+  listen: "127.0.0.1:9000"
+dev:
+  moox:
+    listen: "localhost:9000"
+  nats:
+    port: 9000
+""",
+            f"3: control.listen: {text}",
+            f"6: dev.moox.listen: {text}",
+            f"8: dev.nats.port: {text}",
+        )
+
+    def test_same_port_of_two_addresses(self) -> None:
+        self.load("gateway: {listen: '10.0.0.1:9002'}\ncontrol: {listen: '127.0.0.1:9002'}")
+
+    def test_lists(self) -> None:
+        self.check(
+            "triggers: {name: t}\nadapter: {http: {command: run it}}\n",
+            "1: triggers: found a mapping; "
+            "accepted is a list, each item a mapping with name, type (timer or nats) and settings",
+            "2: adapter.http.command: found 'run it'; accepted is a list, each item text that is not empty",
+        )
+        self.check(
+            "dev: {nats: {streams: [{name: S, subjects: []}]}}",
+            "1: dev.nats.streams[0].subjects: found a list; accepted is a list that is not empty, "
+            "each item a subject, such as orders.new, orders.* or orders.>",
+        )
+
+    def test_heartbeat_extra(self) -> None:
+        for bad in ("{a: 2026-01-01}", "{a: [.nan]}", "{1: a}"):
+            self.check(
+                f"adapter: {{http: {{heartbeat_extra: {bad}}}}}",
+                "1: adapter.http.heartbeat_extra: found a value that JSON does not have; accepted is "
+                "a mapping of JSON values (no dates, no .nan or .inf, keys that are text)",
+            )
+
+    def test_max_deliver(self) -> None:
+        settings = "url: 'nats://h', stream: S, subject: s, consumer_name: c"
+        self.check(
+            f"triggers: [{{name: q, type: nats, settings: {{{settings}, max_deliver: 0}}}}]",
+            "1: triggers[0].settings.max_deliver: found 0; accepted is a whole number, at least 1, or -1",
+        )
+
+    def test_settings_missing(self) -> None:
+        self.check(
+            "triggers:\n  - {name: t, type: timer}",
+            "2: triggers[0].settings.cron: is missing; accepted is a cron expression of 7, 6 or 5 fields",
+        )
+
+
+class ReferenceConfig(SynchronousTestCase):
+    """etc/production.yaml"""
+
+    text = (ROOT / "etc/production.yaml").read_text()
+
+    def test_loads(self) -> None:
+        config = load(str(ROOT / "etc/production.yaml"), {"NATS_URL": "nats://h"})
+        self.assertEqual(config.warnings, ())
+        self.assertEqual([trigger.type for trigger in config.triggers], ["timer", "nats"])
+        self.assertEqual(config.dev, Dev())
+
+    def test_has_every_key(self) -> None:
+        shown = set(re.findall(r"^[ #-]*([a-z_]+):", self.text, re.MULTILINE))
+        self.assertEqual(_all_keys(Config) - shown, set())
+
+    def test_shows_the_defaults(self) -> None:
+        """What the comments call a default is one: with all of it left out, the values are the same."""
+        config = load(str(ROOT / "etc/production.yaml"), {"NATS_URL": "nats://h"})
+        self.assertEqual(config.gateway, Gateway())
+        self.assertEqual(config.heartbeat, Heartbeat())
+        self.assertEqual(config.control, Control())
+        self.assertEqual(config.shutdown, Shutdown())
+        self.assertEqual(config.system.state_dir, System().state_dir)
+        self.assertEqual(
+            config.triggers[1], NatsTrigger("orders", "nats://h", "ORDERS", "orders.>", "my-function")
+        )
+
+
+def _all_keys(section: Any) -> set[str]:
+    """The names of a section's keys, those of the sections inside it included."""
+    names = set(keys_of(section))
+    for attribute in fields(section):
+        names |= _inside(attribute.metadata.get(CHECK))
+    return names
+
+
+def _inside(check: Any) -> set[str]:
+    if hasattr(check, "cls"):
+        return _all_keys(check.cls)
+    if hasattr(check, "kinds"):
+        return set().union(*map(_all_keys, check.kinds.values()))
+    return _inside(check.item) if hasattr(check, "item") else set()

@@ -1,0 +1,159 @@
+"""The development control plane as a service, on a reactor in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from treq.testing import RequestTraversalAgent, StubTreq
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+
+from scfd.config import DevMoox
+from scfd.dev.control_plane import ControlPlane
+from scfd.errors import StartupError
+
+
+class InlineThreads:
+    """A thread pool whose threads take no time."""
+
+    def callInThreadWithCallback(  # noqa: N802 (the name is Twisted's)
+        self, done: Callable[[bool, Any], None], function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> None:
+        try:
+            result = function(*args, **kwargs)
+        except Exception:
+            done(False, Failure())
+        else:
+            done(True, result)
+
+
+class Reactor(MemoryReactorClock):
+    """
+    :ivar taken: the address is in use.
+    """
+
+    taken = False
+
+    def getThreadPool(self) -> InlineThreads:  # noqa: N802 (the name is Twisted's)
+        return InlineThreads()
+
+    def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
+        function(*args)
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:  # noqa: N802
+        if self.taken:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        return super().listenTCP(port, factory, backlog, interface)
+
+
+class Node(Resource):
+    """Answers probes."""
+
+    isLeaf = True
+    probes = 0
+
+    def render_POST(self, request: object) -> bytes:
+        self.probes += 1
+        return b'{"success": true}'
+
+
+class ControlPlaneTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.node = Node()
+        self.file = Path(self.mktemp())
+        self.file.write_text("- task_id: a\n")
+
+    def make(self, settings: DevMoox, node_url: str | None = None) -> ControlPlane:
+        return ControlPlane(settings, node_url, self.reactor, RequestTraversalAgent(self.node))
+
+    def start(self, settings: DevMoox, node_url: str | None = None) -> ControlPlane:
+        service = self.make(settings, node_url)
+        self.successResultOf(service.startService())
+        self.addCleanup(service.stopService)
+        return service
+
+    def served_tasks(self) -> list[str]:
+        """What the port that was opened serves."""
+        site: Any = self.reactor.tcpServers[0][1]
+        http: Any = StubTreq(site.resource)
+        response = self.successResultOf(http.get("http://127.0.0.1:18202/state"))
+        return [task["task_id"] for task in self.successResultOf(response.json())["tasks"]]
+
+    def texts(self, do: Callable[[], object]) -> list[tuple[LogLevel, str]]:
+        with capturedLogs() as events:
+            do()
+        ours = [event for event in events if event["log_namespace"] == "scfd.dev.moox"]
+        return [(event["log_level"], event["log_format"].format(**event)) for event in ours]
+
+    def test_listens_and_serves_the_tasks(self) -> None:
+        self.start(DevMoox(tasks=str(self.file)))
+        port, _, _, interface = self.reactor.tcpServers[0]
+        self.assertEqual((18202, "127.0.0.1"), (port, interface))
+        self.assertEqual(["a"], self.served_tasks())
+
+    def test_without_a_task_file(self) -> None:
+        self.start(DevMoox())
+        self.assertEqual([], self.served_tasks())
+
+    def test_takes_changes_of_the_file(self) -> None:
+        self.start(DevMoox(tasks=str(self.file)))
+        self.file.write_text("- task_id: a\n- task_id: b\n")
+        self.assertEqual(
+            [(LogLevel.info, "the task file has changed: 2 tasks")],
+            self.texts(lambda: self.reactor.advance(1)),
+        )
+        self.assertEqual(["a", "b"], self.served_tasks())
+
+    def test_keeps_the_last_good_list(self) -> None:
+        self.start(DevMoox(tasks=str(self.file)))
+        self.file.write_text("- task_id: a\n- task_id: 5\n- 6\n")
+        self.assertEqual(
+            [
+                (
+                    LogLevel.warn,
+                    "the last good task list stays in use: "
+                    f"{self.file}:2: tasks[1].task_id: text is expected, such as task-001; "
+                    f"{self.file}:3: tasks[2]: a mapping with a task_id is expected",
+                )
+            ],
+            self.texts(lambda: self.reactor.pump([1] * 3)),
+        )
+        self.assertEqual(["a"], self.served_tasks())
+        self.file.write_text("- task_id: c\n")
+        self.reactor.advance(1)
+        self.assertEqual(["c"], self.served_tasks())
+
+    def test_a_task_file_with_a_mistake_keeps_it_from_starting(self) -> None:
+        self.file.write_text("tasks: 5")
+        failure = self.failureResultOf(self.make(DevMoox(tasks=str(self.file))).startService(), StartupError)
+        self.assertEqual(
+            f"{self.file}:1: a list of tasks is expected; write [] for none", failure.getErrorMessage()
+        )
+        self.assertEqual([], self.reactor.tcpServers)
+
+    def test_a_port_in_use_keeps_it_from_starting(self) -> None:
+        self.reactor.taken = True
+        failure = self.failureResultOf(self.make(DevMoox()).startService(), StartupError)
+        self.assertEqual(
+            "dev.moox.listen: can't listen on 127.0.0.1:18202: Address already in use;"
+            " choose another address",
+            failure.getErrorMessage(),
+        )
+
+    def test_probes_the_node(self) -> None:
+        self.start(DevMoox(), "http://127.0.0.1:9000")
+        self.assertEqual(1, self.node.probes)
+        self.reactor.advance(5)
+        self.assertEqual(2, self.node.probes)
+
+    def test_stops(self) -> None:
+        service = self.start(DevMoox(tasks=str(self.file)), "http://127.0.0.1:9000")
+        self.successResultOf(service.stopService())
+        self.assertEqual([], self.reactor.getDelayedCalls())

@@ -1,0 +1,159 @@
+"""The guard, with real processes."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+from unittest import skipUnless
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import scfd
+from scfd.guard import guarded
+
+#: Seconds in which anything here has to happen; it usually takes some 50 ms.
+LIMIT = 20.0
+
+on_linux = skipUnless(sys.platform.startswith("linux"), "the kernel's help is Linux's")
+
+
+class GuardTests(SynchronousTestCase):
+    """
+    Commands here hold standard output open, as do their children: its end proves that all are gone.
+    """
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        guard = subprocess.Popen(
+            guarded(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        self.addCleanup(self.finish, guard)
+        return guard
+
+    def finish(self, process: subprocess.Popen[bytes]) -> None:
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        process.wait(LIMIT)
+
+    def read_line(self, pipe: IO[bytes] | None) -> bytes:
+        return self.read(pipe, stop=b"\n")
+
+    def read(self, pipe: IO[bytes] | None, stop: bytes | None = None) -> bytes:
+        """Read to the end, or to the first ``stop``."""
+        assert pipe is not None
+        deadline = time.monotonic() + LIMIT
+        data = b""
+        while stop is None or stop not in data:
+            ready, _, _ = select.select([pipe], [], [], max(0, deadline - time.monotonic()))
+            if not ready:
+                self.fail(f"still open after {LIMIT:g} s; read {data!r}")
+            chunk = os.read(pipe.fileno(), 4096)
+            if not chunk:
+                break
+            data += chunk
+        return data
+
+    def test_exit_status(self) -> None:
+        self.assertEqual(7, self.start("sh", "-c", "exit 7").wait(LIMIT))
+
+    def test_status_of_a_command_that_died_of_a_signal(self) -> None:
+        self.assertEqual(128 + signal.SIGKILL, self.start("sh", "-c", "kill -KILL $$").wait(LIMIT))
+
+    def test_output_and_empty_input(self) -> None:
+        guard = self.start("sh", "-c", "cat; echo out; echo err >&2")
+        self.assertEqual((b"out\n", b"err\n"), (self.read(guard.stdout), self.read(guard.stderr)))
+
+    def test_command_not_found(self) -> None:
+        guard = self.start("no-such-command-here", "argument")
+        self.assertEqual(
+            b"can't run no-such-command-here: No such file or directory\n", self.read(guard.stderr)
+        )
+        self.assertEqual(127, guard.wait(LIMIT))
+
+    def test_command_not_executable(self) -> None:
+        guard = self.start("/")
+        self.assertEqual(b"can't run /: Permission denied\n", self.read(guard.stderr))
+        self.assertEqual(126, guard.wait(LIMIT))
+
+    def test_without_a_command(self) -> None:
+        guard = self.start()
+        self.assertEqual(b"usage: python -m scfd.guard -- COMMAND [ARG...]\n", self.read(guard.stderr))
+        self.assertEqual(2, guard.wait(LIMIT))
+
+    def test_runs_as_a_module(self) -> None:
+        command = [sys.executable, "-m", "scfd.guard", "--", "sh", "-c", "exit 7"]
+        environment = {**os.environ, "PYTHONPATH": str(Path(scfd.__file__).parent.parent)}
+        guard = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+        self.addCleanup(self.finish, guard)
+        self.assertEqual(7, guard.wait(LIMIT))
+
+    def test_end_of_input_kills_the_command_and_its_children(self) -> None:
+        guard = self.start("sh", "-c", "trap '' TERM; sleep 600 & echo ready; wait")
+        self.read_line(guard.stdout)
+        assert guard.stdin is not None
+        guard.stdin.close()
+        self.assertEqual(b"", self.read(guard.stdout))
+        self.assertEqual(128 + signal.SIGKILL, guard.wait(LIMIT))
+
+    def test_end_of_the_holder_kills_the_command(self) -> None:
+        # The holder leaves no chance to put anything in order: it is killed.
+        holds = "import subprocess, sys; subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE).wait()"
+        command = guarded(["sh", "-c", "echo ready; exec sleep 600"])
+        holder = subprocess.Popen([sys.executable, "-c", holds, *command], stdout=subprocess.PIPE)
+        self.addCleanup(self.finish, holder)
+        self.read_line(holder.stdout)
+        holder.kill()
+        self.assertEqual(b"", self.read(holder.stdout))
+
+    def test_sigterm_is_passed_on(self) -> None:
+        guard = self.start("sh", "-c", "trap 'echo asked; exit 5' TERM; sleep 600 & echo ready; wait")
+        self.read_line(guard.stdout)
+        guard.terminate()
+        self.assertEqual(b"asked\n", self.read(guard.stdout))
+        self.assertEqual(5, guard.wait(LIMIT))
+
+    def test_sigint_is_passed_on_as_sigterm(self) -> None:
+        guard = self.start("sh", "-c", "trap 'echo asked; exit 5' TERM; sleep 600 & echo ready; wait")
+        self.read_line(guard.stdout)
+        guard.send_signal(signal.SIGINT)
+        self.assertEqual(b"asked\n", self.read(guard.stdout))
+        self.assertEqual(5, guard.wait(LIMIT))
+
+    def test_waits_for_a_command_that_takes_no_notice_of_sigterm(self) -> None:
+        guard = self.start(
+            "sh", "-c", "trap 'echo asked' TERM; echo ready; while :; do sleep 600 & wait; done"
+        )
+        self.read_line(guard.stdout)
+        guard.terminate()
+        self.assertEqual(b"asked\n", self.read_line(guard.stdout))
+        assert guard.stdin is not None
+        guard.stdin.close()
+        self.assertEqual(128 + signal.SIGKILL, guard.wait(LIMIT))
+
+    def test_what_the_command_leaves_behind_is_killed(self) -> None:
+        guard = self.start("sh", "-c", "(trap '' TERM; exec sleep 600) & exit 0")
+        self.assertEqual(b"", self.read(guard.stdout))
+        self.assertEqual(0, guard.wait(LIMIT))
+
+    @on_linux
+    def test_kill_of_the_guard_kills_the_command(self) -> None:
+        guard = self.start("sh", "-c", "echo ready; exec sleep 600")
+        self.read_line(guard.stdout)
+        guard.kill()
+        self.assertEqual(b"", self.read(guard.stdout))
+
+    def test_ctrl_c_in_a_terminal_does_not_reach_the_guard(self) -> None:
+        guard = self.start("sh", "-c", "echo ready; exec sleep 600")
+        self.read_line(guard.stdout)
+        self.assertEqual(guard.pid, os.getpgid(guard.pid))
+
+    @on_linux
+    def test_no_signal_is_ignored_in_the_command(self) -> None:
+        guard = self.start("grep", "SigIgn", "/proc/self/status")
+        self.assertEqual(0, int(self.read(guard.stdout).split()[1], 16))

@@ -1,0 +1,57 @@
+"""Tests for scfd.readiness."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from scfd.readiness import Readiness
+
+
+class ReadinessTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_735_689_600)
+        self.readiness = Readiness(self.clock.seconds)
+
+    def told(self) -> list[dict[str, str]]:
+        return [problem.to_dict() for problem in self.readiness.problems()]
+
+    def test_ready_while_there_are_no_problems(self) -> None:
+        self.assertEqual(self.told(), [])
+
+    def test_a_problem_has_its_beginning(self) -> None:
+        self.readiness.problem("plugin", "not ready yet")
+        self.clock.advance(60)
+        self.assertEqual(
+            self.told(),
+            [{"component": "plugin", "reason": "not ready yet", "since": "2025-01-01T00:00:00Z"}],
+        )
+
+    def test_a_new_reason_does_not_change_the_beginning(self) -> None:
+        self.readiness.problem("heartbeat", "timed out")
+        self.clock.advance(9)
+        self.readiness.problem("heartbeat", "HTTP status 502")
+        self.assertEqual(
+            self.told(),
+            [{"component": "heartbeat", "reason": "HTTP status 502", "since": "2025-01-01T00:00:00Z"}],
+        )
+
+    def test_a_problem_that_comes_back_begins_anew(self) -> None:
+        self.readiness.problem("heartbeat", "timed out")
+        self.readiness.well("heartbeat")
+        self.assertEqual(self.told(), [])
+        self.clock.advance(9)
+        self.readiness.problem("heartbeat", "timed out")
+        self.assertEqual(self.told()[0]["since"], "2025-01-01T00:00:09Z")
+
+    def test_the_longest_standing_first(self) -> None:
+        for component in ("b", "a", "c"):
+            self.readiness.problem(component, "ill")
+            self.clock.advance(1)
+        self.readiness.problem("b", "still ill")
+        self.assertEqual([problem.component for problem in self.readiness.problems()], ["b", "a", "c"])
+
+    def test_well_of_an_unknown_component(self) -> None:
+        self.readiness.well("nobody")
+        self.assertEqual(self.told(), [])
