@@ -27,7 +27,9 @@ def is_due(interval: object, moment: datetime) -> bool:
     match = _INTERVAL.fullmatch(interval) if isinstance(interval, str) else None
     if match is None:
         return False
-    number, unit = int(match[1]), match[2]
+    # Its first 18 digits do: a number beyond them divides nothing but zero either. Python refuses to
+    # read more than 4,300 digits.
+    number, unit = int(match[1][:18]), match[2]
     utc = moment.astimezone(timezone.utc)
     if unit == "m":
         return utc.minute % number == 0

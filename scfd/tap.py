@@ -110,6 +110,9 @@ def makeService(options: Options) -> Any:
     probe = ProbeHandler(runtime, task_store, adapter, heartbeat, dispatcher, metrics, reactor.seconds)
     timers = make.timers(cfg, dispatcher.dispatch, task_store, metrics, reactor)
     summary = Summary(dispatcher, reports)
+    metrics.tasks.set_function(lambda: len(task_store.get_all()))
+    metrics.events_running.set_function(lambda: dispatcher.running)
+    metrics.reports_pending.set_function(reports.pending)
 
     services = {
         "state": StateDir(cfg.system.state_dir),

@@ -27,7 +27,7 @@ class FakeAdapter(Service):
     :ivar resource: what the plugin serves behind the gateway.
     """
 
-    name = "fake-plugin"
+    plugin_name = "fake-plugin"
 
     def __init__(self, plugin: Callable[[TriggerEvent], Any] = lambda event: TriggerResponse()) -> None:
         self._plugin = plugin

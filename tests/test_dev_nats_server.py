@@ -83,13 +83,13 @@ class ServerProcessTests(SynchronousTestCase):
 
     def logged(self, data: bytes) -> list[tuple[LogLevel, str]]:
         with capturedLogs() as events:
-            self.process.outReceived(data)
+            self.process.childDataReceived(1, data)
         return [(e["log_level"], e["text"]) for e in events if e["log_namespace"] == "scfd.dev.nats"]
 
     def test_ready(self) -> None:
-        self.process.outReceived(READY[:30])
+        self.process.childDataReceived(1, READY[:30])
         self.assertNoResult(self.process.ready)
-        self.process.outReceived(READY[30:])
+        self.process.childDataReceived(1, READY[30:])
         self.assertIsNone(self.successResultOf(self.process.ready))
 
     def test_the_reason_of_an_end_before_it_is_ready(self) -> None:
@@ -102,19 +102,19 @@ class ServerProcessTests(SynchronousTestCase):
         self.assertEqual('Error listening on port: "address already in use"', failure.getErrorMessage())
 
     def test_a_line_of_the_guard_is_a_reason_too(self) -> None:
-        self.process.errReceived(b"can't run nats-server: Exec format error\n")
+        self.process.childDataReceived(2, b"can't run nats-server: Exec format error\n")
         self.end()
         failure = self.failureResultOf(self.process.ready, ServerEndedError)
         self.assertEqual("can't run nats-server: Exec format error", failure.getErrorMessage())
 
     def test_an_end_without_a_reason(self) -> None:
-        self.process.outReceived(b"[1] 2026/11/23 22:01:48 [INF] \n")
+        self.process.childDataReceived(1, b"[1] 2026/11/23 22:01:48 [INF] \n")
         self.end()
         failure = self.failureResultOf(self.process.ready, ServerEndedError)
         self.assertEqual("it gave no reason", failure.getErrorMessage())
 
     def test_levels_of_its_log(self) -> None:
-        self.process.outReceived(READY)
+        self.process.childDataReceived(1, READY)
         lines = b"".join(
             b"[1] 2026/11/23 22:01:48 [%s] text\n" % level for level in (b"INF", b"WRN", b"ERR", b"DBG")
         )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from scfd.config.findings import Findings, is_secret
-from scfd.config.source import Node, Scalar
+from scfd.config.tree import Node, Scalar
 from scfd.cron import Cron
 
 _HOST_NAME = re.compile(

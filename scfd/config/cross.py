@@ -7,7 +7,7 @@ from typing import Any
 
 from scfd.config.checks import WRONG, Address
 from scfd.config.findings import Findings, shown
-from scfd.config.source import Listing, Scalar, Table
+from scfd.config.tree import Listing, Scalar, Table
 from scfd.config.values import Adapter, Heartbeat
 
 _EVERYWHERE = ("0.0.0.0", "::")

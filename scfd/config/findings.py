@@ -6,7 +6,7 @@ import re
 
 from attrs import Factory, frozen
 
-from scfd.config.source import Listing, Node, Scalar, Table
+from scfd.config.tree import Listing, Node, Scalar, Table
 from scfd.errors import Mistake
 
 _SECRET = re.compile("token|secret|password", re.IGNORECASE)

@@ -11,7 +11,8 @@ from scfd.config.checks import PORT, WRONG, Address
 from scfd.config.cross import check_together
 from scfd.config.findings import Findings
 from scfd.config.schema import CHECK, read_keys
-from scfd.config.source import Scalar, Table, flaws, read
+from scfd.config.source import read
+from scfd.config.tree import Scalar, Table, flaws
 from scfd.config.trpc import TrpcSettings, read_trpc
 from scfd.config.values import Config, Gateway
 from scfd.errors import ConfigError, Mistake

@@ -15,7 +15,7 @@ from attrs import NOTHING, Attribute, Factory, field, fields, frozen, make_class
 
 from scfd.config.checks import FILLED_TEXT, WRONG, ScalarCheck, json_fault
 from scfd.config.findings import Findings
-from scfd.config.source import Broken, Entry, Listing, Node, Scalar, Table, is_null, join, plain
+from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null, join, plain
 
 CHECK = "check"
 
@@ -56,7 +56,7 @@ def keys_of(section: type) -> Mapping[str, Attribute[Any]]:
 def read_value(check: Check, node: Node, key: str, findings: Findings) -> Any:
     """
     :returns: the value, or `WRONG` when a mistake was noted, and for broken values, which
-        `source.flaws` tells.
+        `tree.flaws` tells.
     """
     return WRONG if isinstance(node, Broken) else check.read(node, key, findings)
 

@@ -22,7 +22,8 @@ from attrs import frozen
 
 from scfd.config.checks import HOST_OR_EMPTY, PORT, WRONG, Address, ScalarCheck
 from scfd.config.findings import Findings
-from scfd.config.source import Broken, Listing, Scalar, Table, join, read
+from scfd.config.source import read
+from scfd.config.tree import Broken, Listing, Scalar, Table, join
 from scfd.cron import Cron
 
 _HTTP = ("http", "http_no_protocol")

@@ -110,7 +110,7 @@ class HttpAdapter:
     url: str = key(HTTP_URL, "http://127.0.0.1:9001", repr=_url_repr)
     ready_timeout: float = key(POSITIVE_DURATION, 30.0)
     timeout: float = key(POSITIVE_DURATION, 30.0)
-    heartbeat_extra: Mapping[str, Any] = key(FreeForm(json=True), factory=dict)
+    heartbeat_extra: Mapping[str, Any] = key(FreeForm(json=True), factory=dict, repr=False)
     command: tuple[str, ...] = key(ListOf(FILLED_TEXT), (), repr=False)
 
 

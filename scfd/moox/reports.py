@@ -91,7 +91,6 @@ class Reports(Service):
         self._in_flight = InFlight()
         self._said = ""
         self.delivered = 0
-        metrics.reports_pending.set_function(self.pending)
 
     def tidy(self, now: float) -> Deferred[None]:
         """Keep the outbox small; called every hour."""

@@ -1,0 +1,120 @@
+"""What a YAML file holds, as a tree whose values know their line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import field, frozen
+
+from scfd.errors import Mistake
+
+
+@frozen
+class Scalar:
+    """
+    :ivar line: 1 for the first.
+    :ivar value: as YAML resolves it: None, bool, int, float, str, date or datetime.
+    :ivar text: as it is written, after ``${NAME}``.
+    :ivar variables: the environment variables it was made with.
+    """
+
+    line: int
+    value: Any = field(repr=False)
+    text: str = field(repr=False)
+    variables: tuple[str, ...] = ()
+
+
+@frozen
+class Listing:
+    """
+    :ivar line: of its first item.
+    """
+
+    line: int
+    items: tuple[Node, ...]
+
+
+@frozen
+class Entry:
+    """
+    One key of a table.
+
+    :ivar name: the key as it is written.
+    :ivar key: the key as YAML resolves it.
+    :ivar line: of the key.
+    """
+
+    name: str
+    key: Any
+    line: int
+    node: Node
+
+
+@frozen
+class Table:
+    """
+    A YAML mapping.
+
+    :ivar duplicates: keys that it has already, with their lines; the first one stands.
+    """
+
+    line: int
+    entries: tuple[Entry, ...] = ()
+    duplicates: tuple[tuple[str, int], ...] = ()
+
+    def get(self, name: str) -> Entry | None:
+        """The entry of that name; None when there is none, and when it is null."""
+        for entry in self.entries:
+            if entry.name == name:
+                return None if is_null(entry.node) else entry
+        return None
+
+
+@frozen
+class Broken:
+    """
+    A value that can't be had.
+
+    :ivar reason: why, and what would be right, for the user.
+    """
+
+    line: int
+    reason: str
+
+
+Node = Scalar | Listing | Table | Broken
+
+
+def is_null(node: Node) -> bool:
+    """Whether a value is written as null, or not at all."""
+    return isinstance(node, Scalar) and node.value is None
+
+
+def join(key: str, name: str) -> str:
+    """The path of a key inside another, on one line whatever the name holds."""
+    shown = name if name.isprintable() else repr(name)
+    return f"{key}.{shown}" if key else shown
+
+
+def plain(node: Node) -> Any:
+    """The tree as dicts, lists and values; what is broken as None."""
+    if isinstance(node, Table):
+        return {entry.key: plain(entry.node) for entry in node.entries}
+    if isinstance(node, Listing):
+        return [plain(item) for item in node.items]
+    return node.value if isinstance(node, Scalar) else None
+
+
+def flaws(path: str, node: Node, key: str = "") -> Iterator[Mistake]:
+    """What is wrong with a tree whatever it is meant to be: broken values and duplicate keys."""
+    if isinstance(node, Broken):
+        yield Mistake(path, node.line, key, node.reason)
+    elif isinstance(node, Listing):
+        for index, item in enumerate(node.items):
+            yield from flaws(path, item, f"{key}[{index}]")
+    elif isinstance(node, Table):
+        for name, line in node.duplicates:
+            yield Mistake(path, line, join(key, name), "this key is there already; accepted is each key once")
+        for entry in node.entries:
+            yield from flaws(path, entry.node, join(key, entry.name))

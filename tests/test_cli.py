@@ -1,0 +1,183 @@
+"""The console script."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from scfd import __version__
+from scfd.cli import main
+from scfd.config import load
+from scfd.config.explain import explain
+
+GOOD = """system: {name: f, version: v1, env: test, node_id: n}
+heartbeat: {server_ip: 10.0.0.1, server_port: 18202}
+gateway:
+adapter: {http: {command: [run, --token, hidden, "--password=hidden", "-v", "http://me:hidden@h"]}}
+triggers:
+  - {name: t, type: timer, settings: {cron: "0 */30 * * * * *"}}
+  - name: q
+    type: nats
+    settings: {url: "nats://me:hidden@h", stream: S, subject: s.>, consumer_name: c}
+dns_proxy: {}
+control: {token: hidden}
+dev: {nats: {streams: [{name: S, subjects: [s.>]}]}}
+"""
+
+
+def run(*argv: str) -> tuple[int, str, str]:
+    """:returns: exit status, stdout, stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            status = main(argv)
+        except SystemExit as exit:
+            status = int(exit.code or 0)
+    return status, out.getvalue(), err.getvalue()
+
+
+class CliCase(SynchronousTestCase):
+    def write(self, text: str) -> str:
+        path: str = self.mktemp()
+        Path(path).write_text(text)
+        return path
+
+
+class Main(CliCase):
+    def test_version(self) -> None:
+        self.assertEqual(run("--version"), (0, f"scfd {__version__}\n", ""))
+
+    def test_no_command(self) -> None:
+        status, out, err = run()
+        self.assertEqual((status, out), (2, ""))
+        self.assertIn("the following arguments are required: COMMAND", err)
+
+    def test_mistakes(self) -> None:
+        path = self.write("shutdown: {drain: x}\ncontrol: {token: [a]}\n")
+        status, out, err = run("check", path)
+        self.assertEqual((status, out), (1, ""))
+        self.assertEqual([line.split(": ")[0] for line in err.splitlines()], [f"{path}:1", f"{path}:2"])
+
+    def test_good(self) -> None:
+        path = self.write("system: {name: f}")
+        status, out, err = run("check", path)
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(out.splitlines()[0], f"{path}: no mistakes")
+
+    def test_trpc_config(self) -> None:
+        trpc = self.write("server: {service: [{protocol: http, port: 9100}]}")
+        status, out, _ = run("check", self.write("system: {name: f}"), "--trpc-config", trpc)
+        self.assertEqual(status, 0)
+        self.assertIn("gateway        0.0.0.0:9100\n", out)
+
+
+class Process(CliCase):
+    """What only a process of its own can show."""
+
+    def python(self, code: str) -> subprocess.CompletedProcess[str]:
+        path = str(Path(__file__).parent.parent)
+        code = f"import sys; sys.path.insert(0, {path!r}); {code}"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    def test_no_reactor(self) -> None:
+        path = self.write(GOOD)
+        ended = self.python(
+            f"from scfd.cli import main; status = main(['check', {path!r}]); "
+            "print('reactor', 'twisted.internet.reactor' in sys.modules); sys.exit(status)"
+        )
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertTrue(ended.stdout.endswith("reactor False\n"), ended.stdout)
+
+    def test_pipe_closed(self) -> None:
+        """`scfd check … | head -1` says nothing about the pipe."""
+        path = self.write(GOOD)
+        ended = self.python(
+            "import os; reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1); "
+            f"from scfd.cli import main; sys.exit(main(['check', {path!r}]))"
+        )
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+
+    def test_plain_terminal(self) -> None:
+        """Names that the terminal's encoding does not have are shown escaped."""
+        path = self.write("system: {name: ключ}")
+        ended = self.python(
+            "sys.stdout.reconfigure(encoding='ascii'); "
+            f"from scfd.cli import main; sys.exit(main(['check', {path!r}]))"
+        )
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertIn("\\u043a\\u043b\\u044e\\u0447", ended.stdout)
+
+
+class Explain(CliCase):
+    def explain(self, text: str, **environ: str) -> list[str]:
+        path = self.write(text)
+        now = datetime(2026, 1, 1, 12, 10, tzinfo=timezone(timedelta(hours=8)))
+        return [line.replace(path, "c.yaml") for line in explain(load(path, {}), environ, now)]
+
+    def test_whole(self) -> None:
+        self.assertEqual(
+            self.explain(GOOD),
+            [
+                "c.yaml: no mistakes",
+                "",
+                "system         f v1, test",
+                "node id        n, from system.node_id",
+                "control plane  http://10.0.0.1:18202, a heartbeat every 9 s",
+                "gateway        0.0.0.0:9000",
+                "control        127.0.0.1:9002, with a token",
+                "adapter        HTTP, f at http://127.0.0.1:9001; started by the node: "
+                "run --token '***' '--password=***' -v 'http://***@h'",
+                "drain          20 s",
+                "state dir      /tmp/scfd",
+                "development    NATS server on port 14222, streams: S",
+                "triggers       2",
+                "",
+                "t (timer)",
+                "  cron         0 */30 * * * * *",
+                "  granularity  minute",
+                "  next         2026-01-01T12:30:00+08:00",
+                "               2026-01-01T13:00:00+08:00",
+                "               2026-01-01T13:30:00+08:00",
+                "               2026-01-01T14:00:00+08:00",
+                "               2026-01-01T14:30:00+08:00",
+                "",
+                "q (nats)",
+                "  url          nats://***@h",
+                "  stream       S",
+                "  subject      s.>",
+                "  consumer     c",
+                "  batch        10 messages, waiting up to 5 s",
+                "  delivery     at most 3 times, again after 30 s without an answer",
+                "",
+                "warning: c.yaml:10: dns_proxy: not used by scfd",
+            ],
+        )
+
+    def test_node_id(self) -> None:
+        line = "node id        node-abc, from the environment variable TENCENTCLOUD_FUNCTIONNAME"
+        self.assertIn(line, self.explain(GOOD, TENCENTCLOUD_FUNCTIONNAME="node-abc"))
+        self.assertIn(
+            "node id        none: no heartbeats before a probe finds SCF_FUNCTIONNAME or "
+            "TENCENTCLOUD_FUNCTIONNAME or system.node_id set",
+            self.explain("system: {name: f}"),
+        )
+
+    def test_little(self) -> None:
+        lines = self.explain("control: {listen: ''}")
+        self.assertIn("control plane  told by the first probe, a heartbeat every 9 s", lines)
+        self.assertIn("gateway        none: the node serves no callers, no probe", lines)
+        self.assertIn("control        turned off", lines)
+        self.assertIn("adapter        native, the only one installed", lines)
+        self.assertIn("triggers       none", lines)
+
+    def test_control_characters(self) -> None:
+        """A name can't move the cursor, nor forge a line."""
+        self.assertIn(
+            "system         a\\x1b[2J\\nb v1", self.explain('system: {name: "a\\e[2J\\nb", version: v1}')
+        )

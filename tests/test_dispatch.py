@@ -1,0 +1,151 @@
+"""Tests for scfd.dispatch, and for the fakes it is tested with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from scfd.dispatch import Dispatcher
+from scfd.errors import PluginError
+from scfd.interfaces import IAdapter, IDrainable, IReports
+from scfd.metrics import Metrics
+from scfd.model import TaskResult, TriggerEvent, TriggerResponse
+from scfd.runtime import Runtime
+from scfd.tasks import TaskStore
+from tests.fakes import FakeAdapter, FakeService, MemoryReports
+
+RESULTS = (TaskResult("task-001", 2), TaskResult("task-002", 4, "why it failed"))
+
+
+class FakesTests(SynchronousTestCase):
+    def test_fakes_provide_what_they_stand_for(self) -> None:
+        verifyObject(IAdapter, FakeAdapter())
+        verifyObject(IReports, MemoryReports())
+        verifyObject(IDrainable, FakeService("any", []))
+
+
+class DispatcherTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.answer: Any = TriggerResponse(RESULTS)
+        self.adapter = FakeAdapter(self.plugin)
+        self.runtime = Runtime("node-abc", "v1.0.0")
+        self.tasks = TaskStore()
+        self.reports = MemoryReports()
+        self.metrics = Metrics()
+        self.clock = Clock()
+        self.dispatcher = Dispatcher(
+            self.adapter, self.runtime, self.tasks, self.reports, self.metrics, self.clock
+        )
+
+    def plugin(self, event: TriggerEvent) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def dispatch(self, **metadata: str) -> Deferred[None]:
+        return self.dispatcher.dispatch(TriggerEvent("timer", "my-timer", {"a": 1}, metadata))
+
+    def counts(self) -> tuple[int, int, int]:
+        return self.dispatcher.running, self.dispatcher.succeeded, self.dispatcher.failed
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"scfd_{name}", labels)
+
+    def test_the_event_gets_the_node_and_the_tasks(self) -> None:
+        self.tasks.replace([{"task_id": "task-001"}])
+        self.successResultOf(self.dispatch(fire_time="2025-01-01T00:01:00Z"))
+        (event,) = self.adapter.events
+        self.assertEqual(
+            event.metadata,
+            {"fire_time": "2025-01-01T00:01:00Z", "nodeID": "node-abc", "version": "v1.0.0"},
+        )
+        self.assertEqual((event.type, event.name, event.payload), ("timer", "my-timer", {"a": 1}))
+        self.assertIs(event.snapshot, self.tasks.snapshot)
+
+    def test_the_storage_server_once_it_is_known(self) -> None:
+        self.runtime.storage_server_url = "http://10.0.0.2:19104"
+        self.dispatch()
+        self.assertEqual(self.adapter.events[0].metadata["storage_server_url"], "http://10.0.0.2:19104")
+
+    def test_a_trigger_can_not_speak_for_the_node(self) -> None:
+        self.dispatch(nodeID="somebody else")
+        self.assertEqual(self.adapter.events[0].metadata["nodeID"], "node-abc")
+
+    def test_results_are_reported(self) -> None:
+        self.assertIsNone(self.successResultOf(self.dispatch()))
+        self.assertEqual(self.reports.accepted, list(RESULTS))
+        self.assertEqual(self.counts(), (0, 1, 0))
+        self.assertEqual(self.sample("events_total", trigger="my-timer", outcome="succeeded"), 1.0)
+        self.assertEqual(self.sample("results_total", status="4"), 1.0)
+
+    def test_no_results(self) -> None:
+        self.answer = TriggerResponse()
+        self.successResultOf(self.dispatch())
+        self.assertEqual(self.reports.accepted, [])
+
+    def test_fires_once_the_results_are_on_disk(self) -> None:
+        writing: Deferred[None] = Deferred()
+        self.reports.put = lambda results: writing  # type: ignore[method-assign]
+        dispatched = self.dispatch()
+        self.assertNoResult(dispatched)
+        self.assertEqual(self.counts(), (1, 0, 0))
+        writing.callback(None)
+        self.successResultOf(dispatched)
+        self.assertEqual(self.counts(), (0, 1, 0))
+
+    def test_events_run_side_by_side(self) -> None:
+        first, second = Deferred[TriggerResponse](), Deferred[TriggerResponse]()
+        self.answer = first
+        self.dispatch()
+        self.answer = second
+        self.clock.advance(2)
+        self.dispatch()
+        self.assertEqual(self.counts(), (2, 0, 0))
+        self.clock.advance(1)
+        second.callback(TriggerResponse())
+        first.callback(TriggerResponse())
+        self.assertEqual(self.counts(), (0, 2, 0))
+        self.assertEqual(self.sample("event_seconds_sum", trigger="my-timer"), 4.0)
+
+    def test_a_plugin_that_says_no_is_one_line_in_the_log(self) -> None:
+        self.answer = PluginError("HTTP status 500")
+        with capturedLogs() as logged:
+            failure = self.failureResultOf(self.dispatch(), PluginError)
+        self.assertIs(failure.value, self.answer)
+        self.assertEqual(
+            [(entry["log_level"], formatEvent(entry)) for entry in logged],
+            [(LogLevel.warn, "my-timer: the plugin failed: HTTP status 500")],
+        )
+        self.assertEqual(self.reports.accepted, [])
+        self.assertEqual(self.counts(), (0, 0, 1))
+        self.assertEqual(self.sample("events_total", trigger="my-timer", outcome="failed"), 1.0)
+
+    def test_a_fault_in_the_plugins_code_has_its_traceback(self) -> None:
+        self.answer = ZeroDivisionError()
+        self.failureResultOf(self.dispatch(), ZeroDivisionError)
+        (failure,) = self.flushLoggedErrors(ZeroDivisionError)
+        self.assertIn("in plugin", failure.getTraceback())
+        self.assertEqual(self.counts(), (0, 0, 1))
+
+    def test_a_full_disk_fails_the_event(self) -> None:
+        self.reports.broken = OSError("no space left")
+        self.failureResultOf(self.dispatch(), OSError)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.counts(), (0, 0, 1))
+
+    def test_unusable_results_are_dropped_and_the_others_stand(self) -> None:
+        unusable: list[Any] = [TaskResult("", 2), TaskResult("a", "2"), TaskResult("a", True)]  # type: ignore[arg-type]
+        self.answer = TriggerResponse((*unusable, *RESULTS))
+        with capturedLogs() as logged:
+            self.successResultOf(self.dispatch())
+        self.assertEqual(self.reports.accepted, list(RESULTS))
+        self.assertEqual(
+            [formatEvent(entry) for entry in logged],
+            ["my-timer: dropped 3 task results without a task_id or an integer status"],
+        )
+        self.assertEqual(self.sample("results_dropped_total", reason="malformed"), 3.0)

@@ -1,0 +1,79 @@
+"""Tests for scfd.statedir, in real folders."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from twisted.trial.unittest import TestCase
+
+from scfd.errors import StartupError
+from scfd.statedir import StateDir
+
+
+class StateDirTests(TestCase):
+    timeout = 10
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()) / "deep" / "state"
+
+    async def started(self, path: Path) -> StateDir:
+        state_dir = StateDir(str(path))
+        await state_dir.startService()
+        self.addCleanup(state_dir.stopService)
+        return state_dir
+
+    async def mistake(self, path: Path) -> str:
+        state_dir = StateDir(str(path))
+        try:
+            await state_dir.startService()
+        except StartupError as error:
+            return str(error)
+        finally:
+            state_dir.stopService()
+        self.fail("it started")
+
+    async def test_makes_the_folder_for_its_owner_alone(self) -> None:
+        await self.started(self.path)
+        self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o700)
+
+    async def test_keeps_a_second_node_out(self) -> None:
+        await self.started(self.path)
+        self.assertEqual(
+            await self.mistake(self.path),
+            f"system.state_dir: {self.path} is in use by another node; give each node a folder of its own",
+        )
+
+    async def test_who_was_kept_out_does_not_end_the_lock(self) -> None:
+        await self.started(self.path)
+        await self.mistake(self.path)
+        self.assertIn("is in use by another node", await self.mistake(self.path))
+
+    async def test_can_be_used_again_once_stopped(self) -> None:
+        first = await self.started(self.path)
+        first.stopService()
+        await self.started(self.path)
+
+    async def test_a_file_in_its_place(self) -> None:
+        self.path.parent.mkdir(parents=True)
+        self.path.write_text("not a folder")
+        self.assertEqual(
+            await self.mistake(self.path),
+            f"system.state_dir: {self.path} can't be written (File exists); "
+            "name a folder that this process may write to",
+        )
+
+    async def test_a_folder_that_may_not_be_written(self) -> None:
+        if os.geteuid() == 0:
+            # Root may write anywhere but where the kernel itself says no.
+            folder, reason = Path("/proc/scfd"), "No such file or directory"
+        else:
+            folder, reason = self.path, "Permission denied"
+            self.path.mkdir(parents=True)
+            self.path.chmod(0o500)
+            self.addCleanup(self.path.chmod, 0o700)
+        self.assertEqual(
+            await self.mistake(folder),
+            f"system.state_dir: {folder} can't be written ({reason}); name a folder that this process may write to",
+        )
