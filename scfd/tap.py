@@ -64,6 +64,7 @@ def makeService(options: Options) -> Any:
     from scfd import assembly as make
     from scfd.dispatch import Dispatcher
     from scfd.lifecycle import Node, ProcessEnd
+    from scfd.logs import bridge_stdlib
     from scfd.metrics import Metrics
     from scfd.moox.client import ControlPlaneClient
     from scfd.moox.heartbeat import Heartbeat
@@ -76,6 +77,7 @@ def makeService(options: Options) -> Any:
     from scfd.tasks import TaskStore
     from scfd.triggers.ticks import HOUR, MINUTE, SECOND, Tick
 
+    bridge_stdlib()
     cfg = options.config
     metrics = Metrics()
     readiness = Readiness(reactor.seconds)

@@ -128,6 +128,7 @@ class LimitedRequest(Request):
     """A request whose body may not be longer than its site's ``max_body``."""
 
     _received = 0
+    _refused = False
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
@@ -138,14 +139,20 @@ class LimitedRequest(Request):
         self._received += len(data)
         if self._received <= self._limit():
             super().handleContentChunk(data)
-        else:
+        elif not self._refused:
             self._refuse()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
+        """The channel reads on to the end of what has arrived: half a body must not reach anybody."""
+        if not self._refused:
+            super().requestReceived(command, path, version)
 
     def _limit(self) -> int:
         limit: int = self.channel.site.max_body  # type: ignore[attr-defined]
         return limit
 
     def _refuse(self) -> None:
+        self._refused = True
         transport = self.channel.transport
         assert transport is not None, "a request that is being read has a connection"
         transport.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -169,7 +176,8 @@ class QuietSite(Site):
         answered: Callable[[Request], object] = lambda request: None,
         max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
-        super().__init__(resource)
+        # Nobody here reads a request's forms; parsing them takes time, and refuses those that are malformed.
+        super().__init__(resource, parsePOSTFormSubmission=False)
         self._answered = answered
         self.max_body = max_body
 

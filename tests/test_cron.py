@@ -83,13 +83,15 @@ class Expression:
 
     def next_after(self, moment: datetime) -> datetime | None:
         """By trial of every day, up to the last of `YEARS`."""
-        times = list(product(*(sorted(self.fields[position].values) for position in (2, 1, 0))))
+        seconds, minutes, hours = (sorted(field.values) for field in self.fields[:3])
+        times = list(product(hours, minutes, seconds))
         passed = (moment.hour, moment.minute, moment.second)
         day = moment.date()
         while day.year <= YEARS[-1]:
             left = times if day > moment.date() else [at for at in times if at > passed]
             if left and self.allows_day(day):
-                return datetime.combine(day, time(*left[0], tzinfo=UTC))
+                hour, minute, second = left[0]
+                return datetime.combine(day, time(hour, minute, second, tzinfo=UTC))
             day += timedelta(days=1)
         return None
 

@@ -108,7 +108,7 @@ class IsDueTests(SynchronousTestCase):
                 "1y",
                 "1H",
             ),
-            *("１m", "٣m", "1m1h", "0x1m", "1_0m", None, 1, 1.0, True, ["1m"], {"1m": 1}, b"1m"),
+            *("\uff11m", "\u0663m", "1m1h", "0x1m", "1_0m", None, 1, 1.0, True, ["1m"], {"1m": 1}, b"1m"),
         ):
             with self.subTest(interval=interval):
                 self.assertFalse(is_due(interval, midnight))

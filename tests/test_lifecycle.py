@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr
 
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.errors import StartupError
-from scfd.lifecycle import STOP_LIMIT, VERSION_DRAIN_LIMIT, Node, ProcessEnd
+from scfd.lifecycle import REPEAT_IGNORED, STOP_LIMIT, VERSION_DRAIN_LIMIT, Node, ProcessEnd
 from scfd.readiness import Readiness
 from scfd.runtime import Runtime, State
 from tests.fakes import FakeReactor, FakeService
@@ -25,6 +25,10 @@ class NodeTestCase(SynchronousTestCase):
     """A node with the services a, b and c."""
 
     def setUp(self) -> None:
+        self.stderr = io.StringIO()
+        self.patch(sys, "__stderr__", self.stderr)
+        # A node that is ready freezes the heap; Deferreds that a test forgot would hide in it.
+        self.addCleanup(gc.unfreeze)
         self.reactor = FakeReactor()
         self.runtime = Runtime("node-abc", "v1.0.0")
         self.readiness = Readiness(self.reactor.seconds)
@@ -36,12 +40,10 @@ class NodeTestCase(SynchronousTestCase):
             service.setServiceParent(self.node)
 
     def start(self) -> str:
-        """:returns: what was printed to stderr."""
-        stderr = io.StringIO()
-        with redirect_stderr(stderr):
-            self.node.startService()
-            self.reactor.run()
-        return stderr.getvalue()
+        """:returns: what has been printed to stderr."""
+        self.node.startService()
+        self.reactor.run()
+        return self.stderr.getvalue()
 
     def problems(self) -> list[tuple[str, str]]:
         return [(problem.component, problem.reason) for problem in self.readiness.problems()]
@@ -75,7 +77,11 @@ class StartTests(NodeTestCase):
         self.b.starting = StartupError("b.listen: can't listen on 127.0.0.1:1")
         with capturedLogs() as logged:
             self.assertEqual(self.start(), "scfd: b.listen: can't listen on 127.0.0.1:1\n")
-        self.assertEqual(logged, [])
+        self.assertEqual(
+            [formatEvent(event) for event in logged],
+            ["could not start: b.listen: can't listen on 127.0.0.1:1"],
+        )
+        self.assertNotIn("log_failure", logged[0])
         self.assertEqual(self.journal, ["start a", "start b"])
         self.assertEqual(self.ends, [1])
         self.assertEqual(self.problems(), [("node", "starting")])
@@ -83,15 +89,13 @@ class StartTests(NodeTestCase):
     def test_a_mistake_found_later(self) -> None:
         self.b.starting = Deferred()
         self.start()
-        stderr = io.StringIO()
-        with redirect_stderr(stderr):
-            self.b.starting.errback(StartupError("the plugin is not ready"))
-        self.assertEqual(stderr.getvalue(), "scfd: the plugin is not ready\n")
+        self.b.starting.errback(StartupError("the plugin is not ready"))
+        self.assertEqual(self.stderr.getvalue(), "scfd: the plugin is not ready\n")
         self.assertEqual(self.ends, [1])
 
     def test_a_fault_has_its_traceback(self) -> None:
         self.a.starting = KeyError("broken")
-        self.assertEqual(self.start(), "scfd: 'broken'\n")
+        self.assertEqual(self.start(), "scfd: KeyError: 'broken'\n")
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.assertEqual(self.ends, [1])
 
@@ -162,12 +166,11 @@ class StopTests(NodeTestCase):
     def test_while_starting(self) -> None:
         self.b.starting = Deferred()
         self.start()
-        stderr = io.StringIO()
-        with redirect_stderr(stderr):
-            self.successResultOf(self.stop())
+        self.successResultOf(self.stop())
+        self.b.starting.callback(None)
         self.assertEqual(self.journal, ["drain a", "drain b", "stop b", "stop a"])
         self.assertEqual(self.runtime.state, State.STOPPING)
-        self.assertEqual((stderr.getvalue(), self.ends), ("", []))
+        self.assertEqual((self.stderr.getvalue(), self.ends), ("", []))
 
     def test_before_anything_has_started(self) -> None:
         self.node.startService()
@@ -235,6 +238,11 @@ class ProcessEndTests(SynchronousTestCase):
             self.reactor.advance(0)
         return [formatEvent(event) for event in logged]
 
+    def handle_signals(self) -> None:
+        """Take signals, without the handlers: those of this process belong to the test runner."""
+        self.reactor.callWhenRunning = lambda function: None  # type: ignore[method-assign]
+        self.process.handle_signals(self.hurry)
+
     def hurry(self) -> None:
         self.hurries += 1
 
@@ -260,13 +268,20 @@ class ProcessEndTests(SynchronousTestCase):
 
     def test_the_first_signal_stops_the_second_hurries(self) -> None:
         self.reactor.run()
-        # What would be installed once the reactor runs is the test runner's business.
-        self.reactor.callWhenRunning = lambda function: None  # type: ignore[method-assign]
-        self.process.handle_signals(self.hurry)
+        self.handle_signals()
         self.assertEqual(self.signal(signal.SIGTERM), ["SIGTERM: stopping"])
         self.assertEqual((self.process.status, self.reactor.stops, self.hurries), (0, 1, 0))
+        self.reactor.advance(REPEAT_IGNORED + 0.1)
         self.assertEqual(self.signal(signal.SIGINT), [])
         self.assertEqual((self.process.status, self.reactor.stops, self.hurries), (0, 1, 1))
+
+    def test_a_signal_that_arrives_twice_at_once_is_one(self) -> None:
+        self.reactor.run()
+        self.handle_signals()
+        self.signal(signal.SIGTERM)
+        self.reactor.advance(REPEAT_IGNORED / 2)
+        self.signal(signal.SIGTERM)
+        self.assertEqual(self.hurries, 0)
 
     def test_the_status_is_that_of_the_process(self) -> None:
         script = (

@@ -27,7 +27,9 @@ class RefusingReactor(MemoryReactor):
         super().__init__()
         self._error = error
 
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+    def listenTCP(  # noqa: N802 - Twisted's name
+        self, port: int, factory: Any, backlog: int = 50, interface: str = ""
+    ) -> Any:
         raise CannotListenError(interface, port, self._error)
 
 
@@ -63,11 +65,9 @@ class ListenerTests(SynchronousTestCase):
             def stopListening(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
                 return closing
 
-        class SlowReactor(MemoryReactor):
-            def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
-                return Port()
-
-        listener = Listener("control.listen", ADDRESS, Factory(), SlowReactor())
+        reactor = MemoryReactor()
+        reactor.listenTCP = lambda *args, **kwargs: Port()  # type: ignore[method-assign]
+        listener = Listener("control.listen", ADDRESS, Factory(), reactor)
         listener.startService()
         stopped = listener.stopService()
         assert stopped is not None

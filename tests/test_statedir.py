@@ -75,5 +75,6 @@ class StateDirTests(TestCase):
             self.addCleanup(self.path.chmod, 0o700)
         self.assertEqual(
             await self.mistake(folder),
-            f"system.state_dir: {folder} can't be written ({reason}); name a folder that this process may write to",
+            f"system.state_dir: {folder} can't be written ({reason}); "
+            "name a folder that this process may write to",
         )

@@ -27,8 +27,9 @@ class Counts:
 class SummaryTests(SynchronousTestCase):
     def setUp(self) -> None:
         # What came before the first minute is no news in it.
-        self.counts: Any = Counts(succeeded=100, failed=10, delivered=50)
-        self.summary = Summary(self.counts, self.counts)
+        self.counts = Counts(succeeded=100, failed=10, delivered=50)
+        both: Any = self.counts
+        self.summary = Summary(both, both)
 
     def said(self) -> list[str]:
         with capturedLogs() as logged:

@@ -114,7 +114,7 @@ class TaskStoreTests(SynchronousTestCase):
         unusable = [{}, {"task_id": ""}, {"task_id": 7}, {"task_id": None}, None, "a", [1]]
         self.assertEqual(
             self.replace([*unusable, a_task("a")]),
-            ["left out 7 of 8 task instances: they have no task_id", "1 tasks received: a"],
+            ["left out 7 of 8 task instances: they have no task_id", "1 task received: a"],
         )
         self.assertEqual(list(self.store.get_all()), [a_task("a")])
 

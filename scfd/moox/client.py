@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 
+from scfd.exchange import cancellable, read_body
 from scfd.wire import to_json
 
 
@@ -42,11 +43,12 @@ class ControlPlaneClient:
         return exchange.addTimeout(timeout, self._clock)
 
     async def _post(self, url: str, body: bytes) -> Answer:
-        response = await self._http.post(
+        request = self._http.post(
             url,
             data=body,
             headers=Headers({"Content-Type": ["application/json"]}),
             allow_redirects=False,
-            unbuffered=False,
+            unbuffered=True,
         )
-        return Answer(response.code, await response.content())
+        response = await cancellable(request)
+        return Answer(response.code, await read_body(response))

@@ -1,0 +1,94 @@
+"""Tests for scfd.moox.client."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, TimeoutError
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseNeverReceived
+
+from scfd.moox.client import Answer, ControlPlaneClient
+from tests.http_fakes import Peer
+
+URL = "http://10.0.0.1:18202/gateway/x"
+
+
+class ControlPlaneClientTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = Peer()
+        self.client = ControlPlaneClient(self.server.http(), self.server.reactor)
+
+    def test_posts_json(self) -> None:
+        self.client.post(URL, {"id": "täsk"}, 5)
+        self.assertEqual(self.server.reactor.tcpClients[0][:2], ("10.0.0.1", 18202))
+        head, _, body = self.server.accept().value().partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"POST /gateway/x HTTP/1.1\r\n"), head)
+        self.assertIn(b"\r\nContent-Type: application/json", head)
+        self.assertIn(b"\r\nContent-Length: 18", head)
+        self.assertEqual(body, b'{"id":"t\\u00e4sk"}')
+
+    def test_answers_with_status_and_body(self) -> None:
+        for status in (200, 204, 404, 500):
+            with self.subTest(status=status):
+                answer = self.client.post(URL, {}, 5)
+                self.server.accept()
+                body = b"" if status == 204 else b"{}"
+                self.server.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
+                self.server.close()
+                self.assertEqual(self.successResultOf(answer), Answer(status, body))
+
+    def test_does_not_follow_redirects(self) -> None:
+        answer = self.client.post(URL, {}, 5)
+        self.server.accept()
+        self.server.send(b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(self.successResultOf(answer).status, 302)
+        self.assertEqual(self.server.connections(), 1)
+
+    def test_a_refused_connection(self) -> None:
+        answer = self.client.post(URL, {}, 5)
+        self.server.refuse(ConnectionRefusedError())
+        self.failureResultOf(answer, ConnectionRefusedError)
+
+    def test_a_broken_connection(self) -> None:
+        answer = self.client.post(URL, {}, 5)
+        self.server.accept()
+        self.server.close(ConnectionLost())
+        self.failureResultOf(answer, ResponseNeverReceived)
+
+    def test_the_time_limit_holds_until_the_connection(self) -> None:
+        answer = self.client.post(URL, {}, 5)
+        self.server.reactor.advance(4.9)
+        self.assertNoResult(answer)
+        self.server.reactor.advance(0.2)
+        self.failureResultOf(answer, TimeoutError)
+
+    def test_the_time_limit_holds_until_the_answer(self) -> None:
+        answer = self.client.post(URL, {}, 5)
+        wire = self.server.accept()
+        self.server.reactor.advance(5.1)
+        self.failureResultOf(answer, TimeoutError)
+        self.assertTrue(wire.disconnected)
+
+    def test_the_time_limit_holds_for_the_body(self) -> None:
+        answer = self.client.post(URL, {}, 5)
+        wire = self.server.accept()
+        self.server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        self.server.reactor.advance(5.1)
+        self.failureResultOf(answer, TimeoutError)
+        self.assertTrue(wire.disconnected or wire.disconnecting, "the connection is left open")
+
+    def test_cancelling_fails_with_cancelled_error(self) -> None:
+        for began in (False, True):
+            with self.subTest(began=began):
+                answer = self.client.post(URL, {}, 5)
+                wire = self.server.accept()
+                if began:
+                    self.server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+                answer.cancel()
+                self.failureResultOf(answer, CancelledError)
+                self.assertTrue(wire.disconnected or wire.disconnecting, "the connection is left open")
+
+    def test_a_value_that_is_not_json_is_the_callers_mistake(self) -> None:
+        for value, error in ((float("nan"), ValueError), (object(), TypeError)):
+            with self.subTest(value=value):
+                self.assertRaises(error, self.client.post, URL, value, 5)
