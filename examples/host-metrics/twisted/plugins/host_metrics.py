@@ -41,7 +41,7 @@ MEANS_LOG_PERIOD = 10.0
 FORMATS = {"cpu": "cpu {:.1f} %", "memory": "memory {:.1f} %", "disk": "disk {:.1f} %", "load": "load {:.2f}"}
 
 # Not an attribute of a class: there it would take on the name of its class.
-log = Logger(namespace="scfd.plugin.host-metrics")
+log = Logger(namespace="scfd.host-metrics")
 
 
 class Publisher:
