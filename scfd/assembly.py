@@ -59,13 +59,13 @@ def runtime(cfg: Config, environ: Mapping[str, str]) -> Runtime:
     return made
 
 
-def adapter(cfg: Config, runtime: Runtime, task_store: TaskStore, reactor: Any) -> Any:
+def adapter(cfg: Config, runtime: Runtime, task_store: TaskStore, readiness: Readiness, reactor: Any) -> Any:
     """
     :returns: an `IAdapter`.
     :raises scfd.errors.StartupError: when no native plugin fits the config.
     """
     if cfg.adapter.http is not None:
-        return _http_adapter(cfg.adapter.http, reactor)
+        return _http_adapter(cfg.adapter.http, readiness, reactor)
     from scfd.adapter.native import Framework, NativeAdapter
     from scfd.adapter.registry import add_plugin_folders, find_plugin
 
@@ -74,12 +74,12 @@ def adapter(cfg: Config, runtime: Runtime, task_store: TaskStore, reactor: Any) 
     return NativeAdapter(plugin, Framework(cfg, runtime, task_store), reactor)
 
 
-def _http_adapter(settings: HttpAdapter, reactor: Any) -> Any:
+def _http_adapter(settings: HttpAdapter, readiness: Readiness, reactor: Any) -> Any:
     from scfd.adapter.http import HttpAdapter as Adapter
     from scfd.adapter.process import PluginProcess
 
     process = PluginProcess(settings.command, reactor) if settings.command else None
-    return Adapter(settings, http_client(reactor), process, reactor)
+    return Adapter(settings, http_client(reactor), process, readiness, reactor)
 
 
 def timers(cfg: Config, dispatch: Dispatch, task_store: TaskStore, metrics: Metrics, reactor: Any) -> Timers:

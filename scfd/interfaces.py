@@ -30,7 +30,9 @@ class IFunctionPlugin(IPlugin):
 
         :param framework: an `IFramework`.
         :returns: None, or a Deferred or coroutine that ends when the plugin is ready. A failure
-            keeps the node from starting: it is logged and the process ends with status 1.
+            keeps the node from starting: it is logged and the process ends with status 1. For a
+            mistake of the user, such as a setting that is missing, raise
+            `scfd.errors.StartupError`: its text is shown, without a traceback.
         """
 
     def on_trigger(event):

@@ -10,10 +10,13 @@ import os
 import sys
 from typing import Any, ClassVar, NoReturn
 
+from twisted.logger import Logger
 from twisted.python import usage
 
 from scfd import config, reactor
 from scfd.errors import EXIT_COULD_NOT_START, EXIT_VERSION_MISMATCH, StartupError
+
+_log = Logger(namespace="scfd.config")
 
 
 def _give_up(error: StartupError) -> NoReturn:
@@ -79,6 +82,8 @@ def makeService(options: Options) -> Any:
 
     bridge_stdlib()
     cfg = options.config
+    for warning in cfg.warnings:
+        _log.warn("{warning}", warning=warning)
     metrics = Metrics()
     readiness = Readiness(reactor.seconds)
     task_store = TaskStore()
@@ -91,7 +96,7 @@ def makeService(options: Options) -> Any:
         node.leave_for_version(wanted, EXIT_VERSION_MISMATCH)
 
     try:
-        adapter = make.adapter(cfg, runtime, task_store, reactor)
+        adapter = make.adapter(cfg, runtime, task_store, readiness, reactor)
     except StartupError as error:
         _give_up(error)
     client = ControlPlaneClient(make.http_client(reactor), reactor)
@@ -111,7 +116,7 @@ def makeService(options: Options) -> Any:
     )
     probe = ProbeHandler(runtime, task_store, adapter, heartbeat, dispatcher, metrics, reactor.seconds)
     timers = make.timers(cfg, dispatcher.dispatch, task_store, metrics, reactor)
-    summary = Summary(dispatcher, reports)
+    summary = Summary(dispatcher, reports, reactor.seconds())
     metrics.tasks.set_function(lambda: len(task_store.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)
     metrics.reports_pending.set_function(reports.pending)

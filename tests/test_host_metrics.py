@@ -94,7 +94,7 @@ class HostMetricsMixin:
     def lines(self, do: Callable[[], object]) -> list[str]:
         with capturedLogs() as events:
             do()
-        ours = [event for event in events if event["log_namespace"] == "scfd.plugin.host-metrics"]
+        ours = [event for event in events if event["log_namespace"] == "scfd.host-metrics"]
         return [event["log_format"].format(**event) for event in ours]
 
 

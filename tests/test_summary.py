@@ -29,11 +29,13 @@ class SummaryTests(SynchronousTestCase):
         # What came before the first minute is no news in it.
         self.counts = Counts(succeeded=100, failed=10, delivered=50)
         both: Any = self.counts
-        self.summary = Summary(both, both)
+        self.now = 0.0
+        self.summary = Summary(both, both, self.now)
 
     def said(self) -> list[str]:
+        self.now += 60
         with capturedLogs() as logged:
-            self.summary.log(0.0)
+            self.summary.log(self.now)
         return [formatEvent(event) for event in logged]
 
     def test_nothing_happened(self) -> None:
@@ -46,12 +48,12 @@ class SummaryTests(SynchronousTestCase):
         self.counts.waiting = 2
         self.assertEqual(
             self.said(),
-            ["last minute: 12 events handled, 1 failed; 3 task results delivered, 2 waiting"],
+            ["last 60 s: 12 events handled, 1 failed; 3 task results delivered, 2 waiting"],
         )
         self.counts.waiting = 0
         self.assertEqual(self.said(), [])
 
     def test_results_that_wait_are_told_each_minute(self) -> None:
         self.counts.waiting = 7
-        line = "last minute: 0 events handled, 0 failed; 0 task results delivered, 7 waiting"
+        line = "last 60 s: 0 events handled, 0 failed; 0 task results delivered, 7 waiting"
         self.assertEqual(self.said() + self.said(), [line, line])

@@ -6,6 +6,7 @@ Speaks to a plugin in a process of its own.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from treq.client import HTTPClient
@@ -22,6 +23,7 @@ from scfd.config import HttpAdapter as Settings
 from scfd.errors import PluginError, StartupError, describe
 from scfd.interfaces import IAdapter
 from scfd.model import TaskResult, TriggerEvent, TriggerResponse
+from scfd.readiness import Readiness
 from scfd.wire import from_json
 
 _log = Logger(namespace="scfd.plugin")
@@ -71,39 +73,58 @@ class HttpAdapter(Service):
     :param http: a treq client whose connections to the plugin are kept open.
     :param process: the plugin's process, when the node is to run it; it is started before the first
         look at ``/health`` and stopped last.
+    :param readiness: is told while the process is down.
     """
 
     def __init__(
-        self, settings: Settings, http: HTTPClient, process: PluginProcess | None, clock: Any
+        self,
+        settings: Settings,
+        http: HTTPClient,
+        process: PluginProcess | None,
+        readiness: Readiness,
+        clock: Any,
     ) -> None:
         self._settings = settings
         self._http = http
         self._process = process
+        self._readiness = readiness
         self._clock = clock
+        self._recovery: Deferred[None] = succeed(None)
         self.plugin_name = settings.name
 
     def startService(self) -> Deferred[None]:
         """:returns: a Deferred that fires when the plugin is ready."""
         super().startService()
         if self._process is not None:
-            self._process.start()
-        return Deferred.fromCoroutine(self._wait_until_ready())
+            self._process.start(self._process_ended)
+        deadline = self._clock.seconds() + self._settings.ready_timeout
+        return Deferred.fromCoroutine(self._wait_until_ready(deadline))
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        self._recovery.cancel()
         return self._process.stop() if self._process is not None else succeed(None)
 
-    async def _wait_until_ready(self) -> None:
-        deadline = self._clock.seconds() + self._settings.ready_timeout
+    def _process_ended(self, how: str) -> None:
+        """The node's own plugin is down; it is being started again, and ready when it says so."""
+        if self._recovery.called:
+            self._recovery = Deferred.fromCoroutine(self._wait_until_ready(math.inf))
+            self._recovery.addErrback(lambda failure: failure.trap(CancelledError))
+        self._readiness.problem("plugin", f"its process ended: {how}")
+
+    async def _wait_until_ready(self, deadline: float) -> None:
         pause = FIRST_PAUSE
         while (last := await self._look()) is not None:
             if self._clock.seconds() + pause > deadline:
+                end = self._process.end if self._process is not None else ""
                 raise StartupError(
                     f"adapter.http: plugin {self.plugin_name!r} at {self._settings.url} is not ready after "
                     f"{self._settings.ready_timeout:g} s; GET /health last got: {last}"
+                    + (f"; its process ended: {end}" if end else "")
                 )
             await deferLater(self._clock, pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+        self._readiness.well("plugin")
         _log.info("plugin {name} at {url} is ready", name=self.plugin_name, url=self._settings.url)
 
     async def _look(self) -> str | None:

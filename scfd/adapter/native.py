@@ -67,6 +67,9 @@ class NativeAdapter(Service):
             await maybeDeferred(self._plugin.init, self._framework)
             if IWebContributor.providedBy(self._plugin):
                 self._resource = self._plugin.resource()
+        except StartupError as error:
+            # The plugin's own word about a mistake of its user, such as a setting that is missing.
+            raise StartupError(f"plugin {self.plugin_name!r}: {error}") from error
         except Exception as error:
             _log.failure("plugin {name} could not be initialised", name=self.plugin_name)
             raise StartupError(

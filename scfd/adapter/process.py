@@ -38,21 +38,41 @@ class _Run(Child):
         self._ended(reason)
 
 
+def exit_text(reason: Failure) -> str:
+    """How a process ended, in a few words. Its guard says 128 and the number for a signal, as shells do."""
+    value: Any = reason.value  # ProcessDone or ProcessTerminated
+    status = value.exitCode
+    if value.signal is not None:
+        return f"killed by signal {value.signal}"
+    return f"killed by signal {status - 128}" if status and status > 128 else f"exit status {status or 0}"
+
+
 class PluginProcess:
     """
     :param command: program and arguments; relative to the working directory.
+    :ivar end: how the last run ended, such as ``exit status 1``; empty as long as none has.
     """
 
     def __init__(self, command: Sequence[str], reactor: Any) -> None:
         self._command = tuple(command)
         self._reactor = reactor
         self._run: _Run | None = None
+        self._on_end: Callable[[str], None] = lambda how: None
+        self.end = ""
         self._again: IDelayedCall | None = None
         self._backoff = FIRST_BACKOFF
         self._started_at = 0.0
 
-    def start(self) -> None:
-        """Start the process, and from now on start it again whenever it ends."""
+    def start(self, on_end: Callable[[str], None]) -> None:
+        """
+        Start the process, and from now on start it again whenever it ends.
+
+        :param on_end: called each time it ends unasked, with how.
+        """
+        self._on_end = on_end
+        self._spawn()
+
+    def _spawn(self) -> None:
         self._again = None
         self._started_at = self._reactor.seconds()
         self._run = _Run(self._reactor, self._ended)
@@ -69,13 +89,15 @@ class PluginProcess:
         self._run = None
         if self._reactor.seconds() - self._started_at >= LONGEST_BACKOFF:
             self._backoff = FIRST_BACKOFF
+        self.end = exit_text(reason)
         _log.error(
-            "the plugin's process ended: {reason}; starting it again in {pause:g} s",
-            reason=reason.getErrorMessage().rstrip("."),
+            "the plugin's process ended: {how}; starting it again in {pause:g} s",
+            how=self.end,
             pause=self._backoff,
         )
-        self._again = self._reactor.callLater(self._backoff, self.start)
+        self._again = self._reactor.callLater(self._backoff, self._spawn)
         self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
+        self._on_end(self.end)
 
     def stop(self) -> Deferred[None]:
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import twisted.plugins
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.plugin import getPlugins, pluginPackagePaths
-from zope.interface import provider
 
 import scfd.plugins
 from scfd.errors import StartupError, describe
@@ -28,19 +28,38 @@ def add_plugin_folders(folders: Sequence[str]) -> None:
     They come last on ``sys.path``, so that nothing in them hides a module that was there before.
 
     :param folders: relative to the working directory.
-    :raises StartupError: when one has neither.
+    :raises StartupError: when one has neither, or a module in one can't be imported.
     """
     for folder in folders:
-        if not any((Path(folder) / package.__name__.replace(".", "/")).is_dir() for package in _PACKAGES):
+        if not any(_plugin_folder(folder, package).is_dir() for package in _PACKAGES):
             raise StartupError(
                 f"adapter.path: no plugins in {folder!r}; "
                 "it should be a folder with twisted/plugins or scfd/plugins in it"
             )
-    for path in (str(Path(folder).absolute()) for folder in (*folders, ".")):
-        if path not in sys.path:
-            sys.path.append(path)
+    everywhere = [*folders, "."]
+    sys.path.extend(path for path in map(os.path.abspath, everywhere) if path not in sys.path)
     for package in _PACKAGES:
         _extend(package)
+        for folder in everywhere:
+            _import_all(_plugin_folder(folder, package), package)
+
+
+def _plugin_folder(folder: str, package: ModuleType) -> Path:
+    return Path(folder, *package.__name__.split("."))
+
+
+def _import_all(folder: Path, package: ModuleType) -> None:
+    """twisted.plugin would log the traceback of a module that is broken, and go on without it."""
+    init = folder / "__init__.py"
+    if init.exists() and not folder.samefile(Path(package.__file__ or "").parent):
+        raise StartupError(
+            f"plugin folder {folder}: it has an __init__.py, which hides its plugins; remove it"
+        )
+    for file in sorted(folder.glob("[!_]*.py")):
+        try:
+            importlib.import_module(f"{package.__name__}.{file.stem}")
+        except Exception as error:
+            raise StartupError(f"plugin module {file}: {_place(error)}{describe(error)}") from error
 
 
 def _extend(package: ModuleType) -> None:
@@ -55,33 +74,19 @@ def find_plugin(name: str, system_name: str) -> Any:
     :param name: ``adapter.native``; empty when the config leaves it open: then the plugin that is
         called like the system is meant, else the only one there is.
     :returns: an `IFunctionPlugin`.
-    :raises StartupError: when there is none, or more than one; it lists those found, and the
-        modules that could not be read.
+    :raises StartupError: when there is none, or more than one; it lists those found.
     """
-    broken: list[str] = []
-
-    @provider(ILogObserver)
-    def note(event: LogEvent) -> None:
-        if "log_failure" in event:
-            broken.append(_where_and_why(event))
-
-    globalLogPublisher.addObserver(note)
-    try:
-        found = [plugin for package in _PACKAGES for plugin in getPlugins(IFunctionPlugin, package)]
-    finally:
-        globalLogPublisher.removeObserver(note)
-    return _choose(found, name, system_name, broken)
+    found = [plugin for package in _PACKAGES for plugin in getPlugins(IFunctionPlugin, package)]
+    return _choose(found, name, system_name)
 
 
-def _choose(found: Sequence[Any], name: str, system_name: str, broken: Sequence[str]) -> Any:
+def _choose(found: Sequence[Any], name: str, system_name: str) -> Any:
     names = sorted({str(plugin.name) for plugin in found})
     listed = (
         f"found: {', '.join(names)}"
         if names
         else "none found in twisted/plugins or scfd/plugins, neither here nor on sys.path"
     )
-    if broken:
-        listed += f"; not readable: {'; '.join(broken)}"
     if name:
         matching = [plugin for plugin in found if plugin.name == name]
         if not matching:
@@ -101,10 +106,11 @@ def _choose(found: Sequence[Any], name: str, system_name: str, broken: Sequence[
     return matching[0]
 
 
-def _where_and_why(event: LogEvent) -> str:
-    failure = event["log_failure"]
-    where = failure.getTracebackObject()
+def _place(error: BaseException) -> str:
+    """Where it was raised, when that is in another file than the message says itself."""
+    if isinstance(error, SyntaxError):
+        return ""
+    where = error.__traceback__
     while where is not None and where.tb_next is not None:
         where = where.tb_next
-    place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}: " if where is not None else ""
-    return place + describe(failure.value)
+    return f"line {where.tb_lineno} of {where.tb_frame.f_code.co_filename}: " if where is not None else ""

@@ -1,4 +1,4 @@
-"""A plugin in a process of its own: started by the node, given events, forwarded to, and gone with the node."""
+"""A plugin in a process of its own: started by the node, given events, forwarded to, gone with the node."""
 
 from __future__ import annotations
 

@@ -115,6 +115,32 @@ class StartUpTests(TestCase):
             ],
         )
 
+    def test_plugin_that_can_not_be_imported(self) -> Deferred[None]:
+        folder = self.folder / "twisted" / "plugins"
+        folder.mkdir(parents=True)
+        (folder / "broken.py").write_text("import nowhere_to_be_found\n")
+        return self.check(
+            self.config(TIMER),
+            [
+                "scfd: plugin module twisted/plugins/broken.py: "
+                f"line 1 of {folder / 'broken.py'}: ModuleNotFoundError: No module named 'nowhere_to_be_found'"
+            ],
+        )
+
+    def test_plugin_with_a_syntax_error(self) -> Deferred[None]:
+        folder = self.folder / "scfd" / "plugins"
+        folder.mkdir(parents=True)
+        (folder / "broken.py").write_text("class\n")
+
+        async def check() -> None:
+            lines = await self.refused(self.config(TIMER))
+            self.assertEqual(len(lines), 1, lines)
+            self.assertRegex(
+                lines[0], "plugin module scfd/plugins/broken.py: SyntaxError: .*broken.py, line 1"
+            )
+
+        return Deferred.fromCoroutine(check())
+
     def test_port_in_use(self) -> Deferred[None]:
         self.add_plugin("p")
         taken = socket.create_server(("127.0.0.1", 0))
@@ -156,7 +182,8 @@ class StartUpTests(TestCase):
         return self.check(
             "",
             [
-                "scfd: nowhere.yaml: can't be read: No such file or directory; accepted is a readable YAML file"
+                "scfd: nowhere.yaml: can't be read: No such file or directory; "
+                "accepted is a readable YAML file"
             ],
             *arguments,
         )
