@@ -1,0 +1,572 @@
+"""
+The node against a scripted control plane, over real sockets: what existing servers rely on.
+
+The protocol, in the order of its parts: identity, heartbeat, probe, task status.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import treq
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from tests.integration.daemon import ROOT, Daemon, free_ports, reactor, until
+from tests.integration.scripted import HEARTBEAT, REPORT, Say, ScriptedServer, task, tasks_answer
+
+TIMESTAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
+#: The digest of the valid tasks task-001 and task-002.
+EXAMPLE_MD5 = "933de3e4a87c37ff6e7234b5eaf845d2"
+
+
+def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Deferred[None]]:
+    """A test method that is a coroutine."""
+
+    def run(self: Any) -> Deferred[None]:
+        return Deferred.fromCoroutine(test(self))
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+class NodeTestCase(TestCase):
+    """A node whose control plane is the test."""
+
+    timeout = 90
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.server = ScriptedServer()
+        self.server.listen()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.server.close()))
+        self.gateway, self.control = free_ports(2)
+
+    def start(
+        self,
+        *,
+        server: str | None = None,
+        interval: float = 0.3,
+        node_id: str = "node-abc",
+        cron: str = "* * * * * * *",
+        plugin: Mapping[str, Any] | None = None,
+        heartbeat: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Daemon:
+        where = server if server is not None else f"http://127.0.0.1:{self.server.port}"
+        config = {
+            "system": {
+                "name": "n",
+                "version": "v1.0.0",
+                "node_id": node_id,
+                "state_dir": str(self.folder / "state"),
+            },
+            "heartbeat": {"interval": interval, "server_url": where, **(heartbeat or {})},
+            "gateway": {"listen": f"127.0.0.1:{self.gateway}"},
+            "control": {"listen": f"127.0.0.1:{self.control}"},
+            "adapter": {"native": "recorder", "path": str(ROOT / "tests/integration/plugins")},
+            "triggers": [{"name": "t", "type": "timer", "settings": {"cron": cron}}],
+            "plugin": {"events": str(self.folder / "events.jsonl"), **(plugin or {})},
+        }
+        daemon = Daemon(json.dumps(config), self.folder, environ)
+        self.addCleanup(daemon.clean_up)
+        return daemon.start()
+
+    async def heartbeats(self, count: int) -> list[Any]:
+        """Wait for a number of heartbeats more; their bodies."""
+        before = len(self.server.heartbeats)
+
+        async def enough() -> bool:
+            return len(self.server.heartbeats) >= before + count
+
+        await until(enough, f"{count} heartbeats")
+        return [heard.json for heard in self.server.heartbeats[before:]]
+
+    async def digest_becomes(self, md5: str) -> None:
+        async def there() -> bool:
+            return bool(self.server.heartbeats) and self.server.heartbeats[-1].json["tasks_md5"] == md5
+
+        await until(there, f"tasks_md5 {md5}")
+
+    async def reported(self, condition: Callable[[list[Any]], bool]) -> list[Any]:
+        async def there() -> bool:
+            return condition([heard.json for heard in self.server.reports])
+
+        await until(there, "task reports")
+        return [heard.json for heard in self.server.reports]
+
+    async def probe(self, value: Any, **headers: str) -> tuple[int, Any]:
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        response = await treq.post(
+            f"http://127.0.0.1:{self.gateway}/probe", data=body, headers=headers, persistent=False, timeout=5
+        )
+        return response.code, await response.json()
+
+    async def metrics(self) -> str:
+        response = await treq.get(f"http://127.0.0.1:{self.control}/metrics", persistent=False, timeout=5)
+        text: str = await response.text()
+        return text
+
+    def address(self) -> dict[str, Any]:
+        return {"server_ip": "127.0.0.1", "server_port": self.server.port}
+
+
+class IdentityTests(NodeTestCase):
+    @asynchronous
+    async def test_the_platform_names_the_node(self) -> None:
+        self.start(environ={"SCF_FUNCTIONNAME": "scf-name", "TENCENTCLOUD_FUNCTIONNAME": "tc-name"})
+        self.assertEqual((await self.heartbeats(1))[0]["node_id"], "scf-name")
+
+    @asynchronous
+    async def test_the_other_variable(self) -> None:
+        self.start(environ={"TENCENTCLOUD_FUNCTIONNAME": "tc-name"})
+        self.assertEqual((await self.heartbeats(1))[0]["node_id"], "tc-name")
+
+    @asynchronous
+    async def test_no_node_id(self) -> None:
+        """Heartbeats are skipped with a warning, and the probe says why it can't answer."""
+        daemon = self.start(node_id="")
+        await daemon.says("warn +heartbeat +no node id")
+        code, answer = await self.probe(self.address())
+        self.assertEqual(code, 200)
+        self.assertRegex(answer.pop("timestamp"), TIMESTAMP)
+        self.assertEqual(answer, {"success": False, "message": "failed to build response: node ID is empty"})
+        self.assertEqual(self.server.heartbeats, [])
+
+
+class HeartbeatTests(NodeTestCase):
+    @asynchronous
+    async def test_what_a_heartbeat_says(self) -> None:
+        self.start(
+            plugin={
+                "static": {"supported_collectors": ["kline"], "who": "static"},
+                "dynamic": {"who": "dynamic"},
+            }
+        )
+        (body,) = (await self.heartbeats(1))[:1]
+        heard = self.server.heartbeats[0]
+        self.assertEqual((heard.method, heard.path), ("POST", HEARTBEAT))
+        self.assertEqual(heard.headers["content-type"], "application/json")
+        metadata = body.pop("metadata")
+        self.assertEqual(metadata.pop("version"), "v1.0.0")
+        self.assertEqual(sorted(metadata), ["arch", "os", "python_version"])
+        self.assertEqual(
+            body,
+            {
+                "node_id": "node-abc",
+                "node_type": "scf",
+                "running_version": "v1.0.0",
+                "tasks_md5": "empty",
+                "supported_collectors": ["kline"],
+                "who": "dynamic",
+                "count": body["count"],
+            },
+        )
+
+    @asynchronous
+    async def test_a_broken_contributor_costs_its_fields_only(self) -> None:
+        self.start(plugin={"static": {"a": 1}, "broken": True})
+        body = (await self.heartbeats(1))[0]
+        self.assertEqual(body["a"], 1)
+        self.assertNotIn("count", body)
+
+    @asynchronous
+    async def test_the_first_at_once_then_every_interval(self) -> None:
+        daemon = self.start(interval=1)
+        await daemon.says("ready")
+        ready = reactor.seconds()
+        await self.heartbeats(3)
+        times = [heard.at for heard in self.server.heartbeats]
+        self.assertLess(times[0] - ready, 0.5)
+        for earlier, later in pairwise(times):
+            self.assertLess(abs(later - earlier - 1), 0.3)
+
+    @asynchronous
+    async def test_the_digest_and_the_task_list(self) -> None:
+        """A list replaces the store; unusable entries are left out, unknown fields reach the plugin."""
+        self.server.on_heartbeat = lambda heard: tasks_answer(
+            [
+                task("task-002", symbol="BTC-USDT"),
+                task("task-001"),
+                task("task-003", invalid=1),
+                {"id": 4},
+                "junk",
+            ]
+        )
+        daemon = self.start()
+        await self.digest_becomes(EXAMPLE_MD5)
+        await daemon.says("left out 2 of 5 task instances")
+        events = await self.events(lambda seen: any(e["payload"]["tasks_md5"] == EXAMPLE_MD5 for e in seen))
+        event = next(e for e in events if e["payload"]["tasks_md5"] == EXAMPLE_MD5)
+        self.assertEqual(
+            [entry["task_id"] for entry in event["payload"]["tasks"]], ["task-002", "task-001", "task-003"]
+        )
+        self.assertEqual(event["payload"]["tasks"][0]["symbol"], "BTC-USDT")
+        self.server.on_heartbeat = lambda heard: tasks_answer([task("only")])
+        await self.digest_becomes(hashlib.md5(b"only").hexdigest())
+
+    async def events(self, condition: Callable[[list[Any]], bool]) -> list[Any]:
+        file = self.folder / "events.jsonl"
+
+        def seen() -> list[Any]:
+            return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+        async def there() -> bool:
+            return condition(seen())
+
+        await until(there, "events")
+        return seen()
+
+    @asynchronous
+    async def test_answers_that_change_nothing(self) -> None:
+        """Each of these after a list is in place: two heartbeats later the digest is the same."""
+        self.server.on_heartbeat = lambda heard: tasks_answer([task("task-001"), task("task-002")])
+        daemon = self.start(interval=0.1)
+        await self.digest_becomes(EXAMPLE_MD5)
+        one = [task("other")]
+        for say in (
+            tasks_answer(None),
+            tasks_answer([]),
+            tasks_answer([], "initializing"),
+            tasks_answer(one, "initializing"),
+            Say({"code": 200, "data": [{"tasks_md5": "empty"}]}),
+            Say({"code": 200, "data": []}),
+            Say({"code": 200, "data": None}),
+            Say({"code": 200}),
+            Say({"code": 200, "data": ["text"]}),
+            Say({"code": 200, "data": [None, {"task_instances": one}]}),
+            Say({"code": 200, "data": {"task_instances": one}}),
+            Say({"code": 500, "data": [{"task_instances": one, "package_version": "v9"}]}),
+            Say({"code": "200", "data": [{"task_instances": one}]}),
+            Say({"data": [{"task_instances": one}]}),
+            Say([{"code": 200}]),
+            Say(b"not JSON"),
+            Say(b""),
+            Say(b"\xff\xfe"),
+            tasks_answer({"task_id": "no-list"}),
+            tasks_answer([], "empty ", package_version=""),
+            Say({"code": 200, "data": [{"package_version": 9, "task_instances": None}]}),
+        ):
+            self.server.on_heartbeat = lambda heard, say=say: say  # type: ignore[misc]
+            bodies = await self.heartbeats(3)
+            self.assertEqual(bodies[-1]["tasks_md5"], EXAMPLE_MD5, say)
+        self.assertIsNone(daemon.status)
+        self.assertNotIn("Traceback", daemon.output)
+
+    @asynchronous
+    async def test_an_authoritative_empty_list(self) -> None:
+        self.server.on_heartbeat = lambda heard: tasks_answer([task("task-001"), task("task-002")])
+        self.start()
+        await self.digest_becomes(EXAMPLE_MD5)
+        self.server.on_heartbeat = lambda heard: tasks_answer([], "empty")
+        await self.digest_becomes("empty")
+
+    @asynchronous
+    async def test_a_code_other_than_200_is_not_retried(self) -> None:
+        self.server.on_heartbeat = lambda heard: Say({"code": 500, "message": "no"})
+        daemon = self.start(interval=8)
+        await daemon.says("warn +heartbeat +not accepted by .*: code 500: no")
+        await deferLater(reactor, 2.5)
+        self.assertEqual(len(self.server.heartbeats), 1)
+
+    @asynchronous
+    async def test_another_status_is_retried_with_backoff(self) -> None:
+        """The first pauses are 1 and 2 s, and no other heartbeat comes between the tries."""
+        self.server.on_heartbeat = lambda heard: Say(b"busy", 503)
+        self.start(interval=20)
+        await until_count(self.server, 3)
+        times = [heard.at for heard in self.server.heartbeats]
+        pauses = [later - earlier for earlier, later in pairwise(times)]
+        for pause, expected in zip(pauses, (1, 2), strict=True):
+            self.assertLess(abs(pause - expected), 0.5)
+
+    @asynchronous
+    async def test_a_dead_server_is_found_again_within_an_interval(self) -> None:
+        daemon = self.start(interval=1)
+        await self.heartbeats(1)
+        port = self.server.port
+        await self.server.close()
+        await daemon.says("not accepted by .*: .*refused")
+        self.server.listen(port)
+        back = reactor.seconds()
+        await self.heartbeats(1)
+        self.assertLess(self.server.heartbeats[-1].at - back, 1.5)
+
+    @asynchronous
+    async def test_a_slow_server_gets_one_heartbeat_at_a_time(self) -> None:
+        """A try ends after 5 s; the heartbeats of the time between do not pile up."""
+        self.server.on_heartbeat = lambda heard: Say(delay=20)
+        self.start(interval=0.5)
+        await until_count(self.server, 2)
+        times = [heard.at for heard in self.server.heartbeats]
+        for earlier, later in pairwise(times):
+            self.assertGreater(later - earlier, 4.9)
+
+    @asynchronous
+    async def test_another_version_ends_the_node_with_status_3(self) -> None:
+        """The tasks of the same answer are stored first."""
+        self.server.on_heartbeat = lambda heard: tasks_answer([task("a")], package_version="v2.0.0")
+        daemon = self.start()
+        self.assertEqual(await daemon.end(), 3)
+        self.assertRegex(daemon.output, "critical node +version v2.0.0 should be running, this is v1.0.0")
+        self.assertLess(daemon.output.index("1 task received: a"), daemon.output.index("version v2.0.0"))
+
+    @asynchronous
+    async def test_the_same_version_changes_nothing(self) -> None:
+        self.server.on_heartbeat = lambda heard: tasks_answer([task("a")], package_version="v1.0.0")
+        self.start()
+        await self.heartbeats(3)
+
+    @asynchronous
+    async def test_signed_requests_and_another_prefix(self) -> None:
+        """Newer servers check a signature over the body."""
+        self.server.on_heartbeat = lambda heard: tasks_answer([task("a")])
+        self.start(
+            heartbeat={
+                "api_prefix": "/api/service",
+                "auth": {"access_key": "collector", "secret_key": "s3cret"},
+            }
+        )
+        await self.reported(bool)
+        self.assertEqual(self.server.heartbeats[0].path, "/api/service/cloudnode/ReportHeartbeatInner")
+        self.assertEqual(self.server.reports[0].path, "/api/service/collectmgr/ReportTaskStatus")
+        for heard in (self.server.heartbeats[0], self.server.reports[0]):
+            check_signature(self, heard.headers["auth"], heard.body, heard.at)
+
+
+class ProbeTests(NodeTestCase):
+    @asynchronous
+    async def test_a_probe_brings_the_address_and_gets_the_figures(self) -> None:
+        self.server.on_heartbeat = lambda heard: tasks_answer([task("task-001"), task("task-002", invalid=1)])
+        daemon = self.start(server="")
+        await daemon.says("waiting for a probe")
+        code, answer = await self.probe(
+            {**self.address(), "request_id": "keepalive_1", "action": "keepalive"}
+        )
+        self.assertEqual(code, 200)
+        await self.heartbeats(2)
+        await self.reported(bool)
+        code, answer = await self.probe({**self.address(), "request_id": "keepalive_2"})
+        self.assertEqual((answer["success"], answer["message"]), (True, "probe handled successfully"))
+        self.assertEqual(answer["request_id"], "keepalive_2")
+        self.assertRegex(answer["timestamp"], TIMESTAMP)
+        data = answer["data"]
+        self.assertEqual((data["node_id"], data["state"]), ("node-abc", "running"))
+        details = data["details"]
+        self.assertEqual(
+            sorted(details),
+            ["heartbeat_info", "metrics", "node_info", "running_tasks", "system_info", "task_stats"],
+        )
+        info = details["node_info"]
+        self.assertEqual((info["node_id"], info["node_type"], info["version"]), ("node-abc", "scf", "v1.0.0"))
+        self.assertEqual(info["capabilities"], ["recorder"])
+        self.assertEqual(sorted(info["metadata"]), ["arch", "os", "python_version"])
+        self.assertEqual(details["running_tasks"], [{"task_id": "task-001", "status": "running"}])
+        self.assertEqual(
+            details["task_stats"], {"total": 2, "running": 1, "pending": 0, "stopped": 1, "error": 0}
+        )
+        metrics = details["metrics"]
+        self.assertGreater(metrics["memory_usage"], 10)
+        self.assertLess(metrics["memory_usage"], 500)
+        self.assertGreater(metrics["cpu_usage"], 0)
+        self.assertEqual((metrics["success_rate"], metrics["error_count"]), (1.0, 0))
+        heartbeat = details["heartbeat_info"]
+        self.assertRegex(heartbeat["last_report"], TIMESTAMP)
+        self.assertGreaterEqual(heartbeat["report_count"], 2)
+        self.assertEqual(heartbeat["interval"], "0.3s")
+        self.assertEqual(
+            (heartbeat["server_ip"], heartbeat["server_port"], heartbeat["moox_server_url"]),
+            ("127.0.0.1", self.server.port, ""),
+        )
+
+    @asynchronous
+    async def test_a_url_wins_and_storage_reaches_the_plugin(self) -> None:
+        daemon = self.start(server="")
+        await daemon.says("ready")
+        await self.probe(
+            {
+                "server_ip": "192.0.2.1",
+                "server_port": 1,
+                "moox_server_url": f"http://127.0.0.1:{self.server.port}/",
+                "storage_server_url": "http://10.0.0.2:19104",
+            }
+        )
+        await self.heartbeats(1)
+        self.assertEqual(self.server.heartbeats[0].path, HEARTBEAT)
+        events = self.folder / "events.jsonl"
+
+        async def told() -> bool:
+            return "http://10.0.0.2:19104" in (events.read_text() if events.exists() else "")
+
+        await until(told, "an event with the storage server")
+
+    @asynchronous
+    async def test_a_probe_without_an_address_leaves_the_old_one(self) -> None:
+        daemon = self.start()
+        await self.heartbeats(1)
+        for probe in (
+            {},
+            {"server_ip": "10.0.0.1"},
+            {"server_ip": "10.0.0.1", "server_port": 0},
+            {"server_port": 9},
+        ):
+            code, answer = await self.probe(probe)
+            self.assertEqual((code, answer["success"]), (200, True))
+        await daemon.says("warn +probe +a probe named no control plane address")
+        await self.heartbeats(2)
+
+    @asynchronous
+    async def test_bad_probes_change_nothing(self) -> None:
+        self.start()
+        await self.heartbeats(1)
+        for probe in (
+            b"not JSON",
+            b"",
+            b"\xff",
+            [1],
+            "text",
+            None,
+            {"server_ip": 1, "server_port": 1},
+            {"server_ip": "10.0.0.1", "server_port": "18202"},
+            {"server_ip": "10.0.0.1", "server_port": 18202.5},
+            {"server_ip": "10.0.0.1", "server_port": True},
+            {"moox_server_url": 7},
+            {"moox_server_url": "ftp://10.0.0.1/"},
+            {"moox_server_url": "file:///etc/passwd"},
+            {"moox_server_url": "http://"},
+            {"moox_server_url": "http://10.0.0.1:99999"},
+            {"moox_server_url": "http://10.0.0.1\r\nX: y"},
+            {"server_ip": "10.0.0.1/evil?", "server_port": 1},
+            {"server_ip": "user@10.0.0.1", "server_port": 1},
+            {"server_ip": "10.0.0.1", "server_port": 70000},
+            {"request_id": 1},
+            {"action": []},
+            {"data": "text"},
+            {"storage_server_url": {}},
+        ):
+            code, answer = await self.probe(probe)
+            self.assertEqual((code, answer["success"]), (400, False), probe)
+            self.assertEqual(sorted(answer), ["message", "success", "timestamp"])
+        await self.heartbeats(2)
+
+    @asynchronous
+    async def test_hardening(self) -> None:
+        """Off by default; where it is on, strangers can't turn the node away from its control plane."""
+        self.start(heartbeat={"allowed_servers": ["127.0.0.0/8", "moox.example.com"]})
+        await self.heartbeats(1)
+        for probe in (
+            {"server_ip": "10.0.0.1", "server_port": 80},
+            {"moox_server_url": "http://evil.example.com"},
+            {"moox_server_url": "http://127.0.0.1.evil.example.com"},
+        ):
+            code, answer = await self.probe(probe)
+            self.assertEqual((code, answer["success"]), (403, False), probe)
+        code, answer = await self.probe(self.address())
+        self.assertEqual((code, answer["success"]), (200, True))
+        self.assertIn('scfd_probes_total{outcome="forbidden"} 3.0', await self.metrics())
+        await self.heartbeats(2)
+
+
+class TaskStatusTests(NodeTestCase):
+    def hand_out(self, *ids: str) -> None:
+        self.server.on_heartbeat = lambda heard: tasks_answer([task(task_id) for task_id in ids])
+
+    @asynchronous
+    async def test_what_a_report_says(self) -> None:
+        self.hand_out("task-001")
+        self.start()
+        first = (await self.reported(bool))[0]
+        self.assertEqual(
+            first, {"id": "task-001", "node_id": "node-abc", "status": 2, "result": first["result"]}
+        )
+        heard = self.server.reports[0]
+        self.assertEqual((heard.method, heard.path), ("POST", REPORT))
+        self.assertEqual(heard.headers["content-type"], "application/json")
+
+    @asynchronous
+    async def test_answers_that_count_as_delivered(self) -> None:
+        """Each result comes once, and in order."""
+        answers = [Say(b""), Say(b"not JSON"), Say({"code": 200}), Say({}), Say([1]), Say({"code": None})]
+        self.server.on_report = lambda heard: answers[(len(self.server.reports) - 1) % len(answers)]
+        self.hand_out("a")
+        self.start()
+        bodies = await self.reported(lambda bodies: len(bodies) >= 7)
+        moments = [body["result"] for body in bodies]
+        self.assertEqual(moments, sorted(set(moments)))
+
+    @asynchronous
+    async def test_refused_for_good(self) -> None:
+        """Logged, counted, put aside, never sent again; the task's later results go on."""
+        refusals = [
+            Say(b"x", 400),
+            Say(b"x", 404),
+            Say(b"x", 409),
+            Say(b"x", 422),
+            Say({"code": 404}),
+            Say({"code": 409}),
+        ]
+        self.server.on_report = lambda heard: refusals[(len(self.server.reports) - 1) % len(refusals)]
+        self.hand_out("a")
+        daemon = self.start()
+        bodies = await self.reported(lambda bodies: len(bodies) >= 6)
+        self.assertEqual(len({body["result"] for body in bodies}), len(bodies))
+        await daemon.says("error +reports +the result of task a is refused: .*404")
+        self.assertRegex(await self.metrics(), r'scfd_reports_total{outcome="refused"} [6-9]')
+
+    @asynchronous
+    async def test_anything_else_is_tried_again(self) -> None:
+        """In the order of the task's results, however often it takes."""
+        bad = [Say(b"", 500), Say(b"", 302), Say({"code": 500}), Say(b"", 429)]
+        self.server.on_report = lambda heard: bad.pop(0) if bad else Say()
+        self.hand_out("a")
+        self.start()
+        bodies = await self.reported(lambda bodies: len(bodies) >= 7 and not bad)
+        moments = [body["result"] for body in bodies]
+        self.assertEqual(moments[:5], [moments[0]] * 5)
+        self.assertEqual(moments[4:], sorted(set(moments)))
+
+    @asynchronous
+    async def test_results_before_the_address_is_known(self) -> None:
+        """They wait for the probe that brings it."""
+        daemon = self.start(server="", plugin={"results": {"early": 4}})
+        await daemon.says("kept for later: no control plane address yet")
+        await self.probe(self.address())
+        body = (await self.reported(bool))[0]
+        self.assertEqual(body, {"id": "early", "node_id": "node-abc", "status": 4, "result": "as told"})
+
+    @asynchronous
+    async def test_a_slow_report_delays_no_trigger(self) -> None:
+        self.server.on_report = lambda heard: Say(delay=3)
+        self.hand_out("a")
+        self.start()
+        await self.reported(bool)
+        events = self.folder / "events.jsonl"
+        before = len(events.read_text().splitlines())
+        await deferLater(reactor, 2.5)
+        self.assertGreaterEqual(len(events.read_text().splitlines()), before + 2)
+
+
+async def until_count(server: ScriptedServer, count: int) -> None:
+    async def enough() -> bool:
+        return len(server.heartbeats) >= count
+
+    await until(enough, f"{count} heartbeats")
+
+
+def check_signature(test: TestCase, header: str, body: bytes, now: float) -> None:
+    """Check a signature the way a server does, from the words of the protocol."""
+    match = re.fullmatch(r"(moox-auth-v1/collector/(\d+)/1800)/([0-9a-f]{64})", header)
+    test.assertIsNotNone(match, header)
+    assert match is not None
+    test.assertLess(abs(int(match[2]) - now), 5)
+    key = hmac.new(b"s3cret", match[1].encode(), "sha256").hexdigest().encode()
+    test.assertEqual(match[3], hmac.new(key, body, "sha256").hexdigest())
