@@ -390,7 +390,7 @@ control: {listen: "127.0.0.1:0", token: [a]}
 shutdown: 20
 """,
             "1: system.nam: unknown key; did you mean name? "
-            "accepted are name, version, env, storage_url, node_id, state_dir",
+            "accepted are name, version, env, storage_url, node_id, state_dir, outbox_limit",
             f"2: heartbeat.interval: found -1; accepted is {SECONDS}; more than 0, up to 365 days",
             f"4: gateway.listen: found 9000; accepted is {ADDRESS}",
             "5: gateway.max_body: found '6MB'; "

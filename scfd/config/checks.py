@@ -209,6 +209,25 @@ def _parse_subject(node: Scalar) -> str:
     return node.text
 
 
+def _parse_path_prefix(node: Scalar) -> str:
+    if not re.fullmatch(r"(?:/[\w.~%-]+)+/?", node.text, re.ASCII):
+        raise ValueError
+    return node.text.rstrip("/")
+
+
+def _parse_access_key(node: Scalar) -> str:
+    # It stands between slashes in a header.
+    if not re.fullmatch(r"[\x21-\x2e\x30-\x7e]+", node.text):
+        raise ValueError
+    return node.text
+
+
+def _parse_servers(node: Scalar) -> str:
+    if "/" in node.text:
+        return str(ipaddress.ip_network(node.text, strict=False))
+    return parse_host(node.text).lower()
+
+
 def _positive(parse: Callable[[Scalar], float]) -> Callable[[Scalar], float]:
     def parsed(node: Scalar) -> float:
         if (value := parse(node)) <= 0:
@@ -265,6 +284,9 @@ NATS_URL = ScalarCheck(
     "a URL nats://HOST:PORT (or tls, ws, wss), or several joined by commas", _parse_nats_url
 )
 NATS_NAME = ScalarCheck("a name without white space and . * > / \\", _parse_nats_name)
+PATH_PREFIX = ScalarCheck("a path, such as /gateway or /api/service", _parse_path_prefix)
+ACCESS_KEY = ScalarCheck("text without white space and /", _parse_access_key)
+SERVERS = ScalarCheck("a host name, an IP address or a CIDR range, such as 10.0.0.0/8", _parse_servers)
 SUBJECT = ScalarCheck("a subject, such as orders.new, orders.* or orders.>", _parse_subject)
 
 

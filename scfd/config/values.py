@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from scfd.config.checks import (
+    ACCESS_KEY,
     ADDRESS,
     ADDRESS_OR_OFF,
     CRON,
@@ -23,8 +24,10 @@ from scfd.config.checks import (
     HTTP_URL_OR_EMPTY,
     NATS_NAME,
     NATS_URL,
+    PATH_PREFIX,
     PORT,
     POSITIVE_DURATION,
+    SERVERS,
     SIZE,
     SUBJECT,
     TEXT,
@@ -51,6 +54,7 @@ class System:
     :ivar storage_url: the storage server, handed to plugins until a probe names another. Empty by default.
     :ivar node_id: who the node is where the platform does not say. Empty by default.
     :ivar state_dir: a folder for what outlives a restart; on SCF only /tmp is writable.
+    :ivar outbox_limit: bytes of task results that may wait for delivery; 64 MiB by default.
     """
 
     name: str = key(TEXT, "")
@@ -59,6 +63,20 @@ class System:
     storage_url: str = key(TEXT, "", repr=_url_repr)
     node_id: str = key(TEXT, "")
     state_dir: str = key(FILLED_TEXT, "/tmp/scfd")
+    outbox_limit: int = key(SIZE, 64 * 1024 * 1024)
+
+
+@frozen
+class Auth:
+    """
+    What signs heartbeats and reports for a control plane that asks for it.
+
+    :ivar access_key: names the signer.
+    :ivar secret_key: makes the signature.
+    """
+
+    access_key: str = key(ACCESS_KEY)
+    secret_key: str = key(FILLED_TEXT, repr=False)
 
 
 @frozen
@@ -70,12 +88,19 @@ class Heartbeat:
     :ivar server_port: 1 to 65535; 0, the default, is none.
     :ivar server_url: http or https, in place of the two; without a trailing slash. Empty by default.
     :ivar interval: seconds from one heartbeat to the next; 9 by default.
+    :ivar api_prefix: the first part of the paths of heartbeats and reports; /gateway by default.
+    :ivar auth: None, the default, signs nothing.
+    :ivar allowed_servers: host names, IP addresses and CIDR ranges that a probe may name as the control
+        plane; none, the default, is all.
     """
 
     server_ip: str = key(HOST_OR_EMPTY, "")
     server_port: int = key(whole(0, 65535), 0)
     server_url: str = key(HTTP_URL_OR_EMPTY, "", repr=_url_repr)
     interval: float = key(POSITIVE_DURATION, 9.0)
+    api_prefix: str = key(PATH_PREFIX, "/gateway")
+    auth: Auth | None = key(Section(Auth), None)
+    allowed_servers: tuple[str, ...] = key(ListOf(SERVERS, or_one=True), ())
 
 
 @frozen
@@ -86,11 +111,13 @@ class Gateway:
     :ivar listen: 0.0.0.0:9000 by default; the environment variable ``PORT`` overrides the port.
     :ivar max_body: bytes that a request may have; 6 MiB by default, as on SCF.
     :ivar forward_timeout: seconds that the plugin may take to answer a forwarded request; 30 by default.
+    :ivar probe_token: what probes must show as Bearer token; empty, the default, is nothing.
     """
 
     listen: Address = key(ADDRESS, Address("0.0.0.0", 9000))
     max_body: int = key(SIZE, 6 * 1024 * 1024)
     forward_timeout: float = key(POSITIVE_DURATION, 30.0)
+    probe_token: str = key(TEXT, "", repr=False)
 
 
 @frozen
