@@ -12,11 +12,15 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseNeverReceived
 from twisted.web.resource import Resource
+from twisted.web.server import Request
 
 from scfd.config import DevMoox
 from scfd.dev.control_plane import ControlPlane
 from scfd.errors import StartupError
+
+URL = "http://127.0.0.1:18202"
 
 
 class InlineThreads:
@@ -53,13 +57,20 @@ class Reactor(MemoryReactorClock):
 
 
 class Node(Resource):
-    """Answers probes."""
+    """
+    Answers probes.
+
+    :ivar tokens: what each of them had as Authorization.
+    """
 
     isLeaf = True
-    probes = 0
 
-    def render_POST(self, request: object) -> bytes:
-        self.probes += 1
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens: list[str | None] = []
+
+    def render_POST(self, request: Request) -> bytes:
+        self.tokens.append(request.getHeader("Authorization"))
         return b'{"success": true}'
 
 
@@ -79,11 +90,13 @@ class ControlPlaneTests(SynchronousTestCase):
         self.addCleanup(service.stopService)
         return service
 
-    def served_tasks(self) -> list[str]:
-        """What the port that was opened serves."""
+    def http(self) -> Any:
+        """A client of the port that was opened."""
         site: Any = self.reactor.tcpServers[0][1]
-        http: Any = StubTreq(site.resource)
-        response = self.successResultOf(http.get("http://127.0.0.1:18202/state"))
+        return StubTreq(site.resource)
+
+    def served_tasks(self) -> list[str]:
+        response = self.successResultOf(self.http().get(f"{URL}/state"))
         return [task["task_id"] for task in self.successResultOf(response.json())["tasks"]]
 
     def texts(self, do: Callable[[], object]) -> list[tuple[LogLevel, str]]:
@@ -149,11 +162,31 @@ class ControlPlaneTests(SynchronousTestCase):
 
     def test_probes_the_node(self) -> None:
         self.start(DevMoox(), "http://127.0.0.1:9000")
-        self.assertEqual(1, self.node.probes)
+        self.assertEqual([None], self.node.tokens)
         self.reactor.advance(5)
-        self.assertEqual(2, self.node.probes)
+        self.assertEqual([None, None], self.node.tokens)
+
+    def test_shows_the_node_its_token(self) -> None:
+        agent = RequestTraversalAgent(self.node)
+        service = ControlPlane(DevMoox(), "http://127.0.0.1:9000", self.reactor, agent, "sesame")
+        self.successResultOf(service.startService())
+        self.addCleanup(service.stopService)
+        self.assertEqual(["Bearer sesame"], self.node.tokens)
 
     def test_stops(self) -> None:
         service = self.start(DevMoox(tasks=str(self.file)), "http://127.0.0.1:9000")
         self.successResultOf(service.stopService())
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_stops_in_the_middle_of_a_late_answer(self) -> None:
+        service = self.start(DevMoox())
+        http = self.http()
+        self.successResultOf(http.post(f"{URL}/faults", json={"slow": 60}))
+        answer = http.post(f"{URL}/gateway/cloudnode/ReportHeartbeatInner", json={"node_id": "n"})
+        http.flush()
+        self.reactor.advance(1)
+        self.assertNoResult(answer)
+        self.successResultOf(service.stopService())
+        http.flush()
+        self.failureResultOf(answer, ResponseNeverReceived)
         self.assertEqual([], self.reactor.getDelayedCalls())

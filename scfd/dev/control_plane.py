@@ -43,15 +43,20 @@ class ControlPlane(MultiService):
     :param node_url: the gateway of the node to probe; None to probe nobody.
     :param reactor: gives the port, threads and time.
     :param agent: makes the probes.
+    :param probe_token: what the node wants probes to show; empty when it wants nothing.
     """
 
-    def __init__(self, settings: DevMoox, node_url: str | None, reactor: Any, agent: IAgent) -> None:
+    def __init__(
+        self, settings: DevMoox, node_url: str | None, reactor: Any, agent: IAgent, probe_token: str = ""
+    ) -> None:
         super().__init__()
         self._listen = settings.listen
         self._node_url = node_url
         self._reactor = reactor
         self._agent = agent
+        self._probe_token = probe_token
         self._state = ControlPlaneState(time.time)
+        self._resource = resource_tree(self._state, reactor)
         self._task_file = TaskFile(settings.tasks) if settings.tasks else None
         self._watch = LoopingCall(self._look_at_file)
         self._watch.clock = reactor
@@ -79,13 +84,15 @@ class ControlPlane(MultiService):
         if self._task_file is not None:
             self._watch.start(WATCH_PERIOD, now=False)
         if self._node_url is not None:
-            prober = Prober(self._node_url, host, port, self._agent, self._reactor, time.time)
+            prober = Prober(
+                self._node_url, host, port, self._agent, self._reactor, time.time, self._probe_token
+            )
             prober.setServiceParent(self)
 
     def _open_port(self) -> Any:
         try:
             return self._reactor.listenTCP(
-                self._listen.port, QuietSite(resource_tree(self._state)), interface=self._listen.host
+                self._listen.port, QuietSite(self._resource), interface=self._listen.host
             )
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
@@ -110,10 +117,11 @@ class ControlPlane(MultiService):
         else:
             if tasks is not None:
                 self._state.tasks = tasks
-                _log.info("the task file has changed: {count} tasks", count=len(tasks))
+                noun = "task" if len(tasks) == 1 else "tasks"
+                _log.info("the task file has changed: {count} {noun}", count=len(tasks), noun=noun)
 
     def stopService(self) -> Deferred[None]:
-        """:returns: a Deferred that fires when the port is closed."""
+        """:returns: a Deferred that fires when the port is closed and no answer is waiting any more."""
         stopped = super().stopService()
         if self._watch.running:
             self._watch.stop()
@@ -123,6 +131,7 @@ class ControlPlane(MultiService):
         await services
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
+        self._resource.close()
 
     def _in_thread(self, function: Callable[[], T]) -> Deferred[T]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)

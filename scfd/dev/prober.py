@@ -34,10 +34,18 @@ class Prober(Service):
     :param host: where this control plane listens, as the node is to reach it.
     :param clock: an `IReactorTime`.
     :param now: the time in seconds since the epoch.
+    :param token: what the node wants to be shown; empty when it wants nothing.
     """
 
     def __init__(
-        self, node_url: str, host: str, port: int, agent: IAgent, clock: Any, now: Callable[[], float]
+        self,
+        node_url: str,
+        host: str,
+        port: int,
+        agent: IAgent,
+        clock: Any,
+        now: Callable[[], float],
+        token: str = "",
     ) -> None:
         self._url = f"{node_url.rstrip('/')}/probe".encode()
         self._host = host
@@ -45,6 +53,9 @@ class Prober(Service):
         self._agent = agent
         self._clock = clock
         self._now = now
+        self._headers = Headers({b"Content-Type": [b"application/json"]})
+        if token:
+            self._headers.addRawHeader(b"Authorization", b"Bearer " + token.encode())
         self._count = 0
         self._answered: bool | None = None  # None: never yet
         self._next: Any = None
@@ -79,9 +90,8 @@ class Prober(Service):
 
     async def _exchange(self) -> None:
         """:raises _NotWellError: the node answers, but not that all is well."""
-        headers = Headers({b"Content-Type": [b"application/json"]})
         body = _Bytes(to_json(self._message()))
-        response = await self._agent.request(b"POST", self._url, headers, body)
+        response = await self._agent.request(b"POST", self._url, self._headers, body)
         answer = await readBody(response)
         if response.code != 200:
             raise _NotWellError(f"HTTP status {response.code}")

@@ -1,12 +1,12 @@
-"""What the development control plane knows: its tasks, the nodes that report in, their results."""
+"""What the development control plane knows: its tasks, the nodes, their results, the faults switched on."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import asdict, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from scfd.model import TaskStatus
@@ -19,7 +19,83 @@ RESULTS_KEPT = 1000
 #: Fields of a heartbeat that have a meaning of their own; a plugin's extra fields are the others.
 _HEARTBEAT_FIELDS = frozenset({"node_id", "node_type", "running_version", "metadata", "tasks_md5"})
 
+#: Seconds that an answer may be late.
+MAX_SLOW = 600
+
 _log = Logger(namespace="scfd.dev.moox")
+
+
+def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(texts)
+
+
+@frozen
+class Faults:
+    """
+    Trouble that a developer has switched on, to see how a node takes it.
+
+    :ivar down: connections are closed without an answer.
+    :ivar slow: seconds by which answers are late; 0 is off.
+    :ivar status: the HTTP status of every answer, 400 to 599; 0 is off.
+    :ivar package_version: the version that heartbeats are answered with; empty is off.
+    :ivar refuse: ids of tasks; reports of these are answered 404.
+    """
+
+    down: bool = False
+    slow: float = 0
+    status: int = 0
+    package_version: str = ""
+    refuse: tuple[str, ...] = field(default=(), converter=_as_tuple)
+
+    def changed(self, changes: Mapping[str, Any]) -> Faults:
+        """
+        :param changes: JSON values; what it does not name stays.
+        :returns: the switches after these changes.
+        :raises ValueError: a name or a value is wrong; the text says what would be right.
+        """
+        for name, value in changes.items():
+            if name not in _ACCEPTED:
+                raise ValueError(f"{name}: there is no such switch; there are {', '.join(_ACCEPTED)}")
+            is_accepted, expected = _ACCEPTED[name]
+            if not is_accepted(value):
+                raise ValueError(f"{name}: {expected} is expected")
+        return evolve(self, **changes)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """What is on, in a few words; empty when nothing is."""
+        texts = [
+            "down" if self.down else "",
+            f"slow by {self.slow:g} s" if self.slow else "",
+            f"status {self.status}" if self.status else "",
+            f"version {self.package_version}" if self.package_version else "",
+            f"reports of {', '.join(self.refuse)} refused" if self.refuse else "",
+        ]
+        return "; ".join(filter(None, texts))
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MAX_SLOW
+
+
+def _is_status_or_off(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and (value == 0 or 400 <= value <= 599)
+
+
+def _are_task_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) and one for one in value)
+
+
+#: What each switch accepts, as a test and in words.
+_ACCEPTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "down": (lambda value: isinstance(value, bool), "true or false"),
+    "slow": (_is_seconds, f"a number of seconds up to {MAX_SLOW}, or 0 for off,"),
+    "status": (_is_status_or_off, "an HTTP status from 400 to 599, or 0 for off,"),
+    "package_version": (lambda value: isinstance(value, str), 'a version, or "" for off,'),
+    "refuse": (_are_task_ids, "a list of task ids, or [] for off,"),
+}
 
 
 @define
@@ -62,11 +138,13 @@ class ControlPlaneState:
 
     :param now: the time in seconds since the epoch.
     :ivar tasks: the task list, see `scfd.dev.task_file`; may be replaced at any time.
+    :ivar faults: the trouble that is switched on.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self.tasks: Sequence[Mapping[str, Any]] = ()
+        self.faults = Faults()
         self._nodes: dict[str, NodeRecord] = {}
         self._results: deque[dict[str, Any]] = deque(maxlen=RESULTS_KEPT)
         self._heartbeats = 0
@@ -83,15 +161,22 @@ class ControlPlaneState:
 
         :param report: a heartbeat with ``node_id``, ``running_version``, ``node_type``, ``tasks_md5``.
         :returns: ``data[0]`` of the answer: the version that the node runs, so that nothing
-            restarts; the list's digest; the list, when the node is to take it.
+            restarts, unless another is switched on; the list's digest; the list, when the node is
+            to take it.
         """
         node = self._note(report)
         tasks = self._tasks_for(node.node_id)
         md5 = tasks_md5(tasks)
-        answer: dict[str, Any] = {"package_version": node.version, "tasks_md5": md5}
+        version = self.faults.package_version or node.version
+        answer: dict[str, Any] = {"package_version": version, "tasks_md5": md5}
         if node.tasks_md5 != md5 or (node.handed_out is not None and node.handed_out != tasks):
             answer["task_instances"] = tasks
-            _log.info("{count} tasks handed out to {node_id}", count=len(tasks), node_id=node.node_id)
+            _log.info(
+                "{count} {noun} handed out to {node_id}",
+                count=len(tasks),
+                noun="task" if len(tasks) == 1 else "tasks",
+                node_id=node.node_id,
+            )
         node.handed_out = tasks
         return answer
 
@@ -138,12 +223,26 @@ class ControlPlaneState:
         self._by_task[task_id] += 1
         _log.debug("{task_id}: status {status}, {result}", task_id=task_id, status=status, result=text)
 
+    def switch_faults(self, changes: Mapping[str, Any]) -> None:
+        """
+        Switch trouble on or off.
+
+        :param changes: see `Faults.changed`.
+        :raises ValueError: there is a mistake in it; nothing is changed.
+        """
+        self.faults = self.faults.changed(changes)
+        if on := str(self.faults):
+            _log.warn("faults are on: {faults}", faults=on)
+        else:
+            _log.info("all faults are off")
+
     def as_json(self) -> dict[str, Any]:
         """Everything, for people and tests; results with the oldest first."""
         return {
             "nodes": [node.as_json() for node in self._nodes.values()],
             "tasks": list(self.tasks),
             "results": list(self._results),
+            "faults": self.faults.as_json(),
             "counts": {
                 "heartbeats": self._heartbeats,
                 "results": self._by_status.total(),
