@@ -74,7 +74,7 @@ async def measure(reactor: Any, count: int, port: int) -> None:
     runtime = Runtime("node", "v1", ServerAddress("127.0.0.1", port))
     client = ControlPlaneClient(http_client(reactor), reactor)
     with tempfile.TemporaryDirectory() as folder:
-        reports = Reports(Outbox(folder, reactor), client, runtime, Metrics(), reactor)
+        reports = Reports(Outbox(folder, reactor), client, runtime, Metrics(), reactor, 64 << 20)
         await reports.startService()
         results = [TaskResult(f"task-{number % 1000}", 2, "why it was as it was") for number in range(count)]
         freeze_heap()

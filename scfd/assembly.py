@@ -18,6 +18,8 @@ from scfd.interfaces import IAdapter
 from scfd.listener import Listener
 from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
+from scfd.moox.auth import Signer
+from scfd.moox.client import ControlPlaneClient
 from scfd.moox.probe import ProbeHandler
 from scfd.readiness import Readiness
 from scfd.runtime import Runtime, ServerAddress
@@ -46,6 +48,13 @@ def http_client(reactor: Any) -> HTTPClient:
     return HTTPClient(_agent(reactor))
 
 
+def control_plane_client(cfg: Config, reactor: Any) -> ControlPlaneClient:
+    """The one connection to the control plane that heartbeat and reports share."""
+    auth = cfg.heartbeat.auth
+    signer = Signer(auth.access_key, auth.secret_key, reactor.seconds) if auth is not None else None
+    return ControlPlaneClient(http_client(reactor), reactor, signer)
+
+
 def runtime(cfg: Config, environ: Mapping[str, str]) -> Runtime:
     """Who the node is before any probe."""
     heart = cfg.heartbeat
@@ -54,6 +63,7 @@ def runtime(cfg: Config, environ: Mapping[str, str]) -> Runtime:
         cfg.system.version,
         ServerAddress(heart.server_ip, heart.server_port, heart.server_url),
         cfg.system.storage_url,
+        api_prefix=heart.api_prefix,
     )
     made.read_identity(environ)
     return made
@@ -130,7 +140,7 @@ def gateway(
         behind = Forwarder(
             _agent(reactor), cfg.adapter.http.url, cfg.gateway.forward_timeout, forwarding, reactor
         )
-    resource = RoutesResource(GatewayRoutes(runtime, probe), behind)
+    resource = RoutesResource(GatewayRoutes(runtime, probe, cfg.gateway.probe_token), behind)
     return Gateway(cfg.gateway, resource, forwarding, metrics, reactor)
 
 
@@ -150,4 +160,5 @@ def dev_control_plane(cfg: Config, reactor: Any) -> IService | None:
     from scfd.dev.control_plane import ControlPlane
 
     node_url = None if cfg.gateway is None else f"http://127.0.0.1:{cfg.gateway.listen.port}"
-    return ControlPlane(cfg.dev.moox, node_url, reactor, _agent(reactor))
+    token = "" if cfg.gateway is None else cfg.gateway.probe_token
+    return ControlPlane(cfg.dev.moox, node_url, reactor, _agent(reactor), token)

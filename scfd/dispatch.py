@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from scfd.errors import PluginError
+from scfd.errors import EventError
 from scfd.interfaces import IAdapter, IReports
 from scfd.metrics import Metrics
 from scfd.model import TaskResult, TriggerEvent
@@ -80,8 +80,8 @@ class Dispatcher:
         self._metrics.events.labels(event.name, outcome).inc()
 
     def _log_failure(self, event: TriggerEvent, error: Exception) -> None:
-        if isinstance(error, PluginError):
-            _log.warn("{trigger}: the plugin failed: {error}", trigger=event.name, error=str(error))
+        if isinstance(error, EventError):
+            _log.warn("{trigger}: the event failed: {error}", trigger=event.name, error=str(error))
         else:
             # The plugin's author needs the traceback: this is a fault in code, not a peer's answer.
             _log.failure("{trigger}: the event failed", Failure(error), trigger=event.name)

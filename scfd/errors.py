@@ -52,11 +52,27 @@ class ConfigError(StartupError):
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
 
-class PluginError(Exception):
-    """The plugin failed at an event. The text is one line that says how."""
+class EventError(Exception):
+    """An event failed for a reason that one line says; nothing is wrong with the node."""
+
+
+class PluginError(EventError):
+    """The plugin failed at an event."""
+
+
+class OutboxFullError(EventError):
+    """The results of an event can't be taken: too many wait for delivery already."""
 
 
 def describe(error: BaseException) -> str:
-    """An exception as one line for a person: its text, and its class where the text alone says too little."""
+    """
+    An exception as one line for a person: its class and its text.
+
+    Twisted's web client wraps what went wrong in lists of failures; the first one is what a person
+    wants to know.
+    """
+    reasons = getattr(error, "reasons", None)
+    if reasons:
+        return describe(reasons[0].value)
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
@@ -13,6 +13,15 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 T = TypeVar("T")
+
+
+async def exchange(request: Deferred[Any]) -> tuple[int, bytes]:
+    """
+    :param request: of an `IResponse`, as an `Agent` or a treq client made it.
+    :returns: the status code and the whole body of the response.
+    """
+    response = await cancellable(request)
+    return response.code, await read_body(response)
 
 
 def cancellable(request: Deferred[T]) -> Deferred[T]:

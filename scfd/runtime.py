@@ -56,6 +56,7 @@ class Runtime:
     :ivar version: the version of the business code, ``system.version``.
     :ivar server: the control plane, by the last probe or by config.
     :ivar storage_server_url: for plugins; by the last probe that named one or by config; may be empty.
+    :ivar api_prefix: the first part of the paths on the control plane.
     """
 
     node_id: str
@@ -63,6 +64,11 @@ class Runtime:
     server: ServerAddress = ServerAddress()
     storage_server_url: str = ""
     state: State = State.STARTING
+    api_prefix: str = "/gateway"
+
+    def endpoint(self, path: str) -> str:
+        """The URL of a path on the control plane, such as ``/cloudnode/…``."""
+        return self.server.base_url + self.api_prefix + path
 
     def read_identity(self, environ: Mapping[str, str]) -> None:
         """Take the node id from the platform's variables, if one is set; else leave it as it is."""

@@ -69,7 +69,6 @@ def makeService(options: Options) -> Any:
     from scfd.lifecycle import Node, ProcessEnd
     from scfd.logs import bridge_stdlib
     from scfd.metrics import Metrics
-    from scfd.moox.client import ControlPlaneClient
     from scfd.moox.heartbeat import Heartbeat
     from scfd.moox.outbox import Outbox
     from scfd.moox.probe import ProbeHandler
@@ -99,9 +98,9 @@ def makeService(options: Options) -> Any:
         adapter = make.adapter(cfg, runtime, task_store, readiness, reactor)
     except StartupError as error:
         _give_up(error)
-    client = ControlPlaneClient(make.http_client(reactor), reactor)
+    client = make.control_plane_client(cfg, reactor)
     outbox = Outbox(cfg.system.state_dir, reactor)
-    reports = Reports(outbox, client, runtime, metrics, reactor)
+    reports = Reports(outbox, client, runtime, metrics, reactor, cfg.system.outbox_limit)
     dispatcher = Dispatcher(adapter, runtime, task_store, reports, metrics, reactor)
     heartbeat = Heartbeat(
         client,
@@ -114,7 +113,10 @@ def makeService(options: Options) -> Any:
         reactor,
         wrong_version,
     )
-    probe = ProbeHandler(runtime, task_store, adapter, heartbeat, dispatcher, metrics, reactor.seconds)
+    allowed = cfg.heartbeat.allowed_servers
+    probe = ProbeHandler(
+        runtime, task_store, adapter, heartbeat, dispatcher, metrics, reactor.seconds, allowed
+    )
     timers = make.timers(cfg, dispatcher.dispatch, task_store, metrics, reactor)
     summary = Summary(dispatcher, reports, reactor.seconds())
     metrics.tasks.set_function(lambda: len(task_store.get_all()))

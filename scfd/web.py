@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -51,6 +52,12 @@ def route(method: str, path: str) -> Callable[[Handler], Handler]:
         return handler
 
     return declare
+
+
+def shows_token(headers: Headers, token: str) -> bool:
+    """Whether a request has ``Authorization: Bearer <token>``; any request does when the token is empty."""
+    given = headers.getRawHeaders(b"authorization", [b""])[0]
+    return not token or hmac.compare_digest(given, b"Bearer " + token.encode())
 
 
 class Routes:

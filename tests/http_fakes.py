@@ -22,7 +22,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from scfd.moox.client import Answer
+from scfd.moox.client import Answer, ControlPlaneClient
 from scfd.web import DEFAULT_MAX_BODY, QuietSite
 from scfd.wire import from_json, to_json
 
@@ -73,7 +73,7 @@ class Caller:
         site = QuietSite(resource, self._note, max_body)
         site.reactor = Clock()
         self._channel = site.buildProtocol(None)
-        self.transport = StringTransport()
+        self.transport: Any = StringTransport()
         self._channel.makeConnection(self.transport)
 
     def _note(self, request: Request) -> None:
@@ -161,12 +161,14 @@ class Peer:
     Who a client speaks to: a real `Agent`, and the other end of its connections in the test's hand.
 
     :ivar reactor: the agent's clock and connections.
+    :ivar accepted: the connection accepted last.
+    :ivar taken: how many connections were accepted or refused.
     """
 
     def __init__(self) -> None:
-        self.reactor = MemoryReactorClock()
+        self.reactor: Any = MemoryReactorClock()
         self.agent = Agent.usingEndpointFactory(self.reactor, _Endpoints(self.reactor))
-        self._taken = 0
+        self.taken = 0
 
     def http(self) -> HTTPClient:
         """A treq client whose requests arrive here."""
@@ -178,17 +180,17 @@ class Peer:
 
     def accept(self) -> Wire:
         """Accept the next connection."""
-        factory = self.reactor.tcpClients[self._taken][2]
-        self._taken += 1
-        self._protocol = factory.buildProtocol(None)
-        wire = Wire()
-        self._protocol.makeConnection(wire)
-        return wire
+        factory = self.reactor.tcpClients[self.taken][2]
+        self.taken += 1
+        self._protocol: Any = factory.buildProtocol(None)
+        self.accepted = Wire()
+        self._protocol.makeConnection(self.accepted)
+        return self.accepted
 
     def refuse(self, error: Exception) -> None:
         """Refuse the next connection."""
-        factory = self.reactor.tcpClients[self._taken][2]
-        self._taken += 1
+        factory = self.reactor.tcpClients[self.taken][2]
+        self.taken += 1
         factory.clientConnectionFailed(None, Failure(error))
 
     def send(self, data: bytes) -> None:
@@ -200,9 +202,9 @@ class Peer:
         self._protocol.connectionLost(Failure(error or ConnectionDone()))
 
 
-class FakeControlPlaneClient:
+class FakeControlPlaneClient(ControlPlaneClient):
     """
-    A `scfd.moox.client.ControlPlaneClient` whose server is the test.
+    A client whose server is the test.
 
     :ivar posts: every (URL, decoded body, seconds allowed) so far.
     :ivar react: called with each body; its value is the answer, an exception to fail with, or a Deferred.

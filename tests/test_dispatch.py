@@ -119,7 +119,7 @@ class DispatcherTests(SynchronousTestCase):
         self.assertIs(failure.value, self.answer)
         self.assertEqual(
             [(entry["log_level"], formatEvent(entry)) for entry in logged],
-            [(LogLevel.warn, "my-timer: the plugin failed: HTTP status 500")],
+            [(LogLevel.warn, "my-timer: the event failed: HTTP status 500")],
         )
         self.assertEqual(self.reports.accepted, [])
         self.assertEqual(self.counts(), (0, 0, 1))

@@ -21,6 +21,7 @@ from zope.interface import implementer
 from scfd.adapter.process import PluginProcess
 from scfd.config import HttpAdapter as Settings
 from scfd.errors import PluginError, StartupError, describe
+from scfd.exchange import exchange
 from scfd.interfaces import IAdapter
 from scfd.model import TaskResult, TriggerEvent, TriggerResponse
 from scfd.readiness import Readiness
@@ -130,14 +131,16 @@ class HttpAdapter(Service):
     async def _look(self) -> str | None:
         """:returns: None when the plugin is ready, else what it answered."""
         try:
-            request = self._http.get(f"{self._settings.url}/health", allow_redirects=False)
-            response = await request.addTimeout(HEALTH_TIMEOUT, self._clock)
-            await response.content().addTimeout(HEALTH_TIMEOUT, self._clock)
+            request = self._http.get(f"{self._settings.url}/health", allow_redirects=False, unbuffered=True)
+            looked = Deferred.fromCoroutine(exchange(request))
+            status, _ = await looked.addTimeout(HEALTH_TIMEOUT, self._clock)
         except CancelledError:
             raise
+        except TimeoutError:
+            return f"no answer after {HEALTH_TIMEOUT:g} s"
         except Exception as error:
             return describe(error)
-        return None if response.code == 200 else f"HTTP status {response.code}"
+        return None if status == 200 else f"HTTP status {status}"
 
     def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
         """POST the event: see `IAdapter`."""
@@ -147,20 +150,21 @@ class HttpAdapter(Service):
 
     async def _post(self, event: TriggerEvent) -> TriggerResponse:
         try:
-            response = await self._http.post(
+            request = self._http.post(
                 f"{self._settings.url}/on-trigger",
                 data=event.to_json(),
                 headers=Headers({"Content-Type": ["application/json"]}),
                 allow_redirects=False,
+                unbuffered=True,
             )
-            body = await response.content()
+            status, body = await exchange(request)
         except CancelledError:
             raise
         except Exception as error:
             raise PluginError(f"POST /on-trigger: {describe(error)}") from error
-        if response.code != 200:
+        if status != 200:
             raise PluginError(
-                f"POST /on-trigger: HTTP status {response.code}: {body[:200].decode('utf-8', 'replace')}"
+                f"POST /on-trigger: HTTP status {status}: {body[:200].decode('utf-8', 'replace')}"
             )
         parsed, oddity = parse_response(body)
         if oddity:

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource
@@ -70,6 +70,8 @@ class NativeAdapter(Service):
         except StartupError as error:
             # The plugin's own word about a mistake of its user, such as a setting that is missing.
             raise StartupError(f"plugin {self.plugin_name!r}: {error}") from error
+        except CancelledError:
+            raise  # the node is asked to stop
         except Exception as error:
             _log.failure("plugin {name} could not be initialised", name=self.plugin_name)
             raise StartupError(

@@ -12,6 +12,8 @@ from typing import Any
 
 import twisted.plugins
 from twisted.plugin import getPlugins, pluginPackagePaths
+from zope.interface import Invalid
+from zope.interface.verify import verifyObject
 
 import scfd.plugins
 from scfd.errors import StartupError, describe
@@ -74,25 +76,31 @@ def find_plugin(name: str, system_name: str) -> Any:
     :param name: ``adapter.native``; empty when the config leaves it open: then the plugin that is
         called like the system is meant, else the only one there is.
     :returns: an `IFunctionPlugin`.
-    :raises StartupError: when there is none, or more than one; it lists those found.
+    :raises StartupError: when there is none, or more than one; it lists those found. Also when the
+        plugin lacks what the interface asks for.
     """
     found = [plugin for package in _PACKAGES for plugin in getPlugins(IFunctionPlugin, package)]
-    return _choose(found, name, system_name)
+    plugin = _choose(found, name, system_name)
+    try:
+        verifyObject(IFunctionPlugin, plugin)
+    except Invalid as error:
+        raise StartupError(f"adapter: {describe(error)}") from error
+    return plugin
 
 
 def _choose(found: Sequence[Any], name: str, system_name: str) -> Any:
-    names = sorted({str(plugin.name) for plugin in found})
+    names = sorted({str(_name(plugin)) for plugin in found})
     listed = (
         f"found: {', '.join(names)}"
         if names
         else "none found in twisted/plugins or scfd/plugins, neither here nor on sys.path"
     )
     if name:
-        matching = [plugin for plugin in found if plugin.name == name]
+        matching = [plugin for plugin in found if _name(plugin) == name]
         if not matching:
             raise StartupError(f"adapter.native: there is no native plugin {name!r}; {listed}")
     else:
-        matching = [plugin for plugin in found if plugin.name == system_name] or list(found)
+        matching = [plugin for plugin in found if _name(plugin) == system_name] or list(found)
         if not matching:
             raise StartupError(f"adapter: the config names no plugin, and there is none installed; {listed}")
         if len(names) > 1 and len(matching) > 1:
@@ -102,8 +110,15 @@ def _choose(found: Sequence[Any], name: str, system_name: str) -> Any:
             )
     if len(matching) > 1:
         places = ", ".join(sorted(type(plugin).__module__ for plugin in matching))
-        raise StartupError(f"adapter: there are several plugins {matching[0].name!r} (in {places}); keep one")
+        raise StartupError(
+            f"adapter: there are several plugins {_name(matching[0])!r} (in {places}); keep one"
+        )
     return matching[0]
+
+
+def _name(plugin: Any) -> Any:
+    """A plugin's name, or None: an author may have forgotten it."""
+    return getattr(plugin, "name", None)
 
 
 def _place(error: BaseException) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
-
 from prometheus_client import CONTENT_TYPE_LATEST
 from twisted.web.http_headers import Headers
 
 from scfd.metrics import Metrics
 from scfd.readiness import Readiness
 from scfd.runtime import Runtime
-from scfd.web import Response, Routes, route
+from scfd.web import Response, Routes, route, shows_token
 
 
 class ControlRoutes(Routes):
@@ -41,10 +39,6 @@ class ControlRoutes(Routes):
     @route("GET", "/metrics")
     def metrics(self, headers: Headers, body: bytes) -> Response:
         """Prometheus's text format."""
-        if not self._authorised(headers):
+        if not shows_token(headers, self._token):
             return Response(401, b"a Bearer token is asked for\n", {"WWW-Authenticate": "Bearer"})
         return Response(200, self._metrics.exposition(), {"Content-Type": CONTENT_TYPE_LATEST})
-
-    def _authorised(self, headers: Headers) -> bool:
-        given = headers.getRawHeaders(b"authorization", [b""])[0]
-        return not self._token or hmac.compare_digest(given, b"Bearer " + self._token.encode())

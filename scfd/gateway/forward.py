@@ -12,13 +12,14 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import FileBodyProducer, ResponseDone
-from twisted.web.http import PotentialDataLoss
+from twisted.web.http import NO_BODY_CODES, PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from scfd.errors import describe
+from scfd.exchange import cancellable
 from scfd.inflight import InFlight
 from scfd.web import Response, write_response
 
@@ -101,12 +102,13 @@ class Forwarder(Resource):
         assert request.content is not None, "a whole request has been read"
         body = request.content.read()
         try:
-            response: IResponse = await self._agent.request(
+            answer = self._agent.request(
                 request.method,
                 self._base_url + request.uri,
                 forwarded_headers(request),
                 FileBodyProducer(BytesIO(body)) if body else None,
-            ).addTimeout(self._timeout, self._clock)
+            )
+            response = await cancellable(answer).addTimeout(self._timeout, self._clock)
         except (TimeoutError, ConnectTimeout):
             write_response(Response.json({"message": "the plugin did not answer in time"}, 504), request)
             return
@@ -124,19 +126,29 @@ class Forwarder(Resource):
         request.responseHeaders.removeHeader(b"content-type")
         for name, values in end_to_end(response.headers).getAllRawHeaders():
             request.responseHeaders.setRawHeaders(name, values)
-        if isinstance(response.length, int):
+        # Without a body the agent says 0, whatever the length of what a GET would answer.
+        bodiless = request.method == b"HEAD" or response.code in NO_BODY_CODES
+        if isinstance(response.length, int) and not bodiless:
             request.setHeader(b"Content-Length", b"%d" % response.length)
-        finished: Deferred[None] = Deferred()
-        response.deliverBody(_Copy(request, finished))
-        await finished
+        copy = _Copy(request)
+        response.deliverBody(copy)
+        await copy.finished
 
 
 class _Copy(Protocol):
-    """Copies a body to the caller, no faster than the caller reads it."""
+    """
+    Copies a body to the caller, no faster than the caller reads it.
 
-    def __init__(self, request: Request, finished: Deferred[None]) -> None:
+    :ivar finished: a Deferred that fires at the end; cancelling it closes the connection.
+    """
+
+    def __init__(self, request: Request) -> None:
         self._request = request
-        self._finished = finished
+        self.finished: Deferred[None] = Deferred(lambda _: self._close())
+
+    def _close(self) -> None:
+        assert self.transport is not None, "a body that is being read has a connection"
+        self.transport.loseConnection()
 
     def connectionMade(self) -> None:
         self._request.registerProducer(self.transport, True)
@@ -145,10 +157,12 @@ class _Copy(Protocol):
         self._request.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.finished.called:
+            return  # the caller is gone
         self._request.unregisterProducer()
         if reason.check(ResponseDone, PotentialDataLoss):
             self._request.finish()
         else:
             # Half an answer must not look like a whole one.
             self._request.loseConnection()
-        self._finished.callback(None)
+        self.finished.callback(None)

@@ -9,17 +9,22 @@ from twisted.web.server import Request
 from scfd.interfaces import IAdapter
 from scfd.moox.probe import ProbeHandler
 from scfd.runtime import Runtime, State
-from scfd.web import NoSuchPath, Response, Routes, route
+from scfd.web import NoSuchPath, Response, Routes, route, shows_token
 
 _HEALTH = {State.STARTING: "starting", State.RUNNING: "healthy", State.STOPPING: "stopping"}
 
 
 class GatewayRoutes(Routes):
-    """``/health`` for the platform, ``/probe`` for the control plane."""
+    """
+    ``/health`` for the platform, ``/probe`` for the control plane.
 
-    def __init__(self, runtime: Runtime, probe: ProbeHandler) -> None:
+    :param probe_token: when not empty, what a probe must show as ``Authorization: Bearer <token>``.
+    """
+
+    def __init__(self, runtime: Runtime, probe: ProbeHandler, probe_token: str = "") -> None:
         self._runtime = runtime
         self._probe = probe
+        self._probe_token = probe_token
 
     @route("GET", "/health")
     @route("HEAD", "/health")
@@ -30,6 +35,8 @@ class GatewayRoutes(Routes):
 
     @route("POST", "/probe")
     def probe(self, headers: Headers, body: bytes) -> Response:
+        if not shows_token(headers, self._probe_token):
+            return self._probe.unauthorised()
         return self._probe.handle(body)
 
 

@@ -30,7 +30,7 @@ from scfd.wire import from_json
 
 _log = Logger(namespace="scfd.heartbeat")
 
-PATH = "/gateway/cloudnode/ReportHeartbeatInner"
+PATH = "/cloudnode/ReportHeartbeatInner"
 #: Seconds for one try.
 REQUEST_TIMEOUT = 5.0
 #: Tries for one heartbeat.
@@ -115,6 +115,10 @@ class _RefusedError(Exception):
     """The control plane heard the heartbeat and did not accept it; trying again is no use."""
 
 
+class _RetryError(Exception):
+    """The control plane did not hear the heartbeat out; the next try may do better."""
+
+
 class Heartbeat(Service):
     """
     Reports in, at once and then every ``interval`` seconds.
@@ -171,7 +175,8 @@ class Heartbeat(Service):
         """One heartbeat with its tries. It does not fail, or there would be no further one."""
         if not self._runtime.node_id:
             self._say_once(
-                "no node id: heartbeats are skipped until SCF_FUNCTIONNAME or system.node_id is set"
+                "no node id: heartbeats are skipped until SCF_FUNCTIONNAME or system.node_id is set",
+                warn=True,
             )
             return None
         if not self._runtime.server.base_url:
@@ -192,10 +197,12 @@ class Heartbeat(Service):
             try:
                 orders = await self._exchange()
             except _RefusedError as refusal:
-                self._failed(f"not accepted: {refusal}")
+                self._failed(str(refusal))
                 return
             except CancelledError:
                 raise
+            except _RetryError as error:
+                reason = str(error)
             except Exception as error:
                 reason = describe(error)
             else:
@@ -209,10 +216,9 @@ class Heartbeat(Service):
         self._failed(reason)
 
     async def _exchange(self) -> Orders:
-        url = self._runtime.server.base_url + PATH
-        answer = await self._client.post(url, self._message(), REQUEST_TIMEOUT)
+        answer = await self._client.post(self._runtime.endpoint(PATH), self._message(), REQUEST_TIMEOUT)
         if answer.status != 200:
-            raise RuntimeError(f"HTTP status {answer.status}")
+            raise _RetryError(f"HTTP status {answer.status}")
         try:
             return parse_answer(answer.body)
         except ValueError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -139,7 +139,7 @@ class Outbox:
         db = self._connection()
         entries = []
         with _Transaction(db):
-            for result in results:
+            for result in map(_storable, results):
                 cursor = db.execute(
                     "INSERT INTO pending (task_id, node_id, status, result) VALUES (?, ?, ?, ?)",
                     (result.task_id, node_id, result.status, result.result),
@@ -174,6 +174,15 @@ class Outbox:
             self._db = None
 
 
+def _storable(result: TaskResult) -> TaskResult:
+    """
+    The result as SQLite, which keeps UTF-8 only, can keep it: half a surrogate pair, which JSON can
+    carry (a text cut in the middle of an emoji), becomes a question mark.
+    """
+    task_id, text = (part.encode("utf-8", "replace").decode() for part in (result.task_id, result.result))
+    return evolve(result, task_id=task_id, result=text)
+
+
 class _Transaction:
     """Commits at its end, or takes everything back."""
 
@@ -185,4 +194,10 @@ class _Transaction:
         return self._db
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            if kind is None:
+                self._db.execute("COMMIT")
+        finally:
+            # When the disk is full, SQLite has taken everything back by itself.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")

@@ -6,11 +6,12 @@ The probe: the control plane says where it is, and hears how the node is.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -86,6 +87,29 @@ def server_address(probe: Mapping[str, Any]) -> ServerAddress | None:
     return address
 
 
+def is_allowed(address: ServerAddress, allowed: Sequence[str]) -> bool:
+    """
+    Whether a probe may name this control plane.
+
+    :param allowed: host names, IP addresses and CIDR ranges; none means any.
+    """
+    if not allowed:
+        return True
+    host = urlsplit(address.base_url).hostname or ""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return host.rstrip(".") in allowed
+    return any(ip in network for network in map(_network, allowed) if network is not None)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
+
 class Usage:
     """What this process uses of the machine."""
 
@@ -115,6 +139,7 @@ class ProbeHandler:
     """
     Answers probes.
 
+    :param allowed_servers: what a probe may name as the control plane: see `is_allowed`.
     :param environ: read anew at each probe: the platform may name the function late.
     :param now: the wall clock, seconds since the epoch.
     """
@@ -128,6 +153,7 @@ class ProbeHandler:
         dispatcher: Dispatcher,
         metrics: Metrics,
         now: Callable[[], float],
+        allowed_servers: Sequence[str] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._runtime = runtime
@@ -137,6 +163,7 @@ class ProbeHandler:
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._now = now
+        self._allowed_servers = allowed_servers
         self._environ = environ
         self._usage = Usage()
 
@@ -146,11 +173,9 @@ class ProbeHandler:
             probe = parse_probe(body)
             address = server_address(probe)
         except ValueError as error:
-            self._metrics.probes.labels("refused").inc()
-            _log.warn("a probe was refused: {error}", error=str(error))
-            return Response.json(
-                {"success": False, "message": str(error), "timestamp": self._timestamp()}, 400
-            )
+            return self._refuse("refused", str(error), 400)
+        if address is not None and not is_allowed(address, self._allowed_servers):
+            return self._refuse("forbidden", f"{address.base_url} is not among the allowed servers", 403)
         self._metrics.probes.labels("accepted").inc()
         self._learn(probe, address)
         if not self._runtime.node_id:
@@ -170,6 +195,15 @@ class ProbeHandler:
                 },
             }
         )
+
+    def unauthorised(self) -> Response:
+        """Answer a probe that does not show the token it should."""
+        return self._refuse("unauthorised", "a Bearer token is asked for", 401)
+
+    def _refuse(self, outcome: str, message: str, status: int) -> Response:
+        self._metrics.probes.labels(outcome).inc()
+        _log.warn("a probe was {outcome}: {message}", outcome=outcome, message=message)
+        return Response.json({"success": False, "message": message, "timestamp": self._timestamp()}, status)
 
     def _learn(self, probe: Mapping[str, Any], address: ServerAddress | None) -> None:
         knew = (self._runtime.node_id, self._runtime.server.base_url)

@@ -14,12 +14,14 @@ from enum import Enum
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from scfd.errors import describe
+from scfd.errors import OutboxFullError, describe
 from scfd.inflight import InFlight
 from scfd.interfaces import IReports
 from scfd.metrics import Metrics
@@ -31,7 +33,7 @@ from scfd.wire import from_json
 
 _log = Logger(namespace="scfd.reports")
 
-PATH = "/gateway/collectmgr/ReportTaskStatus"
+PATH = "/collectmgr/ReportTaskStatus"
 #: Seconds for one try.
 REQUEST_TIMEOUT = 10.0
 #: Tries under way at a time.
@@ -39,9 +41,14 @@ CONCURRENCY = 16
 #: Seconds before the second try of a result; doubled before each further one, up to the longest.
 FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
 #: Answers that say that trying again is no use, as HTTP status or as ``code`` in the body.
-REFUSALS = frozenset((400, 404, 409, 422))
+REFUSALS = (400, 404, 409, 422)
 #: Seconds that stopping waits for deliveries; what is left is on disk.
 FLUSH_LIMIT = 3.0
+
+
+def size_of(result: TaskResult) -> int:
+    """Bytes that a result takes up while it waits, roughly: 200 besides its texts."""
+    return 200 + len(result.task_id) + len(result.result)
 
 
 class Outcome(Enum):
@@ -73,22 +80,33 @@ class Reports(Service):
 
     One result of a task is on its way at a time; its later ones wait behind it.
 
+    :param limit: bytes of results that may wait, in memory as on disk. Past it further ones are not
+        accepted: a message is delivered again later, a timer's results are lost, and counted.
     :ivar delivered: how many the control plane took since the start.
     """
 
     def __init__(
-        self, outbox: Outbox, client: ControlPlaneClient, runtime: Runtime, metrics: Metrics, clock: Any
+        self,
+        outbox: Outbox,
+        client: ControlPlaneClient,
+        runtime: Runtime,
+        metrics: Metrics,
+        clock: Any,
+        limit: int,
     ) -> None:
         self._outbox = outbox
         self._client = client
         self._runtime = runtime
         self._metrics = metrics
         self._clock = clock
+        self._limit = limit
+        self._taken = 0
         self._queues: dict[str, deque[Entry]] = {}
         self._ready: deque[str] = deque()
-        self._failures: dict[str, int] = {}
+        self._pauses: dict[str, float] = {}
         self._waiting: dict[str, IDelayedCall] = {}
         self._in_flight = InFlight()
+        self._closed = False
         self._said = ""
         self.delivered = 0
 
@@ -106,6 +124,7 @@ class Reports(Service):
 
     def _opened(self, entries: list[Entry]) -> None:
         super().startService()
+        self._taken = sum(size_of(entry.result) for entry in entries)
         if entries:
             _log.info("{count} task results of an earlier run are to be delivered", count=len(entries))
         self._enqueue(entries)
@@ -115,10 +134,17 @@ class Reports(Service):
         for call in self._waiting.values():
             call.cancel()
         self._waiting.clear()
-        await self._in_flight.drained().addTimeout(FLUSH_LIMIT, self._clock).addErrback(lambda _: None)
+        flushed = Deferred.fromCoroutine(self._flush())
+        await flushed.addTimeout(FLUSH_LIMIT, self._clock).addErrback(lambda _: None)
+        self._closed = True
         await self._outbox.close()
         if self.pending():
             _log.info("{count} task results are kept for the next run", count=self.pending())
+
+    async def _flush(self) -> None:
+        while len(self._in_flight):
+            await self._in_flight.drained()
+            await deferLater(self._clock, 0)  # the end of the last delivery may have begun others
 
     def stopService(self) -> Deferred[None]:
         """:returns: a Deferred that fires when the outbox is closed; what was not delivered is in it."""
@@ -128,7 +154,19 @@ class Reports(Service):
         """Accept results: see `IReports`."""
         if not results:
             return succeed(None)
-        return self._outbox.append(self._runtime.node_id, results).addCallback(self._enqueue)
+        size = sum(map(size_of, results))
+        if self._taken + size > self._limit:
+            self._metrics.results_dropped.labels("outbox full").inc(len(results))
+            return fail(
+                OutboxFullError(f"{self.pending()} task results wait for delivery, no more are taken")
+            )
+        self._taken += size
+        accepting = self._outbox.append(self._runtime.node_id, results)
+        return accepting.addCallbacks(self._enqueue, self._not_accepted, errbackArgs=(size,))
+
+    def _not_accepted(self, failure: Failure, size: int) -> Failure:
+        self._taken -= size
+        return failure
 
     def _enqueue(self, entries: list[Entry]) -> None:
         for entry in entries:
@@ -140,7 +178,7 @@ class Reports(Service):
         self._pump()
 
     def _pump(self) -> None:
-        while self._ready and len(self._in_flight) < CONCURRENCY:
+        while self._ready and len(self._in_flight) < CONCURRENCY and not self._closed:
             task_id = self._ready.popleft()
             delivery = Deferred.fromCoroutine(self._deliver(self._queues[task_id][0]))
             delivery.addErrback(self._unexpected, task_id)
@@ -153,6 +191,8 @@ class Reports(Service):
     async def _deliver(self, entry: Entry) -> None:
         task_id = entry.result.task_id
         outcome, words = await self._try(entry)
+        if self._closed:
+            return  # too late to be noted: the next run tells it again
         self._metrics.reports.labels(outcome.value).inc()
         if outcome is Outcome.RETRY:
             self._say_once(f"kept for later: {words}", warn=True)
@@ -168,8 +208,8 @@ class Reports(Service):
         self._next(task_id)
 
     async def _try(self, entry: Entry) -> tuple[Outcome, str]:
-        server, result = self._runtime.server.base_url, entry.result
-        if not server:
+        result = entry.result
+        if not self._runtime.server.base_url:
             return Outcome.RETRY, "no control plane address yet"
         report = {
             "id": result.task_id,
@@ -178,7 +218,7 @@ class Reports(Service):
             "result": result.result,
         }
         try:
-            answer = await self._client.post(server + PATH, report, REQUEST_TIMEOUT)
+            answer = await self._client.post(self._runtime.endpoint(PATH), report, REQUEST_TIMEOUT)
         except CancelledError:
             raise
         except Exception as error:
@@ -188,19 +228,19 @@ class Reports(Service):
 
     def _next(self, task_id: str) -> None:
         """The first result of a task is done with; go on with its next one."""
-        self._failures.pop(task_id, None)
+        self._pauses.pop(task_id, None)
         queue = self._queues[task_id]
-        queue.popleft()
+        self._taken -= size_of(queue.popleft().result)
         if queue:
             self._ready.append(task_id)
         else:
             del self._queues[task_id]
 
     def _retry(self, task_id: str) -> None:
-        failures = self._failures[task_id] = self._failures.get(task_id, 0) + 1
         if not self.running:
             return
-        pause = min(FIRST_BACKOFF * 2 ** (failures - 1), LONGEST_BACKOFF)
+        pause = self._pauses.get(task_id, FIRST_BACKOFF)
+        self._pauses[task_id] = min(pause * 2, LONGEST_BACKOFF)
         self._waiting[task_id] = self._clock.callLater(pause, self._again, task_id)
 
     def _again(self, task_id: str) -> None:

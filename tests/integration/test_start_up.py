@@ -123,7 +123,8 @@ class StartUpTests(TestCase):
             self.config(TIMER),
             [
                 "scfd: plugin module twisted/plugins/broken.py: "
-                f"line 1 of {folder / 'broken.py'}: ModuleNotFoundError: No module named 'nowhere_to_be_found'"
+                f"line 1 of {folder / 'broken.py'}: ModuleNotFoundError: "
+                "No module named 'nowhere_to_be_found'"
             ],
         )
 

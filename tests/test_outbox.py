@@ -1,0 +1,286 @@
+"""Tests for scfd.moox.outbox: on a real disk, in its real thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import TestCase
+
+from scfd.errors import StartupError
+from scfd.model import TaskResult
+from scfd.moox.outbox import REFUSALS_KEPT, Entry, Outbox
+
+
+def results(*names: str) -> list[TaskResult]:
+    return [TaskResult(name, 2, f"of {name}") for name in names]
+
+
+class OutboxTestCase(TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.file = self.folder / "outbox.sqlite3"
+        self.opened: list[Outbox] = []
+        self.addCleanup(self.close_all)
+
+    def close_all(self) -> Deferred[Any]:
+        return defer.gatherResults([outbox.close() for outbox in self.opened])
+
+    async def open(self) -> tuple[Outbox, list[Entry]]:
+        outbox = self.make()
+        return outbox, await outbox.open()
+
+    def make(self) -> Outbox:
+        # Not at module level: the package's __init__ has to choose the reactor first.
+        from twisted.internet import reactor
+
+        self.opened.append(Outbox(str(self.folder), reactor))
+        return self.opened[-1]
+
+    async def close(self, outbox: Outbox) -> None:
+        self.opened.remove(outbox)
+        await outbox.close()
+
+    async def reopened(self, outbox: Outbox) -> tuple[Outbox, list[Entry]]:
+        await self.close(outbox)
+        return await self.open()
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What another connection to the file gets for a query."""
+        with sqlite3.connect(self.file) as db:
+            return db.execute(query).fetchall()
+
+
+class KeepingTests(OutboxTestCase):
+    async def test_is_empty_at_first(self) -> None:
+        _, entries = await self.open()
+        self.assertEqual(entries, [])
+
+    async def test_results_are_on_disk_when_the_deferred_fires(self) -> None:
+        outbox, _ = await self.open()
+        entries = await outbox.append("node-abc", results("b", "a"))
+        self.assertEqual(
+            self.rows("SELECT task_id, node_id, status, result FROM pending ORDER BY seq"),
+            [("b", "node-abc", 2, "of b"), ("a", "node-abc", 2, "of a")],
+        )
+        self.assertEqual([entry.result.task_id for entry in entries], ["b", "a"])
+        self.assertLess(entries[0].seq, entries[1].seq)
+
+    async def test_a_later_run_finds_them_in_order(self) -> None:
+        outbox, _ = await self.open()
+        first = await outbox.append("one", results("b", "a"))
+        second = await outbox.append("two", results("b"))
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual(found, first + second)
+
+    async def test_a_run_that_was_killed_leaves_them_as_well(self) -> None:
+        """A second reader sees what the first wrote although nobody closed the file."""
+        outbox, _ = await self.open()
+        entries = await outbox.append("node", results("a"))
+        _, found = await self.open()
+        self.assertEqual(found, entries)
+
+    async def test_order_goes_on_after_a_restart(self) -> None:
+        outbox, _ = await self.open()
+        (entry,) = await outbox.append("node", results("a"))
+        await outbox.remove([entry.seq])
+        outbox, _ = await self.reopened(outbox)
+        (later,) = await outbox.append("node", results("b"))
+        self.assertGreater(later.seq, entry.seq)
+
+    async def test_appends_keep_their_order_although_nobody_waits(self) -> None:
+        outbox, _ = await self.open()
+        appended = [outbox.append("node", results(str(n))) for n in range(50)]
+        batches = await defer.gatherResults(appended)
+        self.assertEqual([entry.result.task_id for (entry,) in batches], [str(n) for n in range(50)])
+        seqs = [entry.seq for (entry,) in batches]
+        self.assertEqual(seqs, sorted(seqs))
+
+    async def test_what_was_delivered_is_forgotten(self) -> None:
+        outbox, _ = await self.open()
+        one, two, three = await outbox.append("node", results("a", "b", "c"))
+        await outbox.remove([one.seq, three.seq])
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual(found, [two])
+
+    async def test_removing_what_is_not_there_is_fine(self) -> None:
+        outbox, _ = await self.open()
+        await outbox.remove([7])
+
+    async def test_every_text_can_be_kept(self) -> None:
+        """A plugin may cut its text in the middle of a character beyond the basic plane."""
+        outbox, _ = await self.open()
+        for text in ("", "日本", "a\0b", "\U0001f600", "x" * 100_000, "cut \ud83d", "\udc00\ud800"):
+            with self.subTest(text=text[:10]):
+                await outbox.append("node", [TaskResult("t", 4, text)])
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual(found[3].result.result, "\U0001f600")
+        self.assertEqual(found[5].result.result, "cut ?")
+
+    async def test_any_status_that_is_an_integer(self) -> None:
+        outbox, _ = await self.open()
+        await outbox.append("node", [TaskResult("t", status) for status in (0, 1, 2, 3, 4, -7, 99)])
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual([entry.result.status for entry in found], [0, 1, 2, 3, 4, -7, 99])
+
+    async def test_a_batch_is_kept_as_a_whole_or_not_at_all(self) -> None:
+        outbox, _ = await self.open()
+        broken = [*results("a"), TaskResult("b", None)]  # type: ignore[arg-type]  # breaks NOT NULL
+        await self.assertFailure(outbox.append("node", broken), sqlite3.IntegrityError)
+        await outbox.append("node", results("c"))
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual([entry.result.task_id for entry in found], ["c"])
+
+    async def test_a_full_disk_fails_the_append_and_a_later_one_works(self) -> None:
+        outbox, _ = await self.open()
+        await outbox.append("node", results("a"))
+        await outbox._run(lambda: outbox._connection().execute("PRAGMA max_page_count = 1").fetchall())
+        failure = await self.assertFailure(
+            outbox.append("node", [TaskResult("big", 2, "x" * 100_000)]), sqlite3.OperationalError
+        )
+        self.assertEqual(str(failure), "database or disk is full")
+        await outbox._run(lambda: outbox._connection().execute("PRAGMA max_page_count = 10000").fetchall())
+        await outbox.append("node", results("b"))
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual([entry.result.task_id for entry in found], ["a", "b"])
+
+
+class RefusedTests(OutboxTestCase):
+    async def test_a_refused_result_is_put_aside_with_the_servers_words(self) -> None:
+        outbox, _ = await self.open()
+        one, two = await outbox.append("node", results("a", "b"))
+        await outbox.refuse(one, "HTTP status 404: no such task")
+        self.assertEqual(
+            self.rows("SELECT task_id, node_id, status, result, words FROM refused"),
+            [("a", "node", 2, "of a", "HTTP status 404: no such task")],
+        )
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual(found, [two])
+
+    async def test_words_may_be_anything(self) -> None:
+        outbox, _ = await self.open()
+        (entry,) = await outbox.append("node", results("a"))
+        await outbox.refuse(entry, "\ufffd\0 日本")
+        self.assertEqual(self.rows("SELECT words FROM refused"), [("\ufffd\0 日本",)])
+
+    async def test_tidying_keeps_the_newest(self) -> None:
+        outbox, _ = await self.open()
+        self.rows(
+            f"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {REFUSALS_KEPT + 5}) "
+            "INSERT INTO refused SELECT x, 'a', 'node', 4, '', 'no', 0 FROM n"
+        )
+        await outbox.append("node", results("b"))
+        await outbox.tidy()
+        self.assertEqual(
+            self.rows("SELECT MIN(seq), MAX(seq), COUNT(*) FROM refused"),
+            [(6, REFUSALS_KEPT + 5, REFUSALS_KEPT)],
+        )
+        self.assertEqual(self.rows("SELECT task_id FROM pending"), [("b",)])
+
+    async def test_tidying_with_few_refusals_takes_none_away(self) -> None:
+        outbox, _ = await self.open()
+        (entry,) = await outbox.append("node", results("a"))
+        await outbox.refuse(entry, "no")
+        await outbox.tidy()
+        self.assertEqual(len(self.rows("SELECT * FROM refused")), 1)
+
+    async def test_tidying_folds_the_log_in(self) -> None:
+        outbox, _ = await self.open()
+        await outbox.append("node", [TaskResult("a", 2, "x" * 100_000)])
+        log = self.folder / "outbox.sqlite3-wal"
+        self.assertGreater(log.stat().st_size, 100_000)
+        await outbox.tidy()
+        self.assertEqual(log.stat().st_size, 0)
+
+
+class DamageTests(OutboxTestCase):
+    async def test_a_damaged_file_is_moved_aside_and_the_node_starts(self) -> None:
+        self.file.write_bytes(b"this is no database, and long enough to be looked at" * 100)
+        with capturedLogs() as events:
+            outbox, found = await self.open()
+        self.assertEqual(found, [])
+        await outbox.append("node", results("a"))
+        (aside,) = self.folder.glob("outbox.sqlite3.damaged-*")
+        self.assertTrue(aside.read_bytes().startswith(b"this is no database"))
+        self.assertEqual([event["log_level"] for event in events], [LogLevel.critical])
+        self.assertEqual(Path(events[0]["aside"]), aside)
+
+    async def test_a_file_that_was_cut_off(self) -> None:
+        outbox, _ = await self.open()
+        await outbox.append("node", results(*(f"task-{n}" for n in range(500))))
+        await self.close(outbox)
+        self.file.write_bytes(self.file.read_bytes()[:6000])
+        outbox, found = await self.open()
+        self.assertEqual(found, [])
+        self.assertEqual(len(list(self.folder.glob("outbox.sqlite3.damaged-*"))), 1)
+
+    async def test_an_empty_file_is_a_new_outbox(self) -> None:
+        self.file.touch()
+        _, found = await self.open()
+        self.assertEqual(found, [])
+        self.assertEqual(list(self.folder.glob("*.damaged-*")), [])
+
+    async def test_a_folder_that_is_not_there(self) -> None:
+        self.folder = self.folder / "missing"
+        error = await self.assertFailure(self.make().open(), StartupError)
+        self.assertEqual(
+            str(error),
+            f"system.state_dir: {self.folder}/outbox.sqlite3 can't be used: OperationalError: "
+            "unable to open database file; name a folder that this process may write to",
+        )
+
+    async def test_a_folder_in_the_place_of_the_file(self) -> None:
+        self.file.mkdir()
+        error = await self.assertFailure(self.make().open(), StartupError)
+        self.assertIn("can't be used", str(error))
+
+    async def test_can_be_closed_although_it_did_not_open(self) -> None:
+        self.file.mkdir()
+        outbox = self.make()
+        await self.assertFailure(outbox.open(), StartupError)
+        await self.close(outbox)
+
+
+class ThreadTests(OutboxTestCase):
+    async def test_the_disk_is_not_used_in_the_reactors_thread(self) -> None:
+        outbox, _ = await self.open()
+        threads = {await outbox._run(get_ident) for _ in range(5)}
+        self.assertEqual(len(threads), 1)
+        self.assertNotIn(get_ident(), threads)
+
+    async def test_a_slow_disk_holds_up_nobody_but_the_waiting(self) -> None:
+        """Another process has the file locked: an append waits for it, the reactor does not."""
+        outbox, _ = await self.open()
+        other = sqlite3.connect(self.file, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        appended = outbox.append("node", results("a"))
+        later = outbox.append("node", results("b"))
+        await self.turn()
+        self.assertFalse(appended.called)
+        other.execute("COMMIT")
+        (entry,) = await appended
+        self.assertEqual(entry.result.task_id, "a")
+        self.assertEqual((await later)[0].result.task_id, "b")
+
+    def turn(self) -> Deferred[None]:
+        """:returns: a Deferred that fires once the reactor has turned."""
+        from twisted.internet import reactor
+
+        turned: Deferred[None] = Deferred()
+        reactor.callLater(0, turned.callback, None)
+        return turned
+
+    async def test_closing_waits_for_what_was_asked_before(self) -> None:
+        outbox, _ = await self.open()
+        appended = outbox.append("node", results("a"))
+        await self.close(outbox)
+        self.assertTrue(appended.called)
+        _, found = await self.open()
+        self.assertEqual([entry.result.task_id for entry in found], ["a"])

@@ -1,0 +1,237 @@
+"""Tests for scfd.adapter.process and scfd.child: processes that the test runs by hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from scfd.adapter.process import PluginProcess, exit_text
+from scfd.child import KILL_AFTER, LONGEST_LINE
+
+
+class Run:
+    """
+    A process that was spawned, and its transport.
+
+    :ivar asked: what was done to it.
+    :ivar gone: whether it has ended already, which nobody was told yet.
+    """
+
+    def __init__(self, protocol: Any, command: Sequence[str], env: Mapping[str, str], fds: Any) -> None:
+        self.protocol = protocol
+        self.command = list(command)
+        self.env = env
+        self.fds = fds
+        self.asked: list[str] = []
+        self.gone = False
+        protocol.makeConnection(self)
+
+    def signalProcess(self, name: str) -> None:  # noqa: N802 - Twisted's name
+        if self.gone:
+            raise ProcessExitedAlready()
+        self.asked.append(name)
+
+    def closeStdin(self) -> None:  # noqa: N802 - Twisted's name
+        self.asked.append("close stdin")
+
+    def writes(self, data: bytes, descriptor: int = 1) -> None:
+        self.protocol.childDataReceived(descriptor, data)
+
+    def ends(self, status: int | None = 0, signal: int | None = None) -> None:
+        done = status == 0 and signal is None
+        error = ProcessDone(0) if done else ProcessTerminated(status, signal, None)
+        self.protocol.processEnded(Failure(error))
+
+
+class ProcessReactor(Clock):
+    """
+    A clock that spawns nothing.
+
+    :ivar runs: every process that was asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[Run] = []
+
+    def spawnProcess(  # noqa: N802 - Twisted's name
+        self,
+        protocol: ProcessProtocol,
+        executable: str,
+        args: Sequence[str],
+        env: Mapping[str, str],
+        childFDs: Mapping[int, str],  # noqa: N803 - Twisted's name
+    ) -> None:
+        assert executable == args[0], (executable, args)
+        self.runs.append(Run(protocol, args, env, childFDs))
+
+
+class PluginProcessTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = ProcessReactor()
+        self.process = PluginProcess(["python3", "-u", "plugin.py"], self.reactor)
+        self.ends: list[str] = []
+
+    def start(self) -> Run:
+        self.process.start(self.ends.append)
+        return self.last()
+
+    def last(self) -> Run:
+        return self.reactor.runs[-1]
+
+
+class ExitTextTests(SynchronousTestCase):
+    def test_how_it_ended(self) -> None:
+        for status, signal, text in (
+            (0, None, "exit status 0"),
+            (3, None, "exit status 3"),
+            (128, None, "exit status 128"),
+            (128 + 9, None, "killed by signal 9"),
+            (None, 15, "killed by signal 15"),
+        ):
+            with self.subTest(status=status, signal=signal):
+                error = ProcessTerminated(status, signal, None) if status or signal else ProcessDone(0)
+                self.assertEqual(exit_text(Failure(error)), text)
+
+
+class StartTests(PluginProcessTestCase):
+    def test_runs_the_command_under_the_guard(self) -> None:
+        run = self.start()
+        self.assertEqual(run.command[0], sys.executable)
+        self.assertEqual(run.command[-4:], ["--", "python3", "-u", "plugin.py"])
+        self.assertEqual(run.fds, {0: "w", 1: "r", 2: "r"})
+        self.assertEqual(run.env["PATH"], os.environ["PATH"])
+
+    def test_is_logged(self) -> None:
+        with capturedLogs() as events:
+            self.start()
+        self.assertEqual([formatEvent(e) for e in events], ["started the plugin: python3 -u plugin.py"])
+
+
+class OutputTests(PluginProcessTestCase):
+    def lines(self, *pieces: tuple[int, bytes], end: bool = False) -> list[str]:
+        """What the log shows of some output on some descriptors."""
+        run = self.start()
+        with capturedLogs() as events:
+            for descriptor, data in pieces:
+                run.writes(data, descriptor)
+            if end:
+                run.ends()
+        return [formatEvent(e) for e in events if e["log_namespace"] == "scfd.plugin.output"]
+
+    def test_line_by_line(self) -> None:
+        self.assertEqual(
+            self.lines((1, b"one\ntw"), (2, b"error\n"), (1, b"o\r\nthree\n\n")),
+            ["one", "error", "two", "three", ""],
+        )
+
+    def test_two_streams_do_not_mix(self) -> None:
+        self.assertEqual(self.lines((1, b"out"), (2, b"err"), (1, b"1\n"), (2, b"2\n")), ["out1", "err2"])
+
+    def test_the_last_line_may_lack_its_end(self) -> None:
+        self.assertEqual(self.lines((2, b"MemoryError"), end=True), ["MemoryError"])
+
+    def test_what_is_no_utf_8(self) -> None:
+        self.assertEqual(self.lines((1, b"\xff{x}\n")), ["\ufffd{x}"])
+
+    def test_a_line_without_an_end_comes_in_pieces(self) -> None:
+        lines = self.lines(*[(1, b"x" * 1000)] * 100, (1, b"\n"))
+        self.assertEqual("".join(lines), "x" * 100_000)
+        self.assertEqual(len(lines), 2)
+        self.assertLessEqual(max(map(len, lines)), LONGEST_LINE + 1000)
+
+
+class RestartTests(PluginProcessTestCase):
+    def test_is_started_again_with_growing_pauses(self) -> None:
+        self.start()
+        for n, pause in enumerate((1, 2, 4, 8, 16, 30, 30), start=1):
+            self.last().ends(1)
+            self.reactor.advance(pause - 0.1)
+            self.assertEqual(len(self.reactor.runs), n)
+            self.reactor.advance(0.2)
+            self.assertEqual(len(self.reactor.runs), n + 1)
+
+    def test_one_that_ran_well_is_started_again_soon(self) -> None:
+        self.start()
+        for pause in (1, 2, 4):
+            self.last().ends(1)
+            self.reactor.advance(pause)
+        self.reactor.advance(30)
+        self.last().ends(1)
+        self.reactor.advance(1)
+        self.assertEqual(len(self.reactor.runs), 5)
+
+    def test_every_end_is_told_and_logged(self) -> None:
+        self.assertEqual(self.process.end, "")
+        self.start()
+        with capturedLogs() as events:
+            self.last().ends(137)
+        self.assertEqual((self.ends, self.process.end), (["killed by signal 9"], "killed by signal 9"))
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            ["the plugin's process ended: killed by signal 9; starting it again in 1 s"],
+        )
+
+    def test_an_end_without_a_fault_is_one_too(self) -> None:
+        self.start().ends(0)
+        self.reactor.advance(1)
+        self.assertEqual((self.ends, len(self.reactor.runs)), (["exit status 0"], 2))
+
+
+class StopTests(PluginProcessTestCase):
+    def stop(self) -> Deferred[None]:
+        return self.process.stop()
+
+    def test_asks_it_to_end_and_waits(self) -> None:
+        run = self.start()
+        stopped = self.stop()
+        self.assertEqual(run.asked, ["TERM"])
+        self.assertNoResult(stopped)
+        run.ends(143)
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.ends, [])
+
+    def test_kills_one_that_does_not_listen(self) -> None:
+        run = self.start()
+        stopped = self.stop()
+        self.reactor.advance(KILL_AFTER - 0.1)
+        self.assertEqual(run.asked, ["TERM"])
+        self.reactor.advance(0.2)
+        self.assertEqual(run.asked, ["TERM", "close stdin"])
+        self.assertNoResult(stopped)
+        run.ends(137)
+        self.successResultOf(stopped)
+
+    def test_is_not_started_again(self) -> None:
+        run = self.start()
+        self.stop()
+        run.ends(143)
+        self.reactor.advance(100)
+        self.assertEqual(len(self.reactor.runs), 1)
+
+    def test_while_it_waits_to_be_started_again(self) -> None:
+        self.start().ends(1)
+        self.successResultOf(self.stop())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_one_that_never_started(self) -> None:
+        self.successResultOf(self.stop())
+
+    def test_one_that_has_ended_unnoticed(self) -> None:
+        run = self.start()
+        run.gone = True
+        stopped = self.stop()
+        self.assertNoResult(stopped)
+        run.ends(0)
+        self.successResultOf(stopped)

@@ -1,0 +1,202 @@
+"""Tests for scfd.adapter.registry, with plugin modules in folders of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import count
+from pathlib import Path
+
+import twisted.plugins
+from twisted.trial.unittest import SynchronousTestCase
+
+import scfd.plugins
+from scfd.adapter.registry import add_plugin_folders, find_plugin
+from scfd.errors import StartupError
+
+PLUGIN = """
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+from scfd.interfaces import IFunctionPlugin
+
+@implementer(IPlugin, IFunctionPlugin)
+class Plugin:
+    def __init__(self, name):
+        self.name = name
+
+    def init(self, framework):
+        pass
+
+    def on_trigger(self, event):
+        pass
+"""
+
+#: A module that was imported stays imported, so each is called differently.
+_numbers = count()
+
+
+class RegistryTestCase(SynchronousTestCase):
+    """
+    :ivar folder: a folder for plugins; the working directory is another one, and empty.
+    """
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.working_directory = Path(self.mktemp()).absolute()
+        for folder in (self.folder, self.working_directory):
+            folder.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.working_directory)
+        self.restore_afterwards(sys.path)
+        self.restore_afterwards(twisted.plugins.__path__)
+        self.restore_afterwards(scfd.plugins.__path__)
+
+    def restore_afterwards(self, paths: list[str]) -> None:
+        before = list(paths)
+        self.addCleanup(paths.__setitem__, slice(None), before)
+
+    def write(self, source: str, package: str = "twisted", folder: Path | None = None) -> Path:
+        """Write a plugin module; returns its file."""
+        plugins = (folder or self.folder) / package / "plugins"
+        plugins.mkdir(parents=True, exist_ok=True)
+        file = plugins / f"registry_test_{next(_numbers)}.py"
+        file.write_text(source)
+        return file
+
+    def plugin(self, name: str, package: str = "twisted", folder: Path | None = None) -> Path:
+        return self.write(f"{PLUGIN}\n\nplugin = Plugin({name!r})\n", package, folder)
+
+    def add(self, *folders: str) -> None:
+        add_plugin_folders(folders or (str(self.folder),))
+
+    def mistake(self, name: str = "", system_name: str = "") -> str:
+        return str(self.assertRaises(StartupError, find_plugin, name, system_name))
+
+
+class FoldersTests(RegistryTestCase):
+    def test_both_packages_and_the_working_directory_are_looked_through(self) -> None:
+        self.plugin("one")
+        self.plugin("two", package="scfd")
+        self.plugin("three", folder=self.working_directory)
+        self.add()
+        for name in ("one", "two", "three"):
+            self.assertEqual(find_plugin(name, "").name, name)
+
+    def test_a_folder_is_relative_to_the_working_directory(self) -> None:
+        self.plugin("one", folder=self.working_directory / "mine")
+        self.add("mine")
+        self.assertEqual(find_plugin("one", "").name, "one")
+
+    def test_they_come_last_on_the_path_and_once(self) -> None:
+        self.plugin("one")
+        before = list(sys.path)
+        self.add()
+        self.add()
+        self.assertEqual(sys.path, [*before, str(self.folder), str(self.working_directory)])
+
+    def test_a_folder_without_plugins(self) -> None:
+        for folder in (self.folder, self.folder / "missing"):
+            error = self.assertRaises(StartupError, add_plugin_folders, [str(folder)])
+            self.assertEqual(
+                str(error),
+                f"adapter.path: no plugins in {str(folder)!r}; "
+                "it should be a folder with twisted/plugins or scfd/plugins in it",
+            )
+
+    def test_a_module_that_can_not_be_imported(self) -> None:
+        file = self.write("import no_such_module\n")
+        error = self.assertRaises(StartupError, self.add)
+        self.assertEqual(
+            str(error),
+            f"plugin module {file}: line 1 of {file}: "
+            "ModuleNotFoundError: No module named 'no_such_module'",
+        )
+
+    def test_a_module_that_is_no_python(self) -> None:
+        file = self.write("def\n")
+        error = str(self.assertRaises(StartupError, self.add))
+        self.assertTrue(error.startswith(f"plugin module {file}: SyntaxError: "), error)
+        self.assertNotIn("\n", error)
+
+    def test_a_folder_that_hides_its_plugins(self) -> None:
+        file = self.plugin("one")
+        (file.parent / "__init__.py").touch()
+        error = self.assertRaises(StartupError, self.add)
+        self.assertEqual(
+            str(error),
+            f"plugin folder {file.parent}: it has an __init__.py, which hides its plugins; remove it",
+        )
+
+
+class ChoiceTests(RegistryTestCase):
+    def test_the_one_that_is_named(self) -> None:
+        self.plugin("one")
+        self.plugin("two")
+        self.add()
+        self.assertEqual(find_plugin("two", "one").name, "two")
+
+    def test_the_one_that_is_called_like_the_system(self) -> None:
+        self.plugin("one")
+        self.plugin("two")
+        self.add()
+        self.assertEqual(find_plugin("", "two").name, "two")
+
+    def test_the_only_one(self) -> None:
+        self.plugin("one")
+        self.add()
+        self.assertEqual(find_plugin("", "other").name, "one")
+
+    def test_none_by_that_name(self) -> None:
+        self.plugin("two")
+        self.plugin("one")
+        self.add()
+        self.assertEqual(
+            self.mistake("three", "one"),
+            "adapter.native: there is no native plugin 'three'; found: one, two",
+        )
+
+    def test_none_at_all(self) -> None:
+        nowhere = "none found in twisted/plugins or scfd/plugins, neither here nor on sys.path"
+        self.assertEqual(
+            self.mistake("three"), f"adapter.native: there is no native plugin 'three'; {nowhere}"
+        )
+        self.assertEqual(
+            self.mistake(), f"adapter: the config names no plugin, and there is none installed; {nowhere}"
+        )
+
+    def test_several_and_none_is_named(self) -> None:
+        self.plugin("two")
+        self.plugin("one")
+        self.add()
+        self.assertEqual(
+            self.mistake("", "other"),
+            "adapter: the config names no plugin, and there are several; "
+            "set adapter.native to one; found: one, two",
+        )
+
+    def test_two_of_one_name(self) -> None:
+        files = [self.plugin("one"), self.plugin("one", package="scfd")]
+        self.add()
+        places = sorted(f"{file.parent.parent.name}.plugins.{file.stem}" for file in files)
+        expected = f"adapter: there are several plugins 'one' (in {', '.join(places)}); keep one"
+        self.assertEqual(self.mistake("one"), expected)
+        self.assertEqual(self.mistake("", "one"), expected)
+        self.assertEqual(self.mistake(), expected)
+
+
+class BrokenPluginTests(RegistryTestCase):
+    def test_one_without_a_name(self) -> None:
+        self.write(f"{PLUGIN}\n\nplugin = Plugin('x')\ndel plugin.name\n")
+        self.add()
+        self.assertIn("IFunctionPlugin.name attribute was not provided", self.mistake())
+        self.assertIn("there is no native plugin 'x'", self.mistake("x"))
+
+    def test_one_without_on_trigger(self) -> None:
+        self.write(f"{PLUGIN}\n    on_trigger = None\n\nplugin = Plugin('x')\n")
+        self.write(PLUGIN.replace("def on_trigger", "def on_event") + "\n\nplugin = Plugin('y')\n")
+        self.add()
+        for name in ("x", "y"):
+            mistake = self.mistake(name)
+            self.assertTrue(mistake.startswith("adapter: BrokenMethodImplementation: ") or
+                            mistake.startswith("adapter: BrokenImplementation: "), mistake)
+            self.assertIn("IFunctionPlugin.on_trigger(event)", mistake)

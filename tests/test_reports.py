@@ -1,0 +1,667 @@
+"""Tests for scfd.moox.reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, strategies
+from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from scfd.errors import OutboxFullError, StartupError
+from scfd.metrics import Metrics
+from scfd.model import TaskResult
+from scfd.moox.client import Answer, ControlPlaneClient
+from scfd.moox.outbox import Entry, Outbox
+from scfd.moox.reports import CONCURRENCY, FLUSH_LIMIT, Outcome, Reports, judge
+from scfd.runtime import Runtime, ServerAddress
+from tests.http_fakes import FakeControlPlaneClient, Peer
+
+URL = "http://10.0.0.1:18202/gateway/collectmgr/ReportTaskStatus"
+DELIVERED = Answer(200, b'{"code": 200}')
+REFUSED = Answer(404, b"no such task")
+FAILED = Answer(500, b"")
+
+
+class MemoryOutbox:
+    """
+    An outbox without a disk.
+
+    :ivar entries: what it keeps, by number.
+    :ivar refused: (task id, words) of what was put aside.
+    :ivar broken: an exception that everything is to fail with.
+    :ivar held: when a list, removals wait in it until the test lets them go.
+    :ivar closed: whether it is.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[int, Entry] = {}
+        self.refused: list[tuple[str, str]] = []
+        self.broken: Exception | None = None
+        self.held: list[Deferred[None]] | None = None
+        self.closed = False
+        self.tidied = 0
+        self._last = 0
+
+    def _done(self, value: Any = None) -> Deferred[Any]:
+        assert not self.closed, "the outbox is closed"
+        return succeed(value) if self.broken is None else fail(self.broken)
+
+    def open(self) -> Deferred[list[Entry]]:
+        return self._done(list(self.entries.values()))
+
+    def append(self, node_id: str, results: Sequence[TaskResult]) -> Deferred[list[Entry]]:
+        entries = []
+        for result in results:
+            self._last += 1
+            entries.append(Entry(self._last, node_id, result))
+        if self.broken is None:
+            self.entries.update({entry.seq: entry for entry in entries})
+        return self._done(entries)
+
+    def remove(self, seqs: Iterable[int]) -> Deferred[None]:
+        numbers = list(seqs)
+
+        def forget(_: object) -> None:
+            for seq in numbers:
+                del self.entries[seq]
+
+        if self.held is None:
+            return self._done().addCallback(forget)
+        assert not self.closed, "the outbox is closed"
+        self.held.append(Deferred())
+        return self.held[-1].addCallback(forget)
+
+    def refuse(self, entry: Entry, words: str) -> Deferred[None]:
+        self.refused.append((entry.result.task_id, words))
+        return self.remove([entry.seq])
+
+    def tidy(self) -> Deferred[None]:
+        self.tidied += 1
+        return self._done()
+
+    def close(self) -> Deferred[None]:
+        done = self._done()
+        self.closed = True
+        return done
+
+
+def results(*names: str) -> list[TaskResult]:
+    return [TaskResult(name, 2) for name in names]
+
+
+class JudgeTests(SynchronousTestCase):
+    def assert_judged(self, expected: Outcome, *answers: tuple[int, bytes]) -> None:
+        for status, body in answers:
+            with self.subTest(status=status, body=body):
+                self.assertEqual(judge(Answer(status, body)), expected)
+
+    def test_delivered(self) -> None:
+        self.assert_judged(
+            Outcome.DELIVERED,
+            (200, b""),
+            (200, b"OK"),
+            (200, b"<html>"),
+            (200, b"\xff\xfe"),
+            (200, b"{}"),
+            (200, b'{"code": 200}'),
+            (200, b'{"code": 200.0, "message": "x"}'),
+            (200, b'{"code": null}'),
+            (200, b'{"message": "no code"}'),
+            (200, b"[]"),
+            (200, b"null"),
+            (200, b"404"),
+        )
+
+    def test_refused(self) -> None:
+        for code in (400, 404, 409, 422):
+            self.assert_judged(
+                Outcome.REFUSED,
+                (code, b""),
+                (code, b'{"code": 200}'),
+                (200, b'{"code": %d}' % code),
+                (200, b'{"code": %d.0, "message": "no such task"}' % code),
+            )
+
+    def test_to_be_tried_again(self) -> None:
+        self.assert_judged(
+            Outcome.RETRY,
+            *((status, b'{"code": 200}') for status in (100, 201, 204, 301, 401, 403, 408, 429, 500, 503)),
+            *(
+                (200, b'{"code": %b}' % code)
+                for code in (b"0", b"1", b"401", b"500", b"true", b'"200"', b"[]", b"{}", b"[404]")
+            ),
+        )
+
+    @given(strategies.sampled_from([200, 400, 500]), strategies.binary())
+    def test_any_bytes(self, status: int, body: bytes) -> None:
+        self.assertIsInstance(judge(Answer(status, body)), Outcome)
+
+    @given(
+        strategies.recursive(
+            strategies.none() | strategies.booleans() | strategies.integers() | strategies.text(),
+            lambda inner: (
+                strategies.lists(inner, max_size=2)
+                | strategies.dictionaries(strategies.sampled_from(["code", "x"]), inner)
+            ),
+        )
+    )
+    def test_any_json(self, value: Any) -> None:
+        self.assertIsInstance(judge(Answer(200, json.dumps(value).encode())), Outcome)
+
+
+class ReportsTestCase(SynchronousTestCase):
+    limit = 1 << 20
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.outbox: Any = MemoryOutbox()
+        self.client: Any = FakeControlPlaneClient(lambda report: DELIVERED)
+        self.runtime = Runtime("node-abc", "v1.0.0", ServerAddress("10.0.0.1", 18202))
+        self.metrics = Metrics()
+        self.reports = self.make_reports()
+
+    def make_reports(self) -> Reports:
+        return Reports(self.outbox, self.client, self.runtime, self.metrics, self.clock, self.limit)
+
+    def start(self) -> None:
+        self.successResultOf(self.reports.startService())
+
+    def put(self, *names: str) -> None:
+        self.successResultOf(self.reports.put(results(*names)))
+
+    def sent(self) -> list[str]:
+        """The task ids of all tries so far, in order."""
+        return [report["id"] for _, report, _ in self.client.posts]
+
+    def kept(self) -> list[str]:
+        return [entry.result.task_id for entry in self.outbox.entries.values()]
+
+    def counted(self, outcome: str) -> float | None:
+        return self.metrics.registry.get_sample_value("scfd_reports_total", {"outcome": outcome})
+
+
+class DeliveryTests(ReportsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def test_one_post_a_result(self) -> None:
+        self.successResultOf(self.reports.put([TaskResult("task-001", 2), TaskResult("task-002", 4, "why")]))
+        self.assertEqual(
+            self.client.posts,
+            [
+                (URL, {"id": "task-001", "node_id": "node-abc", "status": 2, "result": ""}, 10.0),
+                (URL, {"id": "task-002", "node_id": "node-abc", "status": 4, "result": "why"}, 10.0),
+            ],
+        )
+        self.assertEqual((self.reports.delivered, self.reports.pending(), self.kept()), (2, 0, []))
+        self.assertEqual(self.counted("delivered"), 2)
+
+    def test_nothing_to_put(self) -> None:
+        self.put()
+        self.assertEqual(self.client.posts, [])
+
+    def test_putting_does_not_wait_for_the_control_plane(self) -> None:
+        self.client.react = lambda report: Deferred()
+        self.put("a")
+        self.assertEqual((self.reports.pending(), self.kept()), (1, ["a"]))
+
+    def test_putting_fails_when_the_disk_does(self) -> None:
+        self.outbox.broken = OSError("disk full")
+        self.failureResultOf(self.reports.put(results("a")), OSError)
+        self.assertEqual((self.client.posts, self.reports.pending()), ([], 0))
+        self.outbox.broken = None
+        self.put("b")
+        self.assertEqual(self.sent(), ["b"])
+
+    def test_the_node_id_is_that_of_the_moment_of_acceptance(self) -> None:
+        self.client.react = lambda report: FAILED
+        self.put("a")
+        self.runtime.node_id = "renamed"
+        self.clock.advance(1)
+        self.assertEqual([report["node_id"] for _, report, _ in self.client.posts], ["node-abc"] * 2)
+
+    def test_goes_to_the_address_of_the_moment(self) -> None:
+        self.client.react = lambda report: FAILED
+        self.put("a")
+        self.runtime.server = ServerAddress(url="https://moox.example/base/")
+        self.clock.advance(1)
+        self.assertEqual(
+            self.client.posts[1][0],
+            "https://moox.example/base/gateway/collectmgr/ReportTaskStatus",
+        )
+
+    def test_many_tasks_at_a_time_but_not_all(self) -> None:
+        pending: list[Deferred[Answer]] = []
+
+        def react(report: Any) -> Deferred[Answer]:
+            pending.append(Deferred())
+            return pending[-1]
+
+        self.client.react = react
+        self.put(*(f"task-{n}" for n in range(CONCURRENCY + 5)))
+        self.assertEqual(len(pending), CONCURRENCY)
+        pending[3].callback(DELIVERED)
+        self.assertEqual(len(pending), CONCURRENCY + 1)
+
+    def test_tidying_tidies_the_outbox(self) -> None:
+        self.successResultOf(self.reports.tidy(0.0))
+        self.assertEqual(self.outbox.tidied, 1)
+
+
+class OrderTests(ReportsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.pending: list[tuple[str, Deferred[Answer]]] = []
+        self.client.react = self.react
+        self.start()
+
+    def react(self, report: Any) -> Deferred[Answer]:
+        answered: Deferred[Answer] = Deferred()
+        self.pending.append((report["id"] + report["result"], answered))
+        return answered
+
+    def put_numbered(self, *pairs: tuple[str, int]) -> None:
+        self.successResultOf(self.reports.put([TaskResult(name, 2, str(n)) for name, n in pairs]))
+
+    def under_way(self) -> list[str]:
+        return [name for name, answered in self.pending if not answered.called]
+
+    def answer(self, name: str, answer: Answer) -> None:
+        next(answered for known, answered in self.pending if known == name and not answered.called).callback(
+            answer
+        )
+
+    def test_one_of_a_task_at_a_time(self) -> None:
+        self.put_numbered(("a", 1), ("a", 2), ("b", 1), ("a", 3))
+        self.assertEqual(self.under_way(), ["a1", "b1"])
+        self.answer("a1", DELIVERED)
+        self.assertEqual(self.under_way(), ["b1", "a2"])
+        self.answer("a2", DELIVERED)
+        self.answer("a3", DELIVERED)
+        self.answer("b1", DELIVERED)
+        self.assertEqual((self.under_way(), self.reports.pending()), ([], 0))
+
+    def test_later_ones_wait_behind_one_that_is_tried_again(self) -> None:
+        self.put_numbered(("a", 1))
+        self.put_numbered(("a", 2), ("b", 1))
+        self.answer("a1", FAILED)
+        self.answer("b1", DELIVERED)
+        self.put_numbered(("a", 3))
+        self.assertEqual(self.under_way(), [])
+        self.clock.advance(1)
+        self.assertEqual(self.under_way(), ["a1"])
+        self.answer("a1", DELIVERED)
+        self.assertEqual(self.under_way(), ["a2"])
+
+    def test_a_refused_one_makes_way(self) -> None:
+        self.put_numbered(("a", 1), ("a", 2))
+        self.answer("a1", REFUSED)
+        self.assertEqual(self.under_way(), ["a2"])
+
+    def test_the_next_one_waits_until_the_last_is_forgotten(self) -> None:
+        self.outbox.held = []
+        self.put_numbered(("a", 1), ("a", 2))
+        self.answer("a1", DELIVERED)
+        self.assertEqual(self.under_way(), [])
+        self.outbox.held.pop().callback(None)
+        self.assertEqual(self.under_way(), ["a2"])
+
+    def test_tasks_take_turns(self) -> None:
+        """A task with many results does not keep the others waiting."""
+        names = [f"t{n}" for n in range(CONCURRENCY)]
+        self.put_numbered(*((name, 1) for name in names), *((name, 2) for name in names), ("late", 1))
+        self.answer("t01", DELIVERED)
+        self.answer("t11", DELIVERED)
+        self.assertEqual(self.under_way()[-2:], ["late1", "t02"])
+
+
+class FullTests(ReportsTestCase):
+    """Two results of short names fit in, across a restart too; what is delivered makes room."""
+
+    limit = 450
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = FakeControlPlaneClient(lambda report: FAILED)
+        self.reports = self.make_reports()
+        self.start()
+        self.put("a", "b")
+
+    def test_no_more_are_taken(self) -> None:
+        failure = self.failureResultOf(self.reports.put(results("c")), OutboxFullError)
+        self.assertEqual(failure.getErrorMessage(), "2 task results wait for delivery, no more are taken")
+        self.assertIn(b'scfd_results_dropped_total{reason="outbox full"} 1.0', self.metrics.exposition())
+        self.assertEqual(self.reports.pending(), 2)
+
+    def test_what_is_delivered_makes_room(self) -> None:
+        self.client.react = lambda report: DELIVERED
+        self.clock.advance(1)
+        self.assertEqual(self.reports.pending(), 0)
+        self.put("c", "d")
+
+    def test_what_an_earlier_run_left_counts(self) -> None:
+        self.reports = self.make_reports()
+        self.start()
+        self.failureResultOf(self.reports.put(results("c")), OutboxFullError)
+
+    def test_what_the_disk_did_not_take_does_not_count(self) -> None:
+        self.client.react = lambda report: DELIVERED
+        self.clock.advance(1)
+        self.outbox.broken = OSError("no space left")
+        for _ in range(5):
+            self.failureResultOf(self.reports.put(results("c")), OSError)
+
+
+class RefusedTests(ReportsTestCase):
+    def test_is_logged_counted_and_kept_aside(self) -> None:
+        self.start()
+        self.client.react = lambda report: Answer(404, b"no such task")
+        with capturedLogs() as events:
+            self.put("a")
+        self.assertEqual(self.outbox.refused, [("a", "HTTP status 404: no such task")])
+        self.assertEqual((self.kept(), self.reports.pending(), self.reports.delivered), ([], 0, 0))
+        self.assertEqual(self.counted("refused"), 1)
+        self.assertIn(
+            "the result of task a is refused: HTTP status 404: no such task",
+            [formatEvent(event) for event in events],
+        )
+
+    def test_is_not_tried_again(self) -> None:
+        self.start()
+        self.client.react = lambda report: Answer(200, b'{"code": 409}')
+        self.put("a")
+        self.clock.advance(1000)
+        self.assertEqual(self.sent(), ["a"])
+
+    def test_long_or_odd_words_are_cut(self) -> None:
+        self.start()
+        self.client.react = lambda report: Answer(400, b"\xff" * 1000)
+        self.put("a")
+        self.assertEqual(self.outbox.refused, [("a", "HTTP status 400: " + "\ufffd" * 200)])
+
+
+class RetryTests(ReportsTestCase):
+    def times_of_tries(self, seconds: int) -> list[float]:
+        times: list[float] = []
+        react = self.client.react
+
+        def note(report: Any) -> Any:
+            times.append(self.clock.seconds())
+            return react(report)
+
+        self.client.react = note
+        self.start()
+        self.put("a")
+        self.clock.pump([1] * seconds)
+        return times
+
+    def test_pauses_are_doubled_up_to_30_seconds(self) -> None:
+        self.client.react = lambda report: FAILED
+        self.assertEqual(self.times_of_tries(130), [0, 1, 3, 7, 15, 31, 61, 91, 121])
+        self.assertEqual((self.kept(), self.counted("retry")), (["a"], 9))
+
+    def test_an_outage_of_days_does_not_end_the_tries(self) -> None:
+        self.client.react = lambda report: ConnectionRefusedError()
+        self.start()
+        self.put("a")
+        self.clock.pump([30] * 3000)  # a day and an hour
+        self.client.react = lambda report: DELIVERED
+        self.clock.advance(30)
+        self.assertEqual((self.reports.delivered, self.kept()), (1, []))
+
+    def test_every_kind_of_failure(self) -> None:
+        for outcome in (
+            ConnectionRefusedError(),
+            TimeoutError(),
+            FAILED,
+            Answer(200, b'{"code": 5}'),
+        ):
+            with self.subTest(outcome=outcome):
+                self.outbox, self.clock = MemoryOutbox(), Clock()
+                self.reports = self.make_reports()
+                self.client.react = lambda report, o=outcome: o
+                self.start()
+                self.put("a")
+                self.assertEqual(self.reports.pending(), 1)
+                self.client.react = lambda report: DELIVERED
+                self.clock.advance(1)
+                self.assertEqual(self.reports.pending(), 0)
+
+    def test_a_success_makes_the_pauses_short_again(self) -> None:
+        outcomes = [FAILED, FAILED, DELIVERED, FAILED, DELIVERED]
+        self.client.react = lambda report: outcomes.pop(0)
+        self.start()
+        self.put("a", "a")
+        self.clock.pump([1, 2, 1])
+        self.assertEqual((outcomes, self.reports.pending()), ([], 0))
+
+    def test_no_address_yet(self) -> None:
+        self.runtime.server = ServerAddress()
+        self.start()
+        self.put("a")
+        self.clock.pump([1, 2])
+        self.assertEqual((self.client.posts, self.kept()), ([], ["a"]))
+        self.runtime.server = ServerAddress("10.0.0.1", 18202)
+        self.clock.advance(4)
+        self.assertEqual((self.sent(), self.kept()), (["a"], []))
+
+    def test_a_disk_that_can_not_forget_what_was_delivered(self) -> None:
+        """Then it is told again: rather twice than never."""
+        self.start()
+        answered: Deferred[Answer] = Deferred()
+        self.client.react = lambda report: answered
+        self.put("a")
+        self.outbox.broken = OSError("disk full")
+        answered.callback(DELIVERED)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertEqual(self.reports.pending(), 1)
+        self.outbox.broken = None
+        self.client.react = lambda report: DELIVERED
+        self.clock.advance(1)
+        self.assertEqual((self.sent(), self.kept(), self.reports.pending()), (["a", "a"], [], 0))
+
+    def test_only_a_change_is_logged(self) -> None:
+        self.start()
+        outcomes = [FAILED, FAILED, DELIVERED, DELIVERED]
+        self.client.react = lambda report: outcomes.pop(0)
+        with capturedLogs() as events:
+            self.put("a", "a")
+            self.clock.pump([1, 2])
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                "task results are kept for later: HTTP status 500: ",
+                "task results are delivered to http://10.0.0.1:18202",
+            ],
+        )
+
+
+class RestartTests(ReportsTestCase):
+    def test_what_an_earlier_run_left_is_delivered_in_order(self) -> None:
+        self.successResultOf(self.outbox.append("old-node", results("b", "a", "b")))
+        with capturedLogs() as events:
+            self.start()
+        self.assertEqual(self.sent(), ["b", "a", "b"])
+        self.assertEqual({report["node_id"] for _, report, _ in self.client.posts}, {"old-node"})
+        self.assertEqual(self.kept(), [])
+        self.assertEqual(formatEvent(events[0]), "3 task results of an earlier run are to be delivered")
+
+    def test_a_file_that_can_not_be_used(self) -> None:
+        self.outbox.broken = StartupError("the file")
+        self.failureResultOf(self.reports.startService(), StartupError)
+
+
+class StopTests(ReportsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.pending: list[Deferred[Answer]] = []
+
+    def hold(self, report: Any) -> Deferred[Answer]:
+        self.pending.append(Deferred())
+        return self.pending[-1]
+
+    def test_with_nothing_to_do(self) -> None:
+        self.start()
+        self.successResultOf(self.reports.stopService())
+        self.assertTrue(self.outbox.closed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_waits_for_a_delivery_under_way(self) -> None:
+        self.start()
+        self.client.react = self.hold
+        self.put("a")
+        stopped = self.reports.stopService()
+        self.assertNoResult(stopped)
+        self.assertFalse(self.outbox.closed)
+        self.pending[0].callback(DELIVERED)
+        self.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual((self.kept(), self.outbox.closed), ([], True))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_delivery_under_way_that_fails_is_kept(self) -> None:
+        self.start()
+        self.client.react = self.hold
+        self.put("a")
+        stopped = self.reports.stopService()
+        self.pending[0].callback(FAILED)
+        self.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual((self.kept(), self.clock.getDelayedCalls()), (["a"], []))
+
+    def test_goes_on_with_what_can_be_delivered(self) -> None:
+        """The results that wait for a place, and those that wait behind another one of their task."""
+        self.start()
+        self.client.react = self.hold
+        self.put("a", "a", *(f"task-{n}" for n in range(CONCURRENCY)))
+        stopped = self.reports.stopService()
+        for answered in self.pending:  # grows on the way
+            self.assertNoResult(stopped)
+            answered.callback(DELIVERED)
+        self.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual((len(self.pending), self.kept()), (CONCURRENCY + 2, []))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_goes_on_although_one_is_under_way_at_a_time(self) -> None:
+        self.start()
+        self.client.react = self.hold
+        self.put("a", "a", "a")
+        stopped = self.reports.stopService()
+        for answered in self.pending:
+            answered.callback(DELIVERED)
+            self.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual((len(self.pending), self.kept()), (3, []))
+
+    def test_begins_no_further_delivery_past_the_limit(self) -> None:
+        self.start()
+        self.client.react = self.hold
+        self.put(*(f"task-{n}" for n in range(CONCURRENCY + 1)))
+        stopped = self.reports.stopService()
+        self.clock.advance(FLUSH_LIMIT)
+        self.successResultOf(stopped)
+        for answered in self.pending:
+            answered.callback(DELIVERED)
+        self.assertEqual(len(self.pending), CONCURRENCY)
+        self.assertEqual(len(self.kept()), CONCURRENCY + 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_waits_until_what_was_delivered_is_forgotten(self) -> None:
+        self.start()
+        self.outbox.held = []
+        self.put("a")
+        stopped = self.reports.stopService()
+        self.assertFalse(self.outbox.closed)
+        self.outbox.held.pop().callback(None)
+        self.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.kept(), [])
+
+    def test_does_not_wait_for_ever(self) -> None:
+        self.start()
+        self.client.react = self.hold
+        self.put("a", "a")
+        stopped = self.reports.stopService()
+        self.clock.advance(FLUSH_LIMIT - 0.1)
+        self.assertNoResult(stopped)
+        self.clock.advance(0.2)
+        self.successResultOf(stopped)
+        self.assertEqual((self.kept(), self.outbox.closed), (["a", "a"], True))
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_an_answer_that_comes_after_the_stop_harms_nobody(self) -> None:
+        self.start()
+        self.client.react = self.hold
+        self.put("a")
+        self.reports.stopService()
+        self.clock.advance(FLUSH_LIMIT)
+        self.pending[0].callback(DELIVERED)
+        self.assertEqual(self.kept(), ["a"])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_pauses_end(self) -> None:
+        self.start()
+        self.client.react = lambda report: FAILED
+        self.put("a", "b")
+        with capturedLogs() as events:
+            self.successResultOf(self.reports.stopService())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(
+            [formatEvent(event) for event in events], ["2 task results are kept for the next run"]
+        )
+
+
+class OnARealDiskTests(TestCase):
+    """The whole way, with the outbox on disk and a real HTTP client."""
+
+    timeout = 20
+
+    def setUp(self) -> None:
+        self.folder = self.mktemp()
+        Path(self.folder).mkdir()
+        self.server = Peer()
+
+    def make_reports(self) -> Reports:
+        from twisted.internet import reactor  # not before the package's __init__ has chosen it
+
+        runtime = Runtime("node-abc", "v1", ServerAddress("10.0.0.1", 18202))
+        client = ControlPlaneClient(self.server.http(), self.server.reactor)
+        return Reports(Outbox(self.folder, reactor), client, runtime, Metrics(), reactor, 1 << 20)
+
+    async def test_what_is_not_delivered_waits_for_the_next_run(self) -> None:
+        reports = self.make_reports()
+        await reports.startService()
+        await reports.put([TaskResult("a", 2, "fine"), TaskResult("b", 4, "broken")])
+        self.server.refuse(ConnectionRefusedError())
+        self.server.refuse(ConnectionRefusedError())
+        await reports.stopService()
+
+        reports = self.make_reports()
+        await reports.startService()
+        wire = self.server.accept()
+        self.assertTrue(
+            wire.value().endswith(b'{"id":"a","node_id":"node-abc","status":2,"result":"fine"}'),
+            wire.value(),
+        )
+        self.server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        self.server.accept()
+        self.server.send(b"HTTP/1.1 500 Broken\r\nContent-Length: 0\r\n\r\n")
+        await reports.stopService()
+
+        reports = self.make_reports()
+        await reports.startService()
+        wire = self.server.accept()
+        self.assertIn(b'"id":"b"', wire.value())
+        self.server.send(b"HTTP/1.1 404 No such task\r\nContent-Length: 0\r\n\r\n")
+        await reports.stopService()
+        self.assertEqual(reports.pending(), 0)
