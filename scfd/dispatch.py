@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -11,9 +13,9 @@ from twisted.python.failure import Failure
 from scfd.errors import EventError
 from scfd.interfaces import IAdapter, IReports
 from scfd.metrics import Metrics
-from scfd.model import TaskResult, TriggerEvent
+from scfd.model import TaskResult, TaskStatus, TriggerEvent
 from scfd.runtime import Runtime
-from scfd.tasks import TaskStore
+from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
 
 _log = Logger(namespace="scfd.dispatch")
 
@@ -25,6 +27,7 @@ class Dispatcher:
     :ivar running: how many events the plugin is acting on.
     :ivar succeeded: events that ended well since the start.
     :ivar failed: events that did not.
+    :ivar failing: the tasks of the list whose last result said that they failed, wholly or partly.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self.running = self.succeeded = self.failed = 0
+        self.failing: set[str] = set()
+        self._last_snapshot = EMPTY_SNAPSHOT
 
     def dispatch(self, event: TriggerEvent) -> Deferred[None]:
         """
@@ -102,6 +107,21 @@ class Dispatcher:
                 trigger=event.name,
                 count=dropped,
             )
-        for result in usable:
-            self._metrics.results.labels(str(int(result.status))).inc()
+        for status, count in Counter(int(result.status) for result in usable).items():
+            self._metrics.results.labels(str(status)).inc(count)
+        self._note_failing(usable, event.snapshot)
         return usable
+
+    def _note_failing(self, results: list[TaskResult], snapshot: TaskSnapshot) -> None:
+        if snapshot is not self._last_snapshot:
+            # Tasks that have left the list are forgotten, or a changing list would fill the set.
+            self.failing &= snapshot.ids
+            self._last_snapshot = snapshot
+        for result in results:
+            if (
+                result.status in (TaskStatus.FAILED, TaskStatus.PARTLY_FAILED)
+                and result.task_id in snapshot.ids
+            ):
+                self.failing.add(result.task_id)
+            else:
+                self.failing.discard(result.task_id)

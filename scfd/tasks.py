@@ -47,18 +47,24 @@ class TaskSnapshot:
 
     :ivar tasks: task instances as the control plane sent them, unknown fields included.
     :ivar md5: their digest, see :func:`tasks_md5`.
+    :ivar ids: of the valid tasks.
     :ivar encoded: each task as JSON.
     :ivar json: ``tasks`` as JSON, an array.
     """
 
     tasks: tuple[Mapping[str, Any], ...]
     md5: str = field(init=False)
+    ids: frozenset[str] = field(init=False, repr=False)
     encoded: tuple[bytes, ...] = field(init=False, repr=False)
     json: bytes = field(init=False, repr=False)
 
     @md5.default
     def _digest(self) -> str:
         return tasks_md5(self.tasks)
+
+    @ids.default
+    def _valid_ids(self) -> frozenset[str]:
+        return frozenset(task["task_id"] for task in self.tasks if is_valid(task))
 
     @encoded.default
     def _encode(self) -> tuple[bytes, ...]:

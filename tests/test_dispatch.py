@@ -83,6 +83,21 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(self.sample("events_total", trigger="my-timer", outcome="succeeded"), 1.0)
         self.assertEqual(self.sample("results_total", status="4"), 1.0)
 
+    def test_failing_tasks_of_the_list(self) -> None:
+        """By their last result; what is not in the list, or no longer, does not count."""
+        self.tasks.replace([{"task_id": "a"}, {"task_id": "b"}, {"task_id": "c"}])
+        self.answer = TriggerResponse(
+            (TaskResult("a", 4), TaskResult("b", 3), TaskResult("c", 2), TaskResult("stranger", 4))
+        )
+        self.dispatch()
+        self.assertEqual(self.dispatcher.failing, {"a", "b"})
+        self.answer = TriggerResponse((TaskResult("a", 2),))
+        self.dispatch()
+        self.assertEqual(self.dispatcher.failing, {"b"})
+        self.tasks.replace([{"task_id": "a"}])
+        self.dispatch()
+        self.assertEqual(self.dispatcher.failing, set())
+
     def test_no_results(self) -> None:
         self.answer = TriggerResponse()
         self.successResultOf(self.dispatch())

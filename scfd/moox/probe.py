@@ -244,7 +244,7 @@ class ProbeHandler:
                 "running": len(running),
                 "pending": 0,
                 "stopped": total - len(running),
-                "error": 0,
+                "error": len(self._dispatcher.failing & self._task_store.snapshot.ids),
             },
             "metrics": self._figures(total),
             "system_info": {**host, "num_cpu": os.cpu_count() or 1},

@@ -1,0 +1,97 @@
+"""Every implementation keeps the contract it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timezone
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import IResource, Resource
+from zope.interface import implementedBy
+from zope.interface.verify import verifyClass, verifyObject
+
+import scfd.interfaces
+from scfd.adapter.http import HttpAdapter
+from scfd.adapter.native import Framework, NativeAdapter
+from scfd.config import Address, Config
+from scfd.config import Gateway as GatewaySettings
+from scfd.config import HttpAdapter as HttpAdapterSettings
+from scfd.config import NatsTrigger as NatsTriggerSettings
+from scfd.gateway.forward import Forwarder
+from scfd.gateway.routes import PluginResource
+from scfd.gateway.service import Gateway
+from scfd.inflight import InFlight
+from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
+from scfd.metrics import Metrics
+from scfd.moox.client import ControlPlaneClient
+from scfd.moox.outbox import Outbox
+from scfd.moox.reports import Reports
+from scfd.readiness import Readiness
+from scfd.runtime import Runtime
+from scfd.tasks import TaskStore
+from scfd.triggers.nats import NatsTrigger
+from scfd.triggers.timer import Timers
+from scfd.web import NoSuchPath, Routes, RoutesResource
+from tests.fakes import FakeAdapter, FakeService, MemoryReports
+from tests.http_fakes import Peer
+from tests.test_native import Plugin
+
+
+def _framework() -> Framework:
+    return Framework(Config(), Runtime("node-abc", "v1"), TaskStore())
+
+
+def _http_adapter() -> HttpAdapter:
+    return HttpAdapter(HttpAdapterSettings(), Peer().http(), None, Readiness(lambda: 0.0), Clock())
+
+
+def _gateway() -> Gateway:
+    settings = GatewaySettings(listen=Address("0.0.0.0", 9000))
+    return Gateway(settings, NoSuchPath(), InFlight(), Metrics(), MemoryReactorClock())
+
+
+def _reports() -> Reports:
+    client = ControlPlaneClient(Peer().http(), Clock())
+    return Reports(Outbox("state", None), client, Runtime("node-abc", "v1"), Metrics(), Clock())
+
+
+def _nats_trigger() -> NatsTrigger:
+    settings = NatsTriggerSettings("q", "nats://127.0.0.1", "S", "s.>", "c")
+    return NatsTrigger(settings, lambda event: None, Metrics(), Readiness(lambda: 0.0))  # type: ignore[arg-type, return-value]
+
+
+def _timers() -> Timers:
+    return Timers([], lambda event: None, TaskStore(), Metrics(), Clock(), timezone.utc)  # type: ignore[arg-type, return-value]
+
+
+#: (the interface, what makes a provider of it)
+IMPLEMENTATIONS: list[tuple[Any, Callable[[], Any]]] = [
+    (IFramework, _framework),
+    (IAdapter, _http_adapter),
+    (IAdapter, lambda: NativeAdapter(Plugin(), _framework(), Clock())),
+    (IAdapter, FakeAdapter),
+    (IReports, _reports),
+    (IReports, MemoryReports),
+    (ITrigger, _nats_trigger),
+    (ITrigger, _timers),
+    (IDrainable, _gateway),
+    (IDrainable, lambda: FakeService("service", [])),
+    (scfd.interfaces.IFunctionPlugin, Plugin),
+    (IResource, lambda: RoutesResource(Routes(), Resource())),
+    (IResource, NoSuchPath),
+    (IResource, lambda: PluginResource(FakeAdapter())),
+    (IResource, lambda: Forwarder(Peer().agent, "http://127.0.0.1:9001", 30, InFlight(), Clock())),
+]
+
+
+class InterfacesTests(SynchronousTestCase):
+    def test_every_implementation(self) -> None:
+        for interface, make in IMPLEMENTATIONS:
+            provider = make()
+            with self.subTest(interface=interface.__name__, provider=type(provider).__name__):
+                self.assertTrue(verifyObject(interface, provider))
+                for implemented in implementedBy(type(provider)):
+                    self.assertTrue(verifyClass(implemented, type(provider), tentative=True))
