@@ -113,9 +113,15 @@ def makeService(options: Options) -> Any:
         reactor,
         wrong_version,
     )
-    allowed = cfg.heartbeat.allowed_servers
     probe = ProbeHandler(
-        runtime, task_store, adapter, heartbeat, dispatcher, metrics, reactor.seconds, allowed
+        runtime,
+        task_store,
+        adapter,
+        heartbeat,
+        dispatcher,
+        metrics,
+        reactor.seconds,
+        allowed_servers=cfg.heartbeat.allowed_servers,
     )
     timers = make.timers(cfg, dispatcher.dispatch, task_store, metrics, reactor)
     summary = Summary(dispatcher, reports, reactor.seconds())

@@ -139,8 +139,8 @@ class ProbeHandler:
     """
     Answers probes.
 
-    :param allowed_servers: what a probe may name as the control plane: see `is_allowed`.
     :param environ: read anew at each probe: the platform may name the function late.
+    :param allowed_servers: what a probe may name as the control plane: see `is_allowed`.
     :param now: the wall clock, seconds since the epoch.
     """
 
@@ -153,8 +153,8 @@ class ProbeHandler:
         dispatcher: Dispatcher,
         metrics: Metrics,
         now: Callable[[], float],
-        allowed_servers: Sequence[str] = (),
         environ: Mapping[str, str] = os.environ,
+        allowed_servers: Sequence[str] = (),
     ) -> None:
         self._runtime = runtime
         self._task_store = task_store
@@ -202,7 +202,7 @@ class ProbeHandler:
 
     def _refuse(self, outcome: str, message: str, status: int) -> Response:
         self._metrics.probes.labels(outcome).inc()
-        _log.warn("a probe was {outcome}: {message}", outcome=outcome, message=message)
+        _log.warn("a probe was {outcome}: {reason}", outcome=outcome, reason=message)
         return Response.json({"success": False, "message": message, "timestamp": self._timestamp()}, status)
 
     def _learn(self, probe: Mapping[str, Any], address: ServerAddress | None) -> None:
