@@ -7,6 +7,7 @@ from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 
+from scfd.moox.auth import Signer
 from scfd.moox.client import Answer, ControlPlaneClient
 from tests.http_fakes import Peer
 
@@ -26,6 +27,12 @@ class ControlPlaneClientTests(SynchronousTestCase):
         self.assertIn(b"\r\nContent-Type: application/json", head)
         self.assertIn(b"\r\nContent-Length: 18", head)
         self.assertEqual(body, b'{"id":"t\\u00e4sk"}')
+
+    def test_signs_the_body_where_it_has_a_signer(self) -> None:
+        signer = Signer("key", "secret", lambda: 1_800_000_000.0)
+        ControlPlaneClient(self.server.http(), self.server.reactor, signer).post(URL, {"id": "a"}, 5)
+        head, _, body = self.server.accept().value().partition(b"\r\n\r\n")
+        self.assertIn(b"\r\nAuth: " + signer.sign(body).encode() + b"\r\n", head + b"\r\n")
 
     def test_answers_with_status_and_body(self) -> None:
         for status in (200, 204, 404, 500):

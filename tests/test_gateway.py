@@ -62,10 +62,10 @@ class GatewayTestCase(SynchronousTestCase):
             lambda version: None,
         )
         dispatcher = Dispatcher(self.adapter, self.runtime, store, MemoryReports(), self.metrics, clock)
-        probe = ProbeHandler(
+        self.handler = ProbeHandler(
             self.runtime, store, self.adapter, heartbeat, dispatcher, self.metrics, clock.seconds, {}
         )
-        self.routes = GatewayRoutes(self.runtime, probe)
+        self.routes = GatewayRoutes(self.runtime, self.handler)
         self.native = RoutesResource(self.routes, PluginResource(self.adapter))
         self.forwarding = RoutesResource(
             self.routes,
@@ -105,6 +105,18 @@ class ProbeTests(GatewayTestCase):
         for body in (b"", b"[]", b"\xff"):
             status, answer = self.probe(body)
             self.assertEqual((status, answer["success"]), (400, False))
+
+    def test_a_token_that_it_has_to_show(self) -> None:
+        routes = GatewayRoutes(self.runtime, self.handler, probe_token="s3cret")
+        guarded = RoutesResource(routes, NoSuchPath())
+        for header, status in (("Bearer s3cret", 200), ("Bearer x", 401), ("s3cret", 401), ("", 401)):
+            with self.subTest(header=header):
+                answer = Caller(guarded).request("POST", "/probe", f"Authorization: {header}", body=b"{}")
+                self.assertEqual((answer.status, answer.json()["success"]), (status, status == 200))
+                self.assertNotIn(b"s3cret", answer.body)
+        probe = b'{"server_ip": "h", "server_port": 1}'
+        self.assertEqual(Caller(guarded).request("POST", "/probe", body=probe).status, 401)
+        self.assertEqual(self.runtime.server.base_url, "")
 
     def test_is_answered_in_every_part_of_the_life(self) -> None:
         for state in State:

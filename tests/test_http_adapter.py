@@ -161,7 +161,7 @@ class HttpAdapterTestCase(SynchronousTestCase):
         if isinstance(answer, Exception):
             self.plugin.refuse(answer)
             return b""
-        request = self.plugin.accept().value()
+        request: bytes = self.plugin.accept().value()
         self.plugin.send(answer)
         return request
 
@@ -334,9 +334,7 @@ class OnTriggerTests(HttpAdapterTestCase):
 
     def test_a_response(self) -> None:
         called = self.call(200, b'{"task_results": [{"task_id": "a", "status": 2}]}')
-        self.assertEqual(
-            self.successResultOf(called), TriggerResponse((TaskResult("a", 2),))
-        )
+        self.assertEqual(self.successResultOf(called), TriggerResponse((TaskResult("a", 2),)))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_an_odd_body_is_success_without_results_and_is_warned_of(self) -> None:

@@ -55,7 +55,7 @@ def _gateway() -> Gateway:
 
 def _reports() -> Reports:
     client = ControlPlaneClient(Peer().http(), Clock())
-    return Reports(Outbox("state", None), client, Runtime("node-abc", "v1"), Metrics(), Clock())
+    return Reports(Outbox("state", None), client, Runtime("node-abc", "v1"), Metrics(), Clock(), 100)
 
 
 def _nats_trigger() -> NatsTrigger:

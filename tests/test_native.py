@@ -27,7 +27,7 @@ from scfd.runtime import Runtime
 from scfd.tasks import TaskStore
 
 EVENT = TriggerEvent("timer", "t")
-RESPONSE = TriggerResponse([TaskResult("task-001", 2)])  # type: ignore[arg-type]  # a list is taken as well
+RESPONSE = TriggerResponse([TaskResult("task-001", 2)])
 
 
 @implementer(IPlugin, IFunctionPlugin)
@@ -234,9 +234,7 @@ class HeartbeatTests(NativeAdapterTestCase):
         self.plugin.outcome["heartbeat_extra"] = {"supported_collectors": ["kline", "symbol"]}
         self.start()
         for _ in range(2):
-            self.assertEqual(
-                self.adapter.heartbeat_extra(), {"supported_collectors": ["kline", "symbol"]}
-            )
+            self.assertEqual(self.adapter.heartbeat_extra(), {"supported_collectors": ["kline", "symbol"]})
         self.assertEqual(self.called().count("heartbeat_extra"), 1)
 
     def test_dynamic_fields_are_asked_for_each_time(self) -> None:
@@ -284,7 +282,5 @@ class WebTests(NativeAdapterTestCase):
         self.plugin.outcome["resource"] = RuntimeError("x")
         with capturedLogs() as events:
             self.failureResultOf(self.adapter.startService(), StartupError)
-        self.assertEqual(
-            formatEvent(events[0]), "plugin my-plugin could not be initialised"
-        )
+        self.assertEqual(formatEvent(events[0]), "plugin my-plugin could not be initialised")
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)

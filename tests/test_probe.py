@@ -16,7 +16,7 @@ from scfd.errors import PluginError
 from scfd.metrics import Metrics
 from scfd.model import TriggerEvent, TriggerResponse
 from scfd.moox.heartbeat import Heartbeat, host_metadata
-from scfd.moox.probe import ProbeHandler, Usage, parse_probe, server_address
+from scfd.moox.probe import ProbeHandler, Usage, is_allowed, parse_probe, server_address
 from scfd.readiness import Readiness
 from scfd.runtime import Runtime, ServerAddress, State
 from scfd.tasks import TaskStore
@@ -151,6 +151,25 @@ class ServerAddressTests(SynchronousTestCase):
                 self.assertRaises(ValueError, server_address, probe)
 
 
+class IsAllowedTests(SynchronousTestCase):
+    def test_addresses(self) -> None:
+        for url, allowed, expected in (
+            ("http://10.0.0.1:18202", (), True),
+            ("http://10.0.0.1:18202", ("10.0.0.1",), True),
+            ("http://10.0.0.2:18202", ("10.0.0.1",), False),
+            ("http://10.0.0.2:18202", ("moox.example", "10.0.0.0/24"), True),
+            ("http://10.0.1.2:18202", ("moox.example", "10.0.0.0/24"), False),
+            ("https://moox.example/base", ("moox.example",), True),
+            ("https://MOOX.example./base", ("moox.example",), True),
+            ("https://moox.example.evil.org", ("moox.example",), False),
+            ("https://moox.example@evil.org", ("moox.example",), False),
+            ("http://[fd00::1]:1", ("fd00::/8",), True),
+            ("http://[fe80::1]:1", ("fd00::/8", "10.0.0.0/8"), False),
+        ):
+            with self.subTest(url=url, allowed=allowed):
+                self.assertEqual(is_allowed(ServerAddress(url=url), allowed), expected)
+
+
 class UsageTests(SynchronousTestCase):
     def test_memory_is_that_of_a_python_process(self) -> None:
         self.assertGreater(Usage().memory_mib(), 10)
@@ -173,6 +192,7 @@ class ProbeHandlerTestCase(SynchronousTestCase):
         self.metrics = Metrics()
         self.client = FakeControlPlaneClient()
         self.environ: dict[str, str] = {}
+        self.allowed: list[str] = []
         self.heartbeat = Heartbeat(
             self.client,
             self.runtime,
@@ -196,6 +216,7 @@ class ProbeHandlerTestCase(SynchronousTestCase):
             self.metrics,
             self.clock.seconds,
             self.environ,
+            self.allowed,
         )
 
     def probe(self, *without: str, **fields: Any) -> Any:
@@ -401,6 +422,23 @@ class RefusedTests(ProbeHandlerTestCase):
                     (self.runtime.node_id, self.runtime.server, self.runtime.storage_server_url),
                     ("node-abc", ServerAddress(), ""),
                 )
+
+    def test_another_control_plane_than_the_allowed_ones_changes_nothing(self) -> None:
+        self.allowed.append("10.9.9.9")
+        response = self.handler.handle(json.dumps(PROBE).encode())
+        self.assertEqual(
+            (response.status, json.loads(response.body)),
+            (
+                403,
+                {
+                    "success": False,
+                    "message": "http://10.0.0.1:18202 is not among the allowed servers",
+                    "timestamp": TIMESTAMP,
+                },
+            ),
+        )
+        self.assertEqual((self.runtime.server, self.runtime.storage_server_url), (ServerAddress(), ""))
+        self.assertTrue(self.probe(moox_server_url="http://10.9.9.9:1")["success"])
 
     def test_is_counted_and_logged(self) -> None:
         with capturedLogs() as events:

@@ -108,8 +108,7 @@ class FoldersTests(RegistryTestCase):
         error = self.assertRaises(StartupError, self.add)
         self.assertEqual(
             str(error),
-            f"plugin module {file}: line 1 of {file}: "
-            "ModuleNotFoundError: No module named 'no_such_module'",
+            f"plugin module {file}: line 1 of {file}: ModuleNotFoundError: No module named 'no_such_module'",
         )
 
     def test_a_module_that_is_no_python(self) -> None:
@@ -197,6 +196,9 @@ class BrokenPluginTests(RegistryTestCase):
         self.add()
         for name in ("x", "y"):
             mistake = self.mistake(name)
-            self.assertTrue(mistake.startswith("adapter: BrokenMethodImplementation: ") or
-                            mistake.startswith("adapter: BrokenImplementation: "), mistake)
+            self.assertTrue(
+                mistake.startswith("adapter: BrokenMethodImplementation: ")
+                or mistake.startswith("adapter: BrokenImplementation: "),
+                mistake,
+            )
             self.assertIn("IFunctionPlugin.on_trigger(event)", mistake)
