@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from typing import Any
 
 from attrs import field, frozen
@@ -27,7 +28,11 @@ _YEAR_PART = re.compile(r"(?:\*|(?P<first>\d{4})(?:-(?P<last>\d{4}))?)(?:/(?P<st
 _LAST_WEEKDAY = re.compile(r"(?P<day>[0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)L", re.IGNORECASE)
 #: A range of one value, such as 5-5, which croniter takes for every value.
 _ONE_VALUE = re.compile(r"(?P<value>\w+)-(?P=value)(?:/0*[1-9][0-9]*)?", re.ASCII | re.IGNORECASE)
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_TICK = timedelta(microseconds=1)
 _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_NAMES = re.compile("|".join(_MONTHS + _WEEKDAYS))
+_DIALECT = re.compile(r"[0-9*,/?#\-LW]+")
 
 
 @frozen
@@ -47,6 +52,7 @@ class Cron:
     _years: tuple[int, ...] = field(eq=False, repr=False)
 
     @classmethod
+    @lru_cache(maxsize=10_000)  # thousands of triggers share a handful of expressions
     def parse(cls, text: str) -> Cron:
         """
         :param text: seven fields (second first, year last), six (second first) or five (classic
@@ -62,9 +68,7 @@ class Cron:
         years = _years(parts[6]) if len(parts) == 7 else range(FIRST_YEAR, LAST_YEAR + 1)
         six = [",".join(_one_value(part) for part in field.split(",")) for field in parts[:6]]
         six[5] = ",".join(_last_weekday(part) for part in six[5].split(","))
-        for position, name in enumerate(FIELDS[:6]):
-            _check_field(position, name, six[position], parts[position])
-        _check(" ".join(six), text)
+        _check(six, parts, text)
         cron = cls(" ".join(given), _granularity(parts), " ".join(six), tuple(years))
         if cron.next_after(datetime.now(timezone.utc)) is None:
             raise ValueError(f"cron {text!r} never fires again")
@@ -80,17 +84,50 @@ class Cron:
         return next(self.moments_after(moment), None)
 
     def moments_after(self, moment: datetime) -> Iterator[datetime]:
-        """Every moment of the expression after ``moment``, one after another: see `next_after`."""
-        base = moment
+        """
+        Every moment of the expression after ``moment``, one after another: see `next_after`.
+
+        Where clocks are set forward, what falls into the hour that is left out comes once, at its
+        end. Where they are set back, what falls into the hour that comes twice comes the first time
+        only, unless every second or minute is meant (a ``*`` in one of these fields).
+        """
+        zone, instant, offset = moment.tzinfo, moment.astimezone(timezone.utc), _offset(moment)
+        local = self._local_after(moment.replace(tzinfo=None))
+        while (there := next(local, None)) is not None:
+            found = (there - offset).replace(tzinfo=timezone.utc)
+            if _offset(found.astimezone(zone)) == offset:
+                if found > instant:
+                    instant = found
+                    yield found.astimezone(zone)
+                continue
+            change = _change(instant, found, offset, zone)
+            before = (change + offset).replace(tzinfo=None)
+            offset = _offset(change.astimezone(zone))
+            after = (change + offset).replace(tzinfo=None)
+            if before < after and there < after:  # it falls into what is left out
+                instant = change
+                yield change.astimezone(zone)
+                local = self._local_after(after)
+            elif before < after or not self._repeats:
+                local = self._local_after(max(there, before) - _TICK)
+            else:
+                local = self._local_after(after - _TICK)
+
+    def _local_after(self, base: datetime) -> Iterator[datetime]:
+        """The moments on a clock on the wall that nobody ever sets: naive ones."""
         while (year := next((year for year in self._years if year >= base.year), None)) is not None:
             if year > base.year:
-                base = datetime(year, 1, 1, tzinfo=base.tzinfo) - timedelta(microseconds=1)
+                base = datetime(year, 1, 1) - _TICK
             iterator = self._iterator(base)
             try:
                 while (base := iterator.get_next()).year in self._years:
                     yield base
             except CroniterBadDateError:
                 return
+
+    @property
+    def _repeats(self) -> bool:
+        return "*" in "".join(self._fields.split()[:2])
 
     def _iterator(self, base: datetime) -> Any:
         return croniter(
@@ -100,6 +137,24 @@ class Cron:
             second_at_beginning=True,
             max_years_between_matches=LAST_YEAR - FIRST_YEAR,
         )
+
+
+def _offset(moment: datetime) -> timedelta:
+    offset = moment.utcoffset()
+    assert offset is not None, "only aware moments come here"
+    return offset
+
+
+def _change(first: datetime, last: datetime, offset: timedelta, zone: tzinfo | None) -> datetime:
+    """The second between two instants at which a zone leaves an offset, by halving."""
+    low, high = int(first.timestamp()), int(last.timestamp())
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _offset(datetime.fromtimestamp(middle, zone)) == offset:
+            low = middle
+        else:
+            high = middle
+    return datetime.fromtimestamp(high, timezone.utc)
 
 
 def _years(text: str) -> list[int]:
@@ -132,12 +187,26 @@ def _last_weekday(part: str) -> str:
     return f"L{_WEEKDAYS.index(day) if day in _WEEKDAYS else int(day) % 7}"
 
 
+def _check(fields: list[str], given: list[str], text: str) -> None:
+    # croniter would take R and H for random and hashed values; they are no part of our dialect.
+    if all(_DIALECT.fullmatch(_NAMES.sub("1", value.upper())) for value in fields):
+        try:
+            croniter.expand(" ".join(fields), second_at_beginning=True)
+            return
+        except (CroniterError, ValueError, KeyError) as error:
+            reason = str(error)
+    else:
+        reason = "a field is none of cron's"
+    for position, name in enumerate(FIELDS[:6]):
+        _check_field(position, name, fields[position], given[position])
+    raise ValueError(f"cron {text!r} is not accepted: {reason}")
+
+
 def _check_field(position: int, name: str, value: str, given: str) -> None:
     """Try one field among wildcards, so that a message can name it."""
     alone = ["0", "0", "0", "*", "*", "*"]
     alone[position] = value
-    # croniter would take R and H for random and hashed values; they are no part of our dialect.
-    if re.fullmatch(r"[0-9*,/?#\-LW]+", _without_names(value)) and value[:1] != "@":
+    if _DIALECT.fullmatch(_NAMES.sub("1", value.upper())):
         try:
             croniter.expand(" ".join(alone), second_at_beginning=True)
         except (CroniterError, ValueError, KeyError):
@@ -147,18 +216,6 @@ def _check_field(position: int, name: str, value: str, given: str) -> None:
     raise ValueError(
         f"cron field {name}: {given!r} is not accepted; accepted are {_RANGES[name]}, with * , - /"
     )
-
-
-def _without_names(value: str) -> str:
-    names = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|" + "|".join(_WEEKDAYS)
-    return re.sub(names, "1", value.upper())
-
-
-def _check(fields: str, text: str) -> None:
-    try:
-        croniter.expand(fields, second_at_beginning=True)
-    except (CroniterError, ValueError) as error:
-        raise ValueError(f"cron {text!r} is not accepted: {error}") from error
 
 
 def _granularity(fields: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta, timezone
-from itertools import product
+from itertools import islice, product
 from zoneinfo import ZoneInfo
 
 from attrs import frozen
@@ -349,10 +349,30 @@ class ClockTests(SynchronousTestCase):
 
     def test_an_hour_that_comes_twice(self) -> None:
         # On 2032-10-31 the clock goes from 03:00 back to 02:00.
+        start = datetime(2032, 10, 31, 1, 45, tzinfo=BERLIN)
         self.assertEqual(
-            fires("0 30 * * * *", datetime(2032, 10, 31, 1, 45, tzinfo=BERLIN)),
-            ["2032-10-31T02:30:00+02:00", "2032-10-31T02:30:00+01:00", "2032-10-31T03:30:00+01:00"],
+            fires("0 30 2 * * *", start),
+            ["2032-10-31T02:30:00+02:00", "2032-11-01T02:30:00+01:00", "2032-11-02T02:30:00+01:00"],
         )
+        self.assertEqual(
+            fires("0 30 * * * *", start),
+            ["2032-10-31T02:30:00+02:00", "2032-10-31T03:30:00+01:00", "2032-10-31T04:30:00+01:00"],
+        )
+        self.assertEqual(
+            fires("0 */30 * * * *", start)[:2] + fires("0 */30 2 * * *", start)[2:],
+            [
+                "2032-10-31T02:00:00+02:00",
+                "2032-10-31T02:30:00+02:00",
+                "2032-10-31T02:00:00+01:00",
+            ],
+        )
+
+    def test_every_minute_of_the_days_that_change(self) -> None:
+        """Each instant whose local time matches, none twice, none left out: also in the hours that change."""
+        for day in (datetime(2032, 3, 28, tzinfo=BERLIN), datetime(2032, 10, 31, tzinfo=BERLIN)):
+            moments = list(islice(Cron.parse("0 * * * * *").moments_after(day), 600))
+            stamps = [moment.timestamp() for moment in moments]
+            self.assertEqual(stamps, [day.timestamp() + 60 * (i + 1) for i in range(600)])
 
     @settings(deadline=None, max_examples=100)
     @given(
