@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import IResource
 
-from scfd.config import Config, HttpAdapter, NatsTrigger, TimerTrigger
+from scfd.config import Address, Config, HttpAdapter, NatsTrigger, TimerTrigger
 from scfd.inflight import InFlight
 from scfd.interfaces import IAdapter
 from scfd.listener import Listener
@@ -51,7 +52,7 @@ def http_client(reactor: Any) -> HTTPClient:
 def control_plane_client(cfg: Config, reactor: Any) -> ControlPlaneClient:
     """The one connection to the control plane that heartbeat and reports share."""
     auth = cfg.heartbeat.auth
-    signer = Signer(auth.access_key, auth.secret_key, reactor.seconds) if auth is not None else None
+    signer = Signer(auth.access_key, auth.secret_key, time.time) if auth is not None else None
     return ControlPlaneClient(http_client(reactor), reactor, signer)
 
 
@@ -92,10 +93,10 @@ def _http_adapter(settings: HttpAdapter, readiness: Readiness, reactor: Any) -> 
     return Adapter(settings, http_client(reactor), process, readiness, reactor)
 
 
-def timers(cfg: Config, dispatch: Dispatch, task_store: TaskStore, metrics: Metrics, reactor: Any) -> Timers:
+def timers(cfg: Config, dispatch: Dispatch, task_store: TaskStore, metrics: Metrics) -> Timers:
     """All timer triggers; expressions are read in the process's own zone."""
     triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, TimerTrigger)]
-    return Timers(triggers, dispatch, task_store, metrics, reactor, tzlocal())
+    return Timers(triggers, dispatch, task_store, metrics, tzlocal(), time.time, time.monotonic)
 
 
 def nats_triggers(
@@ -159,6 +160,9 @@ def dev_control_plane(cfg: Config, reactor: Any) -> IService | None:
         return None
     from scfd.dev.control_plane import ControlPlane
 
-    node_url = None if cfg.gateway is None else f"http://127.0.0.1:{cfg.gateway.listen.port}"
+    node_url = None
+    if cfg.gateway is not None:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(cfg.gateway.listen.host, cfg.gateway.listen.host)
+        node_url = f"http://{Address(host, cfg.gateway.listen.port)}"
     token = "" if cfg.gateway is None else cfg.gateway.probe_token
     return ControlPlane(cfg.dev.moox, node_url, reactor, _agent(reactor), token)

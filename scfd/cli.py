@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "Find every mistake in a config, or say what it means. Nothing is started or written."
+    text = "Check a config, or say what it means. Nothing is started or written."
     check = commands.add_parser("check", help="check a config and say what it means", description=text)
     check.add_argument("file", metavar="FILE", help="the config, such as etc/config.yaml")
     check.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -85,8 +85,10 @@ class Dispatcher:
         self._metrics.events.labels(event.name, outcome).inc()
 
     def _log_failure(self, event: TriggerEvent, error: Exception) -> None:
-        if isinstance(error, EventError):
-            _log.warn("{trigger}: the event failed: {error}", trigger=event.name, error=str(error))
+        if isinstance(error, (EventError, CancelledError)):
+            _log.warn(
+                "{trigger}: the event failed: {error}", trigger=event.name, error=str(error) or "cancelled"
+            )
         else:
             # The plugin's author needs the traceback: this is a fault in code, not a peer's answer.
             _log.failure("{trigger}: the event failed", Failure(error), trigger=event.name)
@@ -98,7 +100,7 @@ class Dispatcher:
         return metadata
 
     def _usable(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> list[TaskResult]:
-        usable = [result for result in results if result.is_usable()]
+        usable = [result for result in results if isinstance(result, TaskResult) and result.is_usable()]
         if len(usable) < len(results):
             dropped = len(results) - len(usable)
             self._metrics.results_dropped.labels("malformed").inc(dropped)

@@ -15,13 +15,15 @@ from twisted.web.iweb import IResponse
 T = TypeVar("T")
 
 
-async def exchange(request: Deferred[Any]) -> tuple[int, bytes]:
+async def exchange(request: Deferred[Any], limit: int) -> tuple[int, bytes]:
     """
     :param request: of an `IResponse`, as an `Agent` or a treq client made it.
+    :param limit: bytes that the body may have.
     :returns: the status code and the whole body of the response.
+    :raises BodyTooLongError: when it is longer; the connection is closed.
     """
     response = await cancellable(request)
-    return response.code, await read_body(response)
+    return response.code, await read_body(response, limit)
 
 
 def cancellable(request: Deferred[T]) -> Deferred[T]:
@@ -41,15 +43,21 @@ def _unwrapped(failure: Failure) -> Failure:
     return failure
 
 
-def read_body(response: IResponse) -> Deferred[bytes]:
+class BodyTooLongError(Exception):
+    """A peer sent more than it may."""
+
+
+def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
     """:returns: a Deferred of the whole body. Cancelling it closes the connection."""
-    body = _Body()
+    body = _Body(limit)
     response.deliverBody(body)
     return body.whole
 
 
 class _Body(Protocol):
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._length = 0
         self._parts: list[bytes] = []
         self.whole: Deferred[bytes] = Deferred(lambda _: self._close())
 
@@ -58,9 +66,17 @@ class _Body(Protocol):
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        self._parts.append(data)
+        self._length += len(data)
+        if self._length <= self._limit:
+            self._parts.append(data)
+        elif not self.whole.called:
+            self._parts.clear()
+            self.whole.errback(BodyTooLongError(f"the answer is longer than {self._limit >> 20} MiB"))
+            self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return
         # PotentialDataLoss: a body without a length ends where its connection does.
         if reason.check(ResponseDone, PotentialDataLoss):
             self.whole.callback(b"".join(self._parts))

@@ -51,7 +51,7 @@ class IStoppable(Interface):
 
     def stop():
         """
-        Called once, after the last ``on_trigger`` has ended.
+        Called once, after the last ``on_trigger`` has ended, or has had its time (``shutdown.drain``).
 
         :returns: None, or a Deferred or coroutine that ends when the plugin is done.
         """

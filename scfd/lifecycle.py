@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +29,8 @@ _log = Logger(namespace="scfd.node")
 
 #: Seconds that each service has to stop once it is drained; past that it is left behind.
 STOP_LIMIT = 5.0
+#: Seconds that threads have to end once everything else has.
+THREAD_LIMIT = 3.0
 #: Seconds in which a second signal is taken for the first one: a signal to the process group of
 #: `make run` arrives twice, from its sender and from make.
 REPEAT_IGNORED = 1.0
@@ -134,12 +137,14 @@ class Node(MultiService):
             for service in self._started
             if IDrainable.providedBy(service)
         ]
+        began = self._reactor.seconds()
         self._draining = DeferredList(drains, consumeErrors=True)
         # A DeferredList that runs into its timeout cancels the rest, and fires all the same.
         drained = await self._draining.addTimeout(self._drain_limit, self._reactor)
         if not all(success for success, _ in drained):
             _log.warn(
-                "work was still under way after {limit:g} s; it is left for later", limit=self._drain_limit
+                "work was still under way after {seconds:.1f} s; it is left for later",
+                seconds=self._reactor.seconds() - began,
             )
 
 
@@ -193,6 +198,16 @@ class ProcessEnd:
         elif self._hurry is not None and self._reactor.seconds() - self._ended_at > REPEAT_IGNORED:
             self._hurry()
 
+    def insist(self) -> None:
+        """
+        End the process in a while even if a thread never does; to be called at the end of its life.
+
+        The reactor and then Python wait for every thread, and a plugin's may hang: on a dead disk, say.
+        """
+        timer = threading.Timer(THREAD_LIMIT, _exit_anyway, [self.status or EXIT_ASKED_TO_STOP])
+        timer.daemon = True
+        timer.start()
+
     def end(self, status: int) -> None:
         """Stop the reactor, and let the process end with a status. The first call decides."""
         if self.status is not None:
@@ -203,6 +218,11 @@ class ProcessEnd:
             atexit.register(_exit, status)
         with suppress(ReactorNotRunning):
             self._reactor.stop()
+
+
+def _exit_anyway(status: int) -> None:
+    _log.critical("a thread of the plugin does not end: the process ends without it")
+    _exit(status)
 
 
 def _exit(status: int) -> None:

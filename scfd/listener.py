@@ -13,6 +13,9 @@ from twisted.logger import Logger
 from scfd.config import Address
 from scfd.errors import StartupError
 
+#: Connections that may wait to be accepted: of a burst of 300, Twisted's 50 made some wait a second.
+BACKLOG = 1024
+
 
 class Listener(Service):
     """
@@ -32,7 +35,7 @@ class Listener(Service):
         super().startService()
         try:
             self._port = self._reactor.listenTCP(
-                self._address.port, self._factory, interface=self._address.host
+                self._address.port, self._factory, backlog=BACKLOG, interface=self._address.host
             )
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError

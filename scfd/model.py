@@ -36,12 +36,14 @@ class TaskResult:
     result: str = ""
 
     def is_usable(self) -> bool:
-        """Whether a control plane can take it: a ``task_id`` that names one, an integer ``status``."""
+        """Whether a control plane can take it: a ``task_id``, an integer ``status``, a text."""
         return (
             isinstance(self.task_id, str)
             and bool(self.task_id)
             and isinstance(self.status, int)
             and not isinstance(self.status, bool)
+            and isinstance(self.result, str)
+            and abs(self.status) < 2**63  # more than any receiver holds, and than the outbox can keep
         )
 
 
@@ -70,6 +72,7 @@ class TriggerEvent:
     :ivar snapshot: the task list at the moment of the event.
     :ivar payload_json: ``payload`` as JSON where somebody has it already, so that it need not be
         encoded again.
+    :ivar timeout: seconds that the plugin may take, where the trigger says so.
     """
 
     type: str
@@ -78,6 +81,7 @@ class TriggerEvent:
     metadata: Mapping[str, str] = field(factory=dict)
     snapshot: TaskSnapshot = EMPTY_SNAPSHOT
     payload_json: bytes | None = field(default=None, eq=False, repr=False)
+    timeout: float | None = field(default=None, eq=False)
 
     @property
     def tasks(self) -> tuple[Mapping[str, Any], ...]:

@@ -46,7 +46,7 @@ class StateDir(Service):
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise StartupError(
                 f"system.state_dir: {self._path} is in use by another node; "
                 "give each node a folder of its own"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any, ClassVar, NoReturn
 
 from twisted.logger import Logger
@@ -84,12 +85,14 @@ def makeService(options: Options) -> Any:
     for warning in cfg.warnings:
         _log.warn("{warning}", warning=warning)
     metrics = Metrics()
-    readiness = Readiness(reactor.seconds)
+    readiness = Readiness(time.time)
     task_store = TaskStore()
     runtime = make.runtime(cfg, os.environ)
     process = ProcessEnd(reactor)
     node = Node(reactor, runtime, readiness, cfg.shutdown.drain, process.end)
     process.handle_signals(node.hurry)
+    # Before the reactor waits for its threads, which is part of the same phase.
+    reactor.addSystemEventTrigger("during", "shutdown", process.insist)
 
     def wrong_version(wanted: str) -> None:
         node.leave_for_version(wanted, EXIT_VERSION_MISMATCH)
@@ -120,11 +123,11 @@ def makeService(options: Options) -> Any:
         heartbeat,
         dispatcher,
         metrics,
-        reactor.seconds,
+        time.time,
         allowed_servers=cfg.heartbeat.allowed_servers,
     )
-    timers = make.timers(cfg, dispatcher.dispatch, task_store, metrics, reactor)
-    summary = Summary(dispatcher, reports, reactor.seconds())
+    timers = make.timers(cfg, dispatcher.dispatch, task_store, metrics)
+    summary = Summary(dispatcher, reports, time.time())
     metrics.tasks.set_function(lambda: len(task_store.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)
     metrics.reports_pending.set_function(reports.pending)
@@ -140,9 +143,9 @@ def makeService(options: Options) -> Any:
         "heartbeat": heartbeat,
         "timers": timers,
         **make.nats_triggers(cfg, dispatcher.dispatch, metrics, readiness),
-        "second tick": Tick(SECOND, timers.tick, reactor),
-        "minute tick": Tick(MINUTE, summary.log, reactor),
-        "hour tick": Tick(HOUR, reports.tidy, reactor),
+        "second tick": Tick(SECOND, timers.tick, reactor, time.time),
+        "minute tick": Tick(MINUTE, summary.log, reactor, time.time),
+        "hour tick": Tick(HOUR, reports.tidy, reactor, time.time),
     }
     for name, service in services.items():
         if service is not None:

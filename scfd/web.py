@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any, TypeVar
 
 from attrs import field, frozen
@@ -54,6 +55,18 @@ def route(method: str, path: str) -> Callable[[Handler], Handler]:
     return declare
 
 
+def origin_form(target: bytes) -> bytes | None:
+    """
+    A request target as path and query, whichever of its forms it was sent in (RFC 9112, section 3.2).
+
+    :returns: None when it is none of these two. Put behind a base URL, such a one would change the
+        URL's host or port.
+    """
+    if target[:7].lower() == b"http://" or target[:8].lower() == b"https://":
+        target = b"/" + target.split(b"//", 1)[1].partition(b"/")[2]
+    return target if target.startswith(b"/") else None
+
+
 def shows_token(headers: Headers, token: str) -> bool:
     """Whether a request has ``Authorization: Bearer <token>``; any request does when the token is empty."""
     given = headers.getRawHeaders(b"authorization", [b""])[0]
@@ -98,6 +111,11 @@ class RoutesResource:
         raise RuntimeError("a leaf has no children")
 
     def render(self, request: Request) -> int | bytes:
+        target = origin_form(request.uri)
+        if target is None or len(request.requestHeaders.getRawHeaders(b"host", [])) > 1:
+            write_response(Response.json({"message": "bad request target or Host"}, 400), request)
+            return NOT_DONE_YET
+        request.uri = target
         path = request.uri.partition(b"?")[0]
         handler = self._routes.handler(request.method, path)
         if handler is None:
@@ -139,6 +157,10 @@ class LimitedRequest(Request):
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
+        # Twisted takes a file for 100 kB and more. The body is bounded, and the disk not ours to use.
+        assert self.content is not None, "just made"
+        self.content.close()
+        self.content = BytesIO()
         if length is not None and length > self._limit():
             self._refuse()
 

@@ -141,6 +141,8 @@ class Explain(CliCase):
                 "t (timer)",
                 "  cron         0 */30 * * * * *",
                 "  granularity  minute",
+                "  missed       one event for them all",
+                "  overlapping  left out",
                 "  next         2026-01-01T12:30:00+08:00",
                 "               2026-01-01T13:00:00+08:00",
                 "               2026-01-01T13:30:00+08:00",

@@ -7,6 +7,8 @@ from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 
+from scfd.exchange import BodyTooLongError
+from scfd.moox import client
 from scfd.moox.auth import Signer
 from scfd.moox.client import Answer, ControlPlaneClient
 from tests.http_fakes import Peer
@@ -43,6 +45,17 @@ class ControlPlaneClientTests(SynchronousTestCase):
                 self.server.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
                 self.server.close()
                 self.assertEqual(self.successResultOf(answer), Answer(status, body))
+
+    def test_an_answer_without_end(self) -> None:
+        self.patch(client, "LONGEST_ANSWER", 2 << 20)
+        answer = self.client.post(URL, {}, 5)
+        wire = self.server.accept()
+        self.server.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(3):
+            self.server.send(b"x" * (1 << 20))
+        failure = self.failureResultOf(answer, BodyTooLongError)
+        self.assertEqual(failure.getErrorMessage(), "the answer is longer than 2 MiB")
+        self.assertTrue(wire.disconnected or wire.disconnecting)
 
     def test_does_not_follow_redirects(self) -> None:
         answer = self.client.post(URL, {}, 5)

@@ -98,6 +98,20 @@ class DispatcherTests(SynchronousTestCase):
         self.dispatch()
         self.assertEqual(self.dispatcher.failing, set())
 
+    def test_odd_results_do_not_cost_the_others(self) -> None:
+        odd: list[Any] = [
+            TaskResult("big", 2**70),
+            TaskResult("no text", 2, None),  # type: ignore[arg-type]
+            TaskResult("no text either", 2, {"a": 1}),  # type: ignore[arg-type]
+            {"task_id": "a dict", "status": 2},
+            "text",
+            None,
+        ]
+        self.answer = TriggerResponse([*odd, TaskResult("fine", 2)])
+        self.successResultOf(self.dispatch())
+        self.assertEqual(self.reports.accepted, [TaskResult("fine", 2)])
+        self.assertEqual(self.sample("results_dropped_total", reason="malformed"), 6.0)
+
     def test_no_results(self) -> None:
         self.answer = TriggerResponse()
         self.successResultOf(self.dispatch())

@@ -189,7 +189,7 @@ class ServiceTests(GatewayTestCase):
         self.assertEqual((host, port), ("0.0.0.0", 9000))
 
     def test_an_address_in_use(self) -> None:
-        def refuse(port: int, factory: object, interface: str) -> None:
+        def refuse(port: int, factory: object, backlog: int, interface: str) -> None:
             raise CannotListenError(interface, port, OSError(98, "Address already in use"))
 
         self.reactor.listenTCP = refuse

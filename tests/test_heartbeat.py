@@ -166,6 +166,7 @@ class HeartbeatTestCase(SynchronousTestCase):
             self.readiness,
             self.clock,
             wrong_version or self.wanted.append,
+            self.clock.seconds,
         )
 
     def pass_time(self, seconds: float, step: float = 0.5) -> None:

@@ -64,7 +64,7 @@ def _nats_trigger() -> NatsTrigger:
 
 
 def _timers() -> Timers:
-    return Timers([], lambda event: None, TaskStore(), Metrics(), Clock(), timezone.utc)  # type: ignore[arg-type, return-value]
+    return Timers([], lambda event: None, TaskStore(), Metrics(), timezone.utc, float, float)  # type: ignore[arg-type, return-value]
 
 
 #: (the interface, what makes a provider of it)

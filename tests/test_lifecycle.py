@@ -135,7 +135,7 @@ class StopTests(NodeTestCase):
         self.successResultOf(stopped)
         self.assertEqual(
             [formatEvent(event) for event in logged],
-            ["work was still under way after 20 s; it is left for later", "stopped"],
+            ["work was still under way after 20.0 s; it is left for later", "stopped"],
         )
 
     def test_a_drain_that_fails_does_not_keep_the_others_from_stopping(self) -> None:

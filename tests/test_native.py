@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
@@ -12,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from zope.interface import alsoProvides, implementer
 
-from scfd.adapter.native import CALL_TIMEOUT, Framework, NativeAdapter
+from scfd.adapter.native import CALL_TIMEOUT, INIT_TIMEOUT, Framework, NativeAdapter
 from scfd.config import Config
 from scfd.errors import PluginError, StartupError
 from scfd.interfaces import (
@@ -48,7 +49,7 @@ class Plugin:
     def _called(self, method: str, *arguments: Any) -> Any:
         self.journal.append((method, *arguments))
         outcome = self.outcome.get(method)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
@@ -101,6 +102,20 @@ class StartTests(NativeAdapterTestCase):
         self.assertNoResult(started)
         ready.callback(None)
         self.successResultOf(started)
+
+    def test_does_not_wait_for_ever(self) -> None:
+        self.plugin.outcome["init"] = Deferred()
+        started = self.adapter.startService()
+        self.clock.advance(INIT_TIMEOUT + 1)
+        failure = self.failureResultOf(started, StartupError)
+        self.assertEqual(
+            failure.getErrorMessage(), "plugin 'my-plugin': its init() has not ended after 300 s"
+        )
+
+    def test_the_plugins_own_word_about_a_mistake(self) -> None:
+        self.plugin.outcome["init"] = StartupError("plugin.nats_url is missing")
+        failure = self.failureResultOf(self.adapter.startService(), StartupError)
+        self.assertEqual(failure.getErrorMessage(), "plugin 'my-plugin': plugin.nats_url is missing")
 
     def test_waits_for_a_coroutine(self) -> None:
         ready: Deferred[None] = Deferred()
@@ -190,6 +205,20 @@ class OnTriggerTests(NativeAdapterTestCase):
         self.adapter.on_trigger(EVENT)
         self.plugin.outcome["on_trigger"] = RESPONSE
         self.assertEqual(self.successResultOf(self.adapter.on_trigger(EVENT)), RESPONSE)
+
+    def test_what_would_pass_every_handler_is_contained(self) -> None:
+        for fault in (asyncio.CancelledError(), SystemExit(3), KeyboardInterrupt(), GeneratorExit()):
+            with self.subTest(fault=fault):
+                self.plugin.outcome["on_trigger"] = fault
+                failure = self.failureResultOf(self.adapter.on_trigger(EVENT), PluginError)
+                self.assertIn(type(fault).__name__, failure.getErrorMessage())
+
+    def test_the_time_limit_of_a_trigger_wins(self) -> None:
+        self.plugin.outcome["on_trigger"] = Deferred()
+        call = self.adapter.on_trigger(TriggerEvent("timer", "t", timeout=2.0))
+        self.clock.advance(2.1)
+        failure = self.failureResultOf(call, PluginError)
+        self.assertEqual(failure.getErrorMessage(), "no answer after 2 s")
 
     def test_a_call_does_not_last_for_ever(self) -> None:
         cancelled: list[object] = []

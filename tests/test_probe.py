@@ -203,6 +203,7 @@ class ProbeHandlerTestCase(SynchronousTestCase):
             Readiness(self.clock.seconds),
             self.clock,
             lambda version: None,
+            self.clock.seconds,
         )
         self.dispatcher = Dispatcher(
             self.adapter, self.runtime, self.task_store, MemoryReports(), self.metrics, self.clock

@@ -115,7 +115,7 @@ class StartTests(PluginProcessTestCase):
     def test_is_logged(self) -> None:
         with capturedLogs() as events:
             self.start()
-        self.assertEqual([formatEvent(e) for e in events], ["started the plugin: python3 -u plugin.py"])
+        self.assertEqual([formatEvent(e) for e in events], ["started the plugin: python3"])
 
 
 class OutputTests(PluginProcessTestCase):

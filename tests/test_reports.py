@@ -360,6 +360,19 @@ class FullTests(ReportsTestCase):
             self.failureResultOf(self.reports.put(results("c")), OSError)
 
 
+class ManyTests(ReportsTestCase):
+    def test_many_tasks_that_fail_at_once(self) -> None:
+        """Each wait for an address ends at once; as many calls inside one another were too many."""
+        self.runtime.server = ServerAddress()
+        self.start()
+        names = [f"task-{number}" for number in range(2000)]
+        self.put(*names)
+        self.runtime.server = ServerAddress("10.0.0.1", 18202)
+        self.clock.advance(1)
+        self.assertEqual(self.reports.pending(), 0)
+        self.assertEqual(len(self.sent()), 2000)
+
+
 class RefusedTests(ReportsTestCase):
     def test_is_logged_counted_and_kept_aside(self) -> None:
         self.start()

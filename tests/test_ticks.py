@@ -27,7 +27,7 @@ class TickTests(SynchronousTestCase):
         self.calls: list[float] = []
 
     def tick(self, interval: int = SECOND, function: Callable[[float], object] | None = None) -> Tick:
-        tick = Tick(interval, function or self.calls.append, self.clock)
+        tick = Tick(interval, function or self.calls.append, self.clock, self.clock.seconds)
         tick.startService()
         return tick
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings, strategies
@@ -20,6 +21,7 @@ from scfd.interfaces import ITrigger
 from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
 from scfd.tasks import TaskStore
+from scfd.triggers import timer
 from scfd.triggers.timer import Timers
 from scfd.wire import rfc3339
 
@@ -31,7 +33,9 @@ START = datetime(2032, 1, 1, tzinfo=UTC).timestamp()
 class Harness:
     """Timers that are started, and a note of what they dispatch."""
 
-    def __init__(self, *triggers: tuple[str, str], start: float = START, zone: tzinfo = UTC) -> None:
+    def __init__(
+        self, *triggers: tuple[str, str], start: float = START, zone: tzinfo = UTC, **settings: Any
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(start)
         self.tasks = TaskStore()
@@ -39,8 +43,16 @@ class Harness:
         self.events: list[TriggerEvent] = []
         #: What the dispatch of the next events returns, by trigger.
         self.answers: dict[str, Deferred[None]] = {}
-        configured = [TimerTrigger(name, Cron.parse(cron)) for name, cron in triggers]
-        self.timers = Timers(configured, self._dispatch, self.tasks, self.metrics, self.clock, zone)
+        configured = [TimerTrigger(name, Cron.parse(cron), **settings) for name, cron in triggers]
+        self.timers = Timers(
+            configured,
+            self._dispatch,
+            self.tasks,
+            self.metrics,
+            zone,
+            self.clock.seconds,
+            self.clock.seconds,
+        )
         self.timers.startService()
 
     def _dispatch(self, event: TriggerEvent) -> Deferred[None]:
@@ -48,10 +60,17 @@ class Harness:
         return self.answers.get(event.name, succeed(None))
 
     def advance(self, *seconds: float) -> None:
-        """Let time pass, with a tick after each step."""
+        """Let time pass as it does: with a tick each second, and one after each step."""
         for step in seconds:
-            self.clock.advance(step)
-            self.timers.tick(self.clock.seconds())
+            while step > 1:
+                self.freeze(1)
+                step -= 1
+            self.freeze(step)
+
+    def freeze(self, seconds: float) -> None:
+        """Let time pass with a tick at its end only."""
+        self.clock.advance(seconds)
+        self.timers.tick(self.clock.seconds())
 
     def fired(self) -> list[tuple[str, str]]:
         return [(event.name, event.metadata["fire_time"]) for event in self.events]
@@ -135,13 +154,13 @@ class TimersTests(SynchronousTestCase):
         harness.advance(3)
         for now in (START + 2, START + 3):
             harness.timers.tick(now)
-        self.assertEqual(len(harness.events), 1)
+        self.assertEqual(len(harness.events), 3)
         harness.timers.tick(START + 4)
-        self.assertEqual(harness.fired()[1:], [("every-second", "2032-01-01T00:00:04Z")])
+        self.assertEqual(harness.fired()[3:], [("every-second", "2032-01-01T00:00:04Z")])
 
     def test_lateness_is_measured(self) -> None:
         harness = Harness(("every-second", "* * * * * *"))
-        harness.advance(1.25)
+        harness.freeze(1.25)
         self.assertEqual(harness.sample("timer_lateness_seconds_sum", trigger="every-second"), 0.25)
 
 
@@ -149,16 +168,61 @@ class MissedTests(SynchronousTestCase):
     def test_one_event_stands_for_all_that_were_missed(self) -> None:
         harness = Harness(("every-second", "* * * * * *"))
         with capturedLogs() as logged:
-            harness.advance(5.5)
+            harness.freeze(5.5)
         (event,) = harness.events
         self.assertEqual(
             event.metadata,
-            {"granularity": "second", "fire_time": "2032-01-01T00:00:05Z", "missed_fires": "4"},
+            {"granularity": "second", "fire_time": "2032-01-01T00:00:05Z", "missed_fires": "5"},
         )
         self.assertEqual(
             [formatEvent(entry) for entry in logged],
-            ["every-second: 4 fires were missed; one event stands for them all"],
+            ["the process stood still for 5.5 s: 5 timer fires were missed"],
         )
+        harness.advance(1)
+        self.assertEqual(harness.events[1].metadata["fire_time"], "2032-01-01T00:00:06Z")
+        self.assertNotIn("missed_fires", harness.events[1].metadata)
+
+    def test_all_are_made_up_one_after_another(self) -> None:
+        harness = Harness(("t", "* * * * * *"), misfire="all")
+        under_way: Deferred[None] = Deferred()
+        harness.answers["t"] = under_way
+        harness.freeze(3.5)
+        self.assertEqual(len(harness.events), 1)
+        del harness.answers["t"]
+        under_way.callback(None)
+        self.assertEqual([moment[-3:-1] for _, moment in harness.fired()], ["01", "02", "03"])
+        self.assertEqual([event.metadata["missed_fires"] for event in harness.events], ["1"] * 3)
+
+    def test_none_is_made_up(self) -> None:
+        harness = Harness(("t", "* * * * * *"), misfire="skip")
+        harness.freeze(3.5)
+        self.assertEqual(harness.events, [])
+        self.assertEqual(harness.sample("timer_skipped_total", trigger="t", reason="misfire"), 3.0)
+        harness.advance(0.5)
+        self.assertEqual(harness.fired(), [("t", "2032-01-01T00:00:04Z")])
+
+    def test_what_was_missed_too_long_ago_is_not_made_up(self) -> None:
+        harness = Harness(("t", "* * * * * *"), misfire="all", misfire_grace=1.6)
+        harness.freeze(3.5)
+        self.assertEqual([moment[-3:-1] for _, moment in harness.fired()], ["02", "03"])
+        self.assertEqual(harness.sample("timer_skipped_total", trigger="t", reason="misfire grace"), 1.0)
+
+    def test_a_standstill_without_fires_is_told_too(self) -> None:
+        harness = Harness(("t", "0 0 0 1 1 ? 2033"))
+        with capturedLogs() as logged:
+            harness.freeze(60)
+        self.assertEqual(
+            [formatEvent(entry) for entry in logged],
+            ["the process stood still for 60.0 s: 0 timer fires were missed"],
+        )
+
+    def test_a_long_standstill_is_bounded(self) -> None:
+        harness = Harness(("t", "* * * * * *"))
+        harness.freeze(3 * 86400)
+        (event,) = harness.events
+        self.assertEqual(event.metadata["missed_fires"], "100000")
+        harness.advance(1)
+        self.assertEqual(harness.events[1].metadata["fire_time"], "2032-01-04T00:00:01Z")
 
     @settings(deadline=None)
     @given(
@@ -179,22 +243,121 @@ class MissedTests(SynchronousTestCase):
         self, cron: tuple[str, int | None, int], start: float, steps: list[float]
     ) -> None:
         text, period, number = cron
-        harness = Harness(("t", text), start=START + start)
+        one = Harness(("t", text), start=START + start)
+        every = Harness(("t", text), start=START + start, misfire="all")
 
         def matches(second: int) -> bool:
             return second % 60 % number == 0 if period is None else second % period == number
 
         for step in steps:
-            before = harness.clock.seconds()
-            seen = len(harness.events)
-            harness.advance(step)
-            window = range(int(before - START) + 1, int(harness.clock.seconds() - START) + 1)
-            expected = [second for second in window if matches(second)]
-            events = harness.events[seen:]
-            self.assertEqual(len(events), min(1, len(expected)))
-            if expected:
-                self.assertEqual(events[0].metadata["fire_time"], rfc3339(START + expected[-1]))
-                self.assertEqual(int(events[0].metadata.get("missed_fires", "0")), len(expected) - 1)
+            before, seen, seen_of_all = one.clock.seconds(), len(one.events), len(every.events)
+            one.freeze(step)
+            every.freeze(step)
+            window = range(int(before - START) + 1, int(one.clock.seconds() - START) + 1)
+            expected = [rfc3339(START + second) for second in window if matches(second)]
+            self.assertEqual([moment for _, moment in one.fired()[seen:]], expected[-1:])
+            self.assertEqual([moment for _, moment in every.fired()[seen_of_all:]], expected)
+
+
+class ClockTests(SynchronousTestCase):
+    """The wall clock against the one that nobody sets."""
+
+    def setUp(self) -> None:
+        self.wall = START
+        self.steady = 5.0
+        self.events: list[TriggerEvent] = []
+        self.timers = Timers(
+            [TimerTrigger("t", Cron.parse("* * * * * *"))],
+            self.dispatch,
+            TaskStore(),
+            Metrics(),
+            UTC,
+            lambda: self.wall,
+            lambda: self.steady,
+        )
+        self.timers.startService()
+
+    def dispatch(self, event: TriggerEvent) -> Deferred[None]:
+        self.events.append(event)
+        return succeed(None)
+
+    def said_after(self, wall: float, steady: float) -> list[str]:
+        self.wall += wall
+        self.steady += steady
+        with capturedLogs() as logged:
+            self.timers.tick(self.wall)
+        return [formatEvent(entry) for entry in logged]
+
+    def test_nothing_to_tell(self) -> None:
+        self.assertEqual(self.said_after(1, 1) + self.said_after(1.3, 1.3), [])
+
+    def test_a_clock_that_is_set_forward(self) -> None:
+        self.assertEqual(
+            self.said_after(3601, 1), ["the clock went on by 3601.0 s at once: 3601 timer fires were missed"]
+        )
+        self.assertEqual(self.events[0].metadata["missed_fires"], "3601")
+
+    def test_a_clock_that_is_set_back(self) -> None:
+        self.said_after(1, 1)
+        self.assertEqual(
+            self.said_after(-3599, 1),
+            [
+                "the clock was set back by 3600.0 s: "
+                "timers wait until it has caught up, so that none fires twice"
+            ],
+        )
+        self.assertEqual(self.said_after(1, 1), [])
+        self.assertEqual(len(self.events), 1)
+        self.said_after(3600, 3600)
+        self.assertEqual(self.events[1].metadata["missed_fires"], "2")
+
+
+class SettingsTests(SynchronousTestCase):
+    def test_a_zone_of_its_own(self) -> None:
+        harness = Harness(("t", "0 0 8 * * *"), start=START - 1, timezone=ZoneInfo("Asia/Shanghai"))
+        harness.advance(1)
+        self.assertEqual(harness.fired(), [("t", "2032-01-01T00:00:00Z")])
+
+    def test_a_time_limit_of_its_own(self) -> None:
+        harness = Harness(("t", "* * * * * *"), timeout=7.5)
+        harness.advance(1)
+        self.assertEqual(harness.events[0].timeout, 7.5)
+
+    def test_only_when_a_job_is_due(self) -> None:
+        harness = Harness(("t", "0 * * * * *"), jobs_only=True)
+        harness.advance(60)
+        self.assertEqual(harness.events, [])
+        harness.tasks.replace([{"task_id": "a", "task_params": '{"intervals": ["5m"]}'}])
+        harness.advance(*[60] * 5)
+        self.assertEqual(harness.fired(), [("t", "2032-01-01T00:05:00Z")])
+        self.assertEqual(harness.sample("timer_skipped_total", trigger="t", reason="no jobs"), 5.0)
+
+    def test_overlapping_fires_queue(self) -> None:
+        harness = Harness(("t", "* * * * * *"), overlap="queue")
+        under_way: Deferred[None] = Deferred()
+        harness.answers["t"] = under_way
+        harness.advance(1, 1, 1)
+        self.assertEqual(len(harness.events), 1)
+        del harness.answers["t"]
+        under_way.callback(None)
+        self.assertEqual([moment[-3:-1] for _, moment in harness.fired()], ["01", "02", "03"])
+
+    def test_the_queue_is_bounded(self) -> None:
+        self.patch(timer, "LONGEST_QUEUE", 2)
+        harness = Harness(("t", "* * * * * *"), overlap="queue")
+        under_way: Deferred[None] = Deferred()
+        harness.answers["t"] = under_way
+        harness.advance(1, 1, 1, 1)
+        del harness.answers["t"]
+        under_way.callback(None)
+        self.assertEqual([moment[-3:-1] for _, moment in harness.fired()], ["01", "03", "04"])
+        self.assertEqual(harness.sample("timer_skipped_total", trigger="t", reason="queue full"), 1.0)
+
+    def test_overlapping_fires_side_by_side(self) -> None:
+        harness = Harness(("t", "* * * * * *"), overlap="allow")
+        harness.answers["t"] = Deferred()
+        harness.advance(1, 1, 1)
+        self.assertEqual(len(harness.events), 3)
 
 
 class OverlapTests(SynchronousTestCase):

@@ -9,7 +9,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from scfd.web import NoSuchPath, Response, Routes, RoutesResource, route
+from scfd.web import NoSuchPath, Response, Routes, RoutesResource, origin_form, route
 from tests.http_fakes import Caller
 
 
@@ -79,6 +79,38 @@ class WebTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.routes = Greeter()
         self.caller = Caller(RoutesResource(self.routes, Seen()), max_body=100)
+
+
+class TargetTests(WebTestCase):
+    def test_origin_form(self) -> None:
+        for target, path in (
+            (b"/", b"/"),
+            (b"/a?b", b"/a?b"),
+            (b"//a/..//b%2F", b"//a/..//b%2F"),
+            (b"http://host:80/a?b", b"/a?b"),
+            (b"HTTPS://host/a", b"/a"),
+            (b"http://host", b"/"),
+            (b":29221/secret", None),
+            (b".evil.example/", None),
+            (b"@host", None),
+            (b"foo", None),
+            (b"*", None),
+            (b"", None),
+        ):
+            with self.subTest(target=target):
+                self.assertEqual(origin_form(target), path)
+
+    def test_a_target_that_is_none_is_refused(self) -> None:
+        """Put behind a base URL it would choose another port or host."""
+        for target in (":29221/secret", ".evil.example/", "@host", "foo"):
+            with self.subTest(target=target):
+                self.assertEqual(self.caller.request("GET", target).status, 400)
+
+    def test_absolute_form(self) -> None:
+        self.assertEqual(self.caller.request("GET", "http://node/hello").body, b"hello you")
+
+    def test_two_hosts(self) -> None:
+        self.assertEqual(self.caller.request("GET", "/hello", "Host: a", "Host: b").status, 400)
 
 
 class RoutesResourceTests(WebTestCase):

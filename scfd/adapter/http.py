@@ -31,6 +31,8 @@ _log = Logger(namespace="scfd.plugin")
 
 #: Seconds between two looks at a plugin that is not ready: quick at first, then doubled.
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
+#: Bytes of one answer.
+LONGEST_ANSWER = 32 << 20
 #: Seconds for one look.
 HEALTH_TIMEOUT = 5.0
 
@@ -132,7 +134,7 @@ class HttpAdapter(Service):
         """:returns: None when the plugin is ready, else what it answered."""
         try:
             request = self._http.get(f"{self._settings.url}/health", allow_redirects=False, unbuffered=True)
-            looked = Deferred.fromCoroutine(exchange(request))
+            looked = Deferred.fromCoroutine(exchange(request, LONGEST_ANSWER))
             status, _ = await looked.addTimeout(HEALTH_TIMEOUT, self._clock)
         except CancelledError:
             raise
@@ -145,7 +147,7 @@ class HttpAdapter(Service):
     def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
         """POST the event: see `IAdapter`."""
         return Deferred.fromCoroutine(self._post(event)).addTimeout(
-            self._settings.timeout, self._clock, self._took_too_long
+            event.timeout or self._settings.timeout, self._clock, self._took_too_long
         )
 
     async def _post(self, event: TriggerEvent) -> TriggerResponse:
@@ -157,7 +159,7 @@ class HttpAdapter(Service):
                 allow_redirects=False,
                 unbuffered=True,
             )
-            status, body = await exchange(request)
+            status, body = await exchange(request, LONGEST_ANSWER)
         except CancelledError:
             raise
         except Exception as error:

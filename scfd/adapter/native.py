@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
@@ -29,6 +30,8 @@ from scfd.tasks import TaskStore
 
 _log = Logger(namespace="scfd.plugin")
 
+#: Seconds that a plugin has to get ready: it may have models to load.
+INIT_TIMEOUT = 300.0
 #: Seconds: the longest call that the platform knows. A Deferred that never fires ends there.
 CALL_TIMEOUT = 900.0
 
@@ -64,7 +67,8 @@ class NativeAdapter(Service):
 
     async def _initialise(self) -> None:
         try:
-            await maybeDeferred(self._plugin.init, self._framework)
+            ready = maybeDeferred(self._plugin.init, self._framework)
+            await ready.addTimeout(INIT_TIMEOUT, self._clock, self._not_ready)
             if IWebContributor.providedBy(self._plugin):
                 self._resource = self._plugin.resource()
         except StartupError as error:
@@ -82,6 +86,9 @@ class NativeAdapter(Service):
         self._ready = True
         _log.info("native plugin {name} is ready", name=self.plugin_name)
 
+    def _not_ready(self, _: Any, seconds: float) -> Any:
+        raise StartupError(f"its init() has not ended after {seconds:g} s")
+
     def stopService(self) -> Deferred[None]:
         super().stopService()
         if self._ready and IStoppable.providedBy(self._plugin):
@@ -90,8 +97,9 @@ class NativeAdapter(Service):
 
     def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
         """Call the plugin: see `IAdapter`."""
-        call = maybeDeferred(self._plugin.on_trigger, event)
-        return call.addTimeout(CALL_TIMEOUT, self._clock, _took_too_long).addCallback(_checked)
+        call = maybeDeferred(self._plugin.on_trigger, event).addErrback(_contained)
+        limit = event.timeout or CALL_TIMEOUT
+        return call.addTimeout(limit, self._clock, _took_too_long).addCallback(_checked)
 
     def heartbeat_extra(self) -> dict[str, Any]:
         """The plugin's fields: see `IAdapter`. Those it asks for once, then those it makes anew."""
@@ -110,6 +118,16 @@ class NativeAdapter(Service):
     def web_resource(self) -> IResource | None:
         """What the plugin serves behind the gateway, if anything."""
         return self._resource
+
+
+def _contained(failure: Failure) -> Failure:
+    """
+    asyncio's CancelledError, SystemExit and their like would pass every ``except Exception`` on
+    their way, and end what is not theirs to end.
+    """
+    if failure.check(Exception):
+        return failure
+    raise PluginError(f"on_trigger raised {describe(cast(BaseException, failure.value))}")
 
 
 def _took_too_long(_: Any, seconds: float) -> Any:

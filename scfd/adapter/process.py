@@ -81,7 +81,8 @@ class PluginProcess:
         self._reactor.spawnProcess(
             self._run, command[0], command, env=os.environ, childFDs={0: "w", 1: "r", 2: "r"}
         )
-        _log.info("started the plugin: {command}", command=" ".join(self._command))
+        # Without its arguments: there may be secrets among them.
+        _log.info("started the plugin: {program}", program=self._command[0])
 
     def _ended(self, reason: Failure) -> None:
         if self._run is None:

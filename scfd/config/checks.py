@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from attrs import frozen
 
@@ -260,6 +261,30 @@ def whole(least: int, most: int | None = None, also: int | None = None) -> Scala
     return ScalarCheck(f"a whole number, {limits}" + (f", or {also}" if also is not None else ""), parse)
 
 
+def choice(*words: str) -> ScalarCheck:
+    """One of some words."""
+
+    def parse(node: Scalar) -> str:
+        if node.text not in words:
+            raise ValueError
+        return node.text
+
+    return ScalarCheck(" or ".join((", ".join(words[:-1]), words[-1])), parse)
+
+
+def _parse_switch(node: Scalar) -> bool:
+    if not isinstance(node.value, bool):
+        raise ValueError
+    return node.value
+
+
+def _parse_timezone(node: Scalar) -> ZoneInfo:
+    try:
+        return ZoneInfo(node.text)
+    except (KeyError, OSError) as error:  # no such zone; a folder of zones
+        raise ValueError from error
+
+
 _ADDRESS_TEXT = "an address HOST:PORT, such as 0.0.0.0:9000, [::1]:9000 or :9000, with a port from 1 to 65535"
 _SECONDS_TEXT = 'seconds, such as 9 or 0.5, or text such as "1m30s" or "500ms"; {limit}, up to 365 days'
 
@@ -287,6 +312,8 @@ NATS_NAME = ScalarCheck("a name without white space and . * > / \\", _parse_nats
 PATH_PREFIX = ScalarCheck("a path, such as /gateway or /api/service", _parse_path_prefix)
 ACCESS_KEY = ScalarCheck("text without white space and /", _parse_access_key)
 SERVERS = ScalarCheck("a host name, an IP address or a CIDR range, such as 10.0.0.0/8", _parse_servers)
+SWITCH = ScalarCheck("true or false", _parse_switch)
+TIMEZONE = ScalarCheck("a time zone's IANA name, such as UTC or Asia/Shanghai", _parse_timezone)
 SUBJECT = ScalarCheck("a subject, such as orders.new, orders.* or orders.>", _parse_subject)
 
 

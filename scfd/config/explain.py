@@ -120,6 +120,10 @@ def _dev(config: Config) -> str:
     return "; ".join(parts) or "none"
 
 
+_MISFIRE = {"once": "one event for them all", "all": "an event each", "skip": "left out"}
+_OVERLAP = {"skip": "left out", "queue": "one after another", "allow": "side by side"}
+
+
 def _trigger(trigger: Trigger, now: datetime) -> Iterator[str]:
     yield f"{trigger.name} ({trigger.type})"
     yield from _timer(trigger, now) if isinstance(trigger, TimerTrigger) else _nats(trigger)
@@ -128,6 +132,14 @@ def _trigger(trigger: Trigger, now: datetime) -> Iterator[str]:
 def _timer(trigger: TimerTrigger, now: datetime) -> Iterator[str]:
     yield f"  cron         {trigger.cron.expression}"
     yield f"  granularity  {trigger.cron.granularity}"
+    if trigger.timezone is not None:
+        yield f"  zone         {trigger.timezone.key}"
+        now = now.astimezone(trigger.timezone)
+    grace = "" if trigger.misfire_grace is None else f", up to {trigger.misfire_grace:g} s late"
+    yield f"  missed       {_MISFIRE[trigger.misfire]}{grace}"
+    yield f"  overlapping  {_OVERLAP[trigger.overlap]}"
+    if trigger.jobs_only:
+        yield "  only         when a job is due"
     name = "next"
     for moment in islice(trigger.cron.moments_after(now), NEXT_FIRES):
         yield f"  {name:<12} {moment.isoformat(timespec='seconds')}"

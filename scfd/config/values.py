@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 from attrs import frozen
 
@@ -30,8 +31,11 @@ from scfd.config.checks import (
     SERVERS,
     SIZE,
     SUBJECT,
+    SWITCH,
     TEXT,
+    TIMEZONE,
     Address,
+    choice,
     whole,
 )
 from scfd.config.findings import without_credentials
@@ -164,12 +168,26 @@ class TimerTrigger:
 
     :ivar name: unique among the triggers.
     :ivar cron: when.
+    :ivar timezone: whose clock it means, by IANA name; by default the process's own.
+    :ivar misfire: what becomes of fires that were missed: ``once``, the default (one event for them
+        all), ``all`` (an event each) or ``skip``.
+    :ivar misfire_grace: seconds after which a missed fire is not made up any more; without limit by default.
+    :ivar overlap: what becomes of a fire while the last event is under way: ``skip``, the default,
+        ``queue`` or ``allow``.
+    :ivar timeout: seconds that the plugin may take; by default as its adapter has it.
+    :ivar jobs_only: leave out fires at which no job of a task is due; off by default.
     """
 
     type: ClassVar[str] = "timer"
 
     name: str
     cron: Cron = key(CRON)
+    timezone: ZoneInfo | None = key(TIMEZONE, None)
+    misfire: str = key(choice("once", "all", "skip"), "once")
+    misfire_grace: float | None = key(DURATION, None)
+    overlap: str = key(choice("skip", "queue", "allow"), "skip")
+    timeout: float | None = key(POSITIVE_DURATION, None)
+    jobs_only: bool = key(SWITCH, False)
 
 
 @frozen

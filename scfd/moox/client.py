@@ -14,6 +14,9 @@ from scfd.exchange import exchange
 from scfd.moox.auth import Signer
 from scfd.wire import to_json
 
+#: Bytes of one answer; 100,000 tasks are about 20 MiB.
+LONGEST_ANSWER = 32 << 20
+
 
 @frozen
 class Answer:
@@ -58,7 +61,7 @@ class ControlPlaneClient:
             allow_redirects=False,
             unbuffered=True,
         )
-        return Answer(*await exchange(request))
+        return Answer(*await exchange(request, LONGEST_ANSWER))
 
 
 def _took_too_long(_: Any, seconds: float) -> Any:

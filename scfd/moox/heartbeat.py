@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -124,6 +125,7 @@ class Heartbeat(Service):
     Reports in, at once and then every ``interval`` seconds.
 
     :param wrong_version: called with the version that should be running when it is another one.
+    :param now: the wall clock, seconds since the epoch.
     :ivar record: a `HeartbeatRecord`.
     """
 
@@ -138,6 +140,7 @@ class Heartbeat(Service):
         readiness: Readiness,
         clock: IReactorTime,
         wrong_version: Callable[[str], None],
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._runtime = runtime
@@ -148,6 +151,7 @@ class Heartbeat(Service):
         self._readiness = readiness
         self._clock = clock
         self._wrong_version = wrong_version
+        self._now = now
         self.record = HeartbeatRecord()
         self._said = ""
         self._beating: Deferred[None] | None = None
@@ -235,7 +239,7 @@ class Heartbeat(Service):
         }
 
     def _accepted(self, orders: Orders) -> None:
-        self.record.last_report = self._clock.seconds()
+        self.record.last_report = self._now()
         self.record.report_count += 1
         self._metrics.heartbeats.labels("accepted").inc()
         self._readiness.well(_COMPONENT)

@@ -78,11 +78,13 @@ def server_address(probe: Mapping[str, Any]) -> ServerAddress | None:
     try:
         parts = urlsplit(address.base_url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        # A password would end up in logs; paths are appended, which a query would swallow.
+        usable = usable and not (set(address.base_url) & set("?#@"))
     except ValueError:
         usable = False
     if not usable or any(c.isspace() or not c.isprintable() for c in address.base_url):
         raise ValueError("the control plane address is no http(s) URL, or no host and port")
-    if not address.url and set(address.ip) & set("/?#@"):
+    if not address.url and "/" in address.ip:
         raise ValueError("server_ip is not a host")
     return address
 

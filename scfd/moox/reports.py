@@ -106,7 +106,7 @@ class Reports(Service):
         self._pauses: dict[str, float] = {}
         self._waiting: dict[str, IDelayedCall] = {}
         self._in_flight = InFlight()
-        self._closed = False
+        self._closed = self._pumping = False
         self._said = ""
         self.delivered = 0
 
@@ -178,11 +178,15 @@ class Reports(Service):
         self._pump()
 
     def _pump(self) -> None:
+        if self._pumping:
+            return  # a delivery that ended at once: the loop below goes on, a call for each would nest
+        self._pumping = True
         while self._ready and len(self._in_flight) < CONCURRENCY and not self._closed:
             task_id = self._ready.popleft()
             delivery = Deferred.fromCoroutine(self._deliver(self._queues[task_id][0]))
             delivery.addErrback(self._unexpected, task_id)
             self._in_flight.add(delivery).addCallback(lambda _: self._pump())
+        self._pumping = False
 
     def _unexpected(self, failure: Any, task_id: str) -> None:
         _log.failure("a task result could not be handled", failure)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError, ServiceUnavailableError
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -27,6 +29,8 @@ from scfd.readiness import Readiness
 from scfd.wire import from_json, rfc3339
 
 _log = Logger(namespace="scfd.nats")
+
+T = TypeVar("T")
 
 #: Seconds between two tries to reach a server, or to bind to a consumer.
 RETRY_PAUSE = 2.0
@@ -66,6 +70,15 @@ def message_event(trigger: str, message: Msg) -> TriggerEvent:
     return TriggerEvent("nats", trigger, payload, metadata, payload_json=encoded)
 
 
+def _reason(error: Exception) -> str:
+    """What went wrong, as one line for a person; the client's own texts name codes that are not there."""
+    if isinstance(error, ServiceUnavailableError):
+        return "the server has no JetStream, or the stream or consumer is gone"
+    if isinstance(error, APIError):
+        return f"the server refuses: {error.description} (error {error.err_code})"
+    return describe(error)
+
+
 @implementer(ITrigger)
 class NatsTrigger(Service):
     """
@@ -91,8 +104,8 @@ class NatsTrigger(Service):
         self._readiness = readiness
         self._component = f"nats trigger {settings.name}"
         self._running: Deferred[None] | None = None
-        self._fetching: asyncio.Future[list[Msg]] | None = None
-        self._draining = False
+        self._waiting: asyncio.Future[Any] | None = None
+        self._draining = self._closing = False
 
     def startService(self) -> None:
         super().startService()
@@ -105,8 +118,8 @@ class NatsTrigger(Service):
     def drain(self) -> Deferred[None]:
         """Fetch no more, finish the message under way, give the rest back: see `IDrainable`."""
         self._draining = True
-        if self._fetching is not None:
-            self._fetching.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
         finished: Deferred[None] = Deferred()
         if self._running is None:
             finished.callback(None)
@@ -124,20 +137,31 @@ class NatsTrigger(Service):
         while not self._draining:
             connection: Client | None = None
             try:
-                connection = await self._connect()
+                connection = await self._wait(self._connect())
                 await self._consume(connection.jetstream())
             except asyncio.CancelledError:
                 if not self._draining:
                     raise
             except Exception as error:
-                self._not_well(describe(error))
-                await asyncio.sleep(RETRY_PAUSE)
+                self._not_well(_reason(error))
+                with suppress(asyncio.CancelledError):
+                    await self._wait(asyncio.sleep(RETRY_PAUSE))
             finally:
                 if connection is not None:
                     await self._close(connection)
 
+    async def _wait(self, step: Coroutine[Any, Any, T]) -> T:
+        """Do something that a drain may interrupt: until the server, a message or a moment comes."""
+        waiting: asyncio.Future[T] = asyncio.ensure_future(step)
+        self._waiting = waiting
+        try:
+            return await waiting
+        finally:
+            self._waiting = None
+
     async def _connect(self) -> Client:
         """Connect, however long it takes; after that the client reconnects by itself."""
+        self._closing = False
         return await nats.connect(
             servers=[server.strip() for server in self._settings.url.split(",")],
             name=f"scfd {self._trigger}",
@@ -149,7 +173,10 @@ class NatsTrigger(Service):
         )
 
     async def _close(self, connection: Client) -> None:
+        self._closing = True
         try:
+            if connection.is_connected:
+                await connection.flush(timeout=1)  # the last acks
             await asyncio.wait_for(connection.close(), REQUEST_TIMEOUT)
         except Exception as error:
             _log.debug("{trigger}: closing: {error}", trigger=self._trigger, error=describe(error))
@@ -171,9 +198,28 @@ class NatsTrigger(Service):
         subscription = await jetstream.pull_subscribe_bind(settings.consumer_name, settings.stream)
         self._well()
         while not self._draining:
-            self._fetching = asyncio.ensure_future(self._fetch(subscription))
-            for message in await self._fetching:
-                await self._handle(message)
+            await self._handle_all(await self._wait(self._fetch(subscription)))
+
+    async def _handle_all(self, messages: list[Msg]) -> None:
+        """Handle a batch in order. What the end of the node interrupts is given back at once."""
+        beating = asyncio.ensure_future(self._keep(messages))
+        try:
+            while messages:
+                await self._handle(messages[0])
+                messages.pop(0)
+        except asyncio.CancelledError:
+            for message in messages:
+                await message.nak()
+            raise
+        finally:
+            beating.cancel()
+
+    async def _keep(self, messages: list[Msg]) -> None:
+        """Tell the server that a batch is being worked on, or it would deliver the last ones again."""
+        while True:
+            await asyncio.sleep(self._settings.ack_wait / 3)
+            for message in messages:
+                await message.in_progress()
 
     async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
         try:
@@ -189,8 +235,9 @@ class NatsTrigger(Service):
             await to_asyncio(self._dispatch(message_event(self._trigger, message)))
         except asyncio.CancelledError:
             raise
-        except Exception:
-            # The dispatcher has counted and logged it.
+        except Exception as error:
+            # What the dispatcher was given, it has logged.
+            _log.debug("{trigger}: {error}", trigger=self._trigger, error=describe(error))
             await message.nak()
             self._metrics.messages.labels(self._trigger, "nak").inc()
         else:
@@ -198,10 +245,10 @@ class NatsTrigger(Service):
             self._metrics.messages.labels(self._trigger, "ack").inc()
 
     async def _on_error(self, error: Exception) -> None:
-        self._not_well(describe(error))
+        self._not_well(_reason(error))
 
     async def _on_disconnected(self) -> None:
-        if not self._draining:
+        if not self._draining and not self._closing:
             self._not_well("disconnected")
 
     async def _on_reconnected(self) -> None:

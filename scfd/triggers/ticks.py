@@ -25,13 +25,21 @@ class Tick(Service):
 
     :param interval: seconds.
     :param function: called with the wall clock, seconds since the epoch.
-    :param clock: whose ``seconds()`` is the wall clock, as the reactor's is.
+    :param clock: waits; it need not be the wall clock, which may be set at any time.
+    :param now: the wall clock, seconds since the epoch.
     """
 
-    def __init__(self, interval: int, function: Callable[[float], object], clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        interval: int,
+        function: Callable[[float], object],
+        clock: IReactorTime,
+        now: Callable[[], float],
+    ) -> None:
         self._interval = interval
         self._function = function
         self._clock = clock
+        self._now = now
         self._waiting: IDelayedCall | None = None
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
@@ -51,7 +59,7 @@ class Tick(Service):
     def _align(self) -> None:
         if self._loop.running:
             self._loop.stop()
-        now = self._clock.seconds()
+        now = self._now()
         self._waiting = self._clock.callLater(self._interval - now % self._interval, self._start)
 
     def _start(self) -> None:
@@ -59,7 +67,7 @@ class Tick(Service):
         self._loop.start(self._interval, now=True)
 
     def _tick(self) -> None:
-        now = self._clock.seconds()
+        now = self._now()
         try:
             self._function(now)
         except Exception:

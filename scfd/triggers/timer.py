@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, tzinfo
 from typing import Any
 
+from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -21,43 +22,67 @@ from scfd.jobs import timer_payload
 from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
 from scfd.tasks import TaskStore
+from scfd.triggers.standstill import Standstill
 from scfd.wire import rfc3339
 
 _log = Logger(namespace="scfd.timer")
 
+#: Seconds: a fire that comes later than this is a missed one.
+LATE = 1.0
+#: Moments of one expression that are looked at after a standstill; 1.6 s of CPU. A day has 86,400 seconds.
+MOST_MISSED = 100_000
+#: Events of one trigger that may wait for their turn.
+LONGEST_QUEUE = 10_000
+
+
+@define(eq=False)
+class _Entry:
+    """
+    One trigger.
+
+    :ivar running: events that are under way.
+    :ivar waiting: (moment, fires missed that it stands for) of those that wait for their turn.
+    """
+
+    trigger: TimerTrigger
+    running: int = 0
+    waiting: deque[tuple[datetime, int]] = field(factory=deque)
+
 
 class _Schedule:
     """
-    The triggers that share one cron expression, and so its moments.
+    The triggers that share one expression and one zone, and so their moments.
 
     :ivar due: the next moment, seconds since the epoch; infinity when there is none.
     """
 
-    def __init__(self, cron: Cron, names: Sequence[str]) -> None:
+    def __init__(self, cron: Cron, zone: tzinfo, entries: list[_Entry]) -> None:
         self.cron = cron
-        self.names = names
+        self.entries = entries
         self.due = float("inf")
+        self._zone = zone
         self._moments: Iterator[datetime] = iter(())
         self._next: datetime | None = None
 
-    def start(self, now: datetime) -> None:
-        self._moments = self.cron.moments_after(now)
+    def start(self, now: float) -> None:
+        """Begin after ``now``, seconds since the epoch."""
+        self._moments = self.cron.moments_after(datetime.fromtimestamp(now, self._zone))
         self._advance()
 
     def _advance(self) -> None:
         self._next = next(self._moments, None)
         self.due = self._next.timestamp() if self._next is not None else float("inf")
 
-    def take(self, now: float) -> tuple[datetime, int]:
-        """:returns: the last moment in the window that ends now, and how many came before it in there."""
-        missed = -1
-        moment = self._next
-        while self.due <= now:
-            moment = self._next
-            missed += 1
+    def take(self, now: float) -> list[datetime]:
+        """:returns: every moment up to ``now`` that has not been taken; at least one when it is due."""
+        taken: list[datetime] = []
+        while self._next is not None and self.due <= now:
+            taken.append(self._next)
+            if len(taken) == MOST_MISSED:
+                self.start(now)
+                break
             self._advance()
-        assert moment is not None, "only a schedule that is due is taken"
-        return moment, missed
+        return taken
 
     def __lt__(self, other: _Schedule) -> bool:
         return self.due < other.due
@@ -72,7 +97,9 @@ class Timers(Service):
     costs the same for one trigger and for ten thousand. Start-up does not fire for the past.
 
     :param dispatch: see `ITrigger`.
-    :param zone: the one the expressions are read in.
+    :param zone: the one that expressions without a zone of their own are read in.
+    :param now: the wall clock, seconds since the epoch.
+    :param monotonic: a clock that nobody sets, seconds.
     """
 
     def __init__(
@@ -81,30 +108,31 @@ class Timers(Service):
         dispatch: Callable[[TriggerEvent], Deferred[None]],
         task_store: TaskStore,
         metrics: Metrics,
-        clock: IReactorTime,
         zone: tzinfo,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
-        names: dict[Cron, list[str]] = {}
+        sharing: dict[tuple[Cron, tzinfo | None], list[_Entry]] = defaultdict(list)
         for trigger in triggers:
-            names.setdefault(trigger.cron, []).append(trigger.name)
-        self._heap = [_Schedule(cron, sharing) for cron, sharing in names.items()]
+            sharing[trigger.cron, trigger.timezone].append(_Entry(trigger))
+        self._heap = [_Schedule(cron, where or zone, entries) for (cron, where), entries in sharing.items()]
         self._dispatch = dispatch
         self._task_store = task_store
         self._metrics = metrics
-        self._clock = clock
-        self._zone = zone
-        self._busy: set[str] = set()
+        self._now = now
+        self._standstill = Standstill(monotonic)
         self._in_flight = InFlight()
 
     def startService(self) -> None:
         super().startService()
-        now = datetime.fromtimestamp(self._clock.seconds(), self._zone)
+        now = self._now()
+        self._standstill.start(now)
         for schedule in self._heap:
             schedule.start(now)
         heapq.heapify(self._heap)
 
     def drain(self) -> Deferred[None]:
-        """Fire no more: see `IDrainable`."""
+        """Fire no more: see `IDrainable`. What waits for its turn is left out."""
         self.running = False
         return self._in_flight.drained()
 
@@ -114,38 +142,80 @@ class Timers(Service):
 
         :param now: seconds since the epoch.
         """
-        while self.running and self._heap and self._heap[0].due <= now:
+        if not self.running:
+            return
+        stood_still = self._standstill.look(now)
+        missed = 0
+        while self._heap and self._heap[0].due <= now:
             schedule = self._heap[0]
-            moment, missed = schedule.take(now)
+            moments = schedule.take(now)
             heapq.heapreplace(self._heap, schedule)
-            self._fire(schedule, moment, missed)
+            on_time = not stood_still and now - moments[-1].timestamp() <= LATE
+            missed += (len(moments) - on_time) * len(schedule.entries)
+            for entry in schedule.entries:
+                self._fire(entry, moments, on_time, now)
+        self._standstill.tell(missed)
 
-    def _fire(self, schedule: _Schedule, moment: datetime, missed: int) -> None:
-        metadata = {"granularity": schedule.cron.granularity, "fire_time": rfc3339(moment)}
+    def _fire(self, entry: _Entry, moments: list[datetime], on_time: bool, now: float) -> None:
+        """Apply a trigger's misfire rule: the last of the moments is on time, or all are missed."""
+        missed, current = (moments[:-1], moments[-1:]) if on_time else (moments, [])
+        made_up = self._to_make_up(entry.trigger, missed, now)
+        if entry.trigger.misfire == "all":
+            for moment in made_up:
+                self._submit(entry, moment, 1, in_turn=True)
+        elif made_up:
+            self._submit(entry, (current or made_up)[-1], len(made_up), in_turn=False)
+            return
+        for moment in current:
+            self._submit(entry, moment, 0, in_turn=False)
+
+    def _to_make_up(self, trigger: TimerTrigger, missed: list[datetime], now: float) -> list[datetime]:
+        if trigger.misfire == "skip":
+            self._count_skipped(trigger.name, "misfire", len(missed))
+            return []
+        if trigger.misfire_grace is None:
+            return missed
+        recent = [moment for moment in missed if now - moment.timestamp() <= trigger.misfire_grace]
+        self._count_skipped(trigger.name, "misfire grace", len(missed) - len(recent))
+        return recent
+
+    def _count_skipped(self, name: str, reason: str, count: int) -> None:
+        if count:
+            self._metrics.timer_skipped.labels(name, reason).inc(count)
+
+    def _submit(self, entry: _Entry, moment: datetime, missed: int, in_turn: bool) -> None:
+        """Apply a trigger's overlap rule; fires that are made up one by one wait for each other anyway."""
+        name, overlap = entry.trigger.name, entry.trigger.overlap
+        if not entry.running or (overlap == "allow" and not in_turn):
+            self._call(entry, moment, missed)
+        elif in_turn or overlap == "queue":
+            if len(entry.waiting) == LONGEST_QUEUE:
+                entry.waiting.popleft()
+                self._count_skipped(name, "queue full", 1)
+            entry.waiting.append((moment, missed))
+        else:
+            self._count_skipped(name, "overlap", 1)
+            _log.warn("{trigger}: its last event is still under way; this fire is skipped", trigger=name)
+
+    def _call(self, entry: _Entry, moment: datetime, missed: int) -> None:
+        trigger = entry.trigger
+        payload, encoded = timer_payload(self._task_store.snapshot, moment)
+        if trigger.jobs_only and not payload.get("jobs"):
+            self._count_skipped(trigger.name, "no jobs", 1)
+            return
+        metadata = {"granularity": trigger.cron.granularity, "fire_time": rfc3339(moment)}
         if missed:
             metadata["missed_fires"] = str(missed)
-            _log.warn(
-                "{triggers}: {missed} fires were missed; one event stands for them all",
-                triggers=", ".join(schedule.names[:3]),
-                missed=missed,
-            )
-        payload, encoded = timer_payload(self._task_store.snapshot, moment)
-        for name in schedule.names:
-            self._metrics.timer_lateness.labels(name).observe(
-                max(0.0, self._clock.seconds() - moment.timestamp())
-            )
-            self._call(name, TriggerEvent("timer", name, payload, metadata, payload_json=encoded))
-
-    def _call(self, name: str, event: TriggerEvent) -> None:
-        if name in self._busy:
-            self._metrics.timer_skipped.labels(name, "overlap").inc()
-            _log.warn("{trigger}: its last event is still under way; this fire is skipped", trigger=name)
-            return
-        self._busy.add(name)
-        # The dispatcher has counted and logged a failure; a timer goes on with its next fire.
-        self._in_flight.add(self._dispatch(event)).addErrback(lambda failure: None).addCallback(
-            self._ended, name
+        self._metrics.timer_lateness.labels(trigger.name).observe(max(0.0, self._now() - moment.timestamp()))
+        event = TriggerEvent(
+            "timer", trigger.name, payload, metadata, payload_json=encoded, timeout=trigger.timeout
         )
+        entry.running += 1
+        # The dispatcher has counted and logged a failure; a timer goes on with its next fire.
+        dispatched = self._in_flight.add(self._dispatch(event))
+        dispatched.addErrback(lambda failure: None).addCallback(self._ended, entry)
 
-    def _ended(self, _: Any, name: str) -> None:
-        self._busy.discard(name)
+    def _ended(self, _: Any, entry: _Entry) -> None:
+        entry.running -= 1
+        while entry.waiting and not entry.running and self.running:
+            self._call(entry, *entry.waiting.popleft())

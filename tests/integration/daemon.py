@@ -110,10 +110,14 @@ class Daemon(ProcessProtocol):
             await deferred.addTimeout(PATIENCE, reactor, lambda *_: None)
         assert said(), f"no {pattern!r} in the output:\n{self.output}"
 
-    async def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and wait for the process to end."""
+    def send(self, number: int) -> None:
+        """Send a signal to the process, unless it has ended."""
         if self.status is None:
             os.kill(self.pid, number)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and wait for the process to end."""
+        self.send(number)
         return await self.end()
 
     async def end(self) -> int:

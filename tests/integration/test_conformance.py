@@ -104,10 +104,10 @@ class NodeTestCase(TestCase):
         await until(there, "task reports")
         return [heard.json for heard in self.server.reports]
 
-    async def probe(self, value: Any, **headers: str) -> tuple[int, Any]:
+    async def probe(self, value: Any) -> tuple[int, Any]:
         body = value if isinstance(value, bytes) else json.dumps(value).encode()
         response = await treq.post(
-            f"http://127.0.0.1:{self.gateway}/probe", data=body, headers=headers, persistent=False, timeout=5
+            f"http://127.0.0.1:{self.gateway}/probe", data=body, persistent=False, timeout=5
         )
         return response.code, await response.json()
 
@@ -428,7 +428,7 @@ class ProbeTests(NodeTestCase):
     async def test_bad_probes_change_nothing(self) -> None:
         self.start()
         await self.heartbeats(1)
-        for probe in (
+        probes: list[Any] = [
             b"not JSON",
             b"",
             b"\xff",
@@ -452,7 +452,8 @@ class ProbeTests(NodeTestCase):
             {"action": []},
             {"data": "text"},
             {"storage_server_url": {}},
-        ):
+        ]
+        for probe in probes:
             code, answer = await self.probe(probe)
             self.assertEqual((code, answer["success"]), (400, False), probe)
             self.assertEqual(sorted(answer), ["message", "success", "timestamp"])

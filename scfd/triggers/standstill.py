@@ -1,0 +1,67 @@
+"""Notices that the process stood still, or that somebody has set the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+_log = Logger(namespace="scfd.timer")
+
+#: Seconds from one tick to the next beyond which the process stood still: ticks are 1 s apart.
+LONGEST_STEP = 1.5
+#: Seconds that the wall clock may stray from the monotonic one between two ticks.
+DRIFT = 0.5
+
+
+class Standstill:
+    """
+    Compares the wall clock with one that nobody sets.
+
+    A process that was frozen (SIGSTOP, a cloud instance put to sleep) finds that both went on
+    without it; after a machine slept, or after the clock was set, only the wall clock has jumped.
+
+    :param monotonic: seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._wall = self._steady = 0.0
+        self._story = ""
+
+    def start(self, now: float) -> None:
+        """
+        :param now: the wall clock, seconds since the epoch.
+        """
+        self._wall, self._steady = now, self._monotonic()
+
+    def look(self, now: float) -> bool:
+        """
+        :param now: the wall clock, seconds since the epoch.
+        :returns: whether ticks have been missed since the last look.
+        """
+        steady = self._monotonic()
+        wall_step, steady_step = now - self._wall, steady - self._steady
+        self._wall, self._steady = now, steady
+        if wall_step - steady_step < -DRIFT:
+            back = steady_step - wall_step
+            _log.warn(
+                "the clock was set back by {back:.1f} s: timers wait until it has caught up, "
+                "so that none fires twice",
+                back=back,
+            )
+        if wall_step <= LONGEST_STEP:
+            return False
+        jumped = wall_step - steady_step > DRIFT
+        self._story = (
+            f"the clock went on by {wall_step:.1f} s at once"
+            if jumped
+            else (f"the process stood still for {wall_step:.1f} s")
+        )
+        return True
+
+    def tell(self, missed: int) -> None:
+        """Say in one line what the last look found, and how many fires it cost."""
+        if self._story:
+            _log.warn("{story}: {missed} timer fires were missed", story=self._story, missed=missed)
+            self._story = ""

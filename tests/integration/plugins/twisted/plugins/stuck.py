@@ -1,0 +1,32 @@
+"""A native plugin for the tests whose work never ends: ``plugin: {how: deferred}`` or ``thread``."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from zope.interface import implementer
+
+from scfd.interfaces import IFunctionPlugin
+from scfd.model import TriggerEvent
+
+
+@implementer(IFunctionPlugin)
+class Stuck:
+    name = "stuck"
+
+    def init(self, framework: Any) -> None:
+        self._how = framework.config.plugin["how"]
+
+    def on_trigger(self, event: TriggerEvent) -> Deferred[None]:
+        print("stuck from now on", flush=True)
+        return deferToThread(never_end) if self._how == "thread" else Deferred()
+
+
+def never_end() -> None:
+    threading.Event().wait()
+
+
+stuck = Stuck()

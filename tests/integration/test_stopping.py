@@ -1,0 +1,78 @@
+"""A node ends when it is asked to, whatever keeps it busy."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from tests.integration.daemon import ROOT, Daemon, free_ports, reactor
+from tests.integration.test_conformance import asynchronous
+
+
+class StoppingTests(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+
+    def start(self, how: str, triggers: list[Any], drain: float) -> Daemon:
+        config = {
+            "system": {"name": "n", "state_dir": str(self.folder / "state")},
+            "control": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
+            "adapter": {"native": "stuck", "path": str(ROOT / "tests/integration/plugins")},
+            "triggers": triggers,
+            "plugin": {"how": how},
+            "shutdown": {"drain": drain},
+        }
+        daemon = Daemon(json.dumps(config), self.folder)
+        self.addCleanup(daemon.clean_up)
+        return daemon.start()
+
+    async def seconds_to_stop(self, daemon: Daemon) -> float:
+        asked = reactor.seconds()
+        self.assertEqual(await daemon.stop(), 0, daemon.output)
+        return float(reactor.seconds() - asked)
+
+    TIMER = ({"name": "t", "type": "timer", "settings": {"cron": "* * * * * * *"}},)
+
+    @asynchronous
+    async def test_a_call_that_never_ends_has_the_drain_limit(self) -> None:
+        daemon = self.start("deferred", [*self.TIMER], 1)
+        await daemon.says("stuck from now on")
+        took = await self.seconds_to_stop(daemon)
+        self.assertTrue(0.9 < took < 3, took)
+        self.assertIn("work was still under way after 1.0 s", daemon.output)
+
+    @asynchronous
+    async def test_a_second_signal_hurries(self) -> None:
+        daemon = self.start("deferred", [*self.TIMER], 60)
+        await daemon.says("stuck from now on")
+        daemon.send(signal.SIGTERM)
+        await daemon.says("SIGTERM: stopping")
+        await deferLater(reactor, 1.2)
+        self.assertLess(await self.seconds_to_stop(daemon), 3)
+
+    @asynchronous
+    async def test_a_thread_that_never_ends_is_left_behind(self) -> None:
+        daemon = self.start("thread", [*self.TIMER], 0.5)
+        await daemon.says("stuck from now on")
+        took = await self.seconds_to_stop(daemon)
+        self.assertTrue(3 < took < 6, took)
+        self.assertIn("a thread of the plugin does not end", daemon.output)
+
+    @asynchronous
+    async def test_a_nats_server_that_is_not_there_delays_nothing(self) -> None:
+        settings = {
+            "url": f"nats://127.0.0.1:{free_ports(1)[0]}",
+            "stream": "S",
+            "subject": "s",
+            "consumer_name": "c",
+        }
+        daemon = self.start("deferred", [{"name": "q", "type": "nats", "settings": settings}], 30)
+        await daemon.says("warn +nats +q: ")
+        self.assertLess(await self.seconds_to_stop(daemon), 3)
