@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.integration.daemon import ROOT, Daemon, free_ports, reactor, until
-from tests.integration.scripted import HEARTBEAT, REPORT, Say, ScriptedServer, task, tasks_answer
+from tests.integration.scripted import HEARTBEAT, REPORT, Heard, Say, ScriptedServer, task, tasks_answer
 
 TIMESTAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
 #: The digest of the valid tasks task-001 and task-002.
@@ -257,7 +257,7 @@ class HeartbeatTests(NodeTestCase):
             Say({"code": 200, "data": [{"package_version": 9, "task_instances": None}]}),
         ):
             self.server.on_heartbeat = lambda heard, say=say: say  # type: ignore[misc]
-            bodies = await self.heartbeats(3)
+            bodies = await self.heartbeats(2)
             self.assertEqual(bodies[-1]["tasks_md5"], EXAMPLE_MD5, say)
         self.assertIsNone(daemon.status)
         self.assertNotIn("Traceback", daemon.output)
@@ -493,47 +493,56 @@ class TaskStatusTests(NodeTestCase):
         self.assertEqual((heard.method, heard.path), ("POST", REPORT))
         self.assertEqual(heard.headers["content-type"], "application/json")
 
+    async def answer_each(self, answers: Mapping[str, list[Say]]) -> dict[str, list[str]]:
+        """
+        Hand out a task for each list of answers; past its end the last one is repeated.
+
+        :returns: the moments that were told of each task, once there are three of each.
+        """
+        told: dict[str, list[str]] = {task_id: [] for task_id in answers}
+
+        def answer(heard: Heard) -> Say:
+            task_id = heard.json["id"]
+            told[task_id].append(heard.json["result"])
+            return answers[task_id][min(len(told[task_id]), len(answers[task_id])) - 1]
+
+        self.server.on_report = answer
+        self.hand_out(*answers)
+        self.daemon = self.start()
+
+        async def enough() -> bool:
+            return min(map(len, told.values())) >= 3
+
+        await until(enough, "three reports of each task")
+        return told
+
     @asynchronous
     async def test_answers_that_count_as_delivered(self) -> None:
         """Each result comes once, and in order."""
-        answers = [Say(b""), Say(b"not JSON"), Say({"code": 200}), Say({}), Say([1]), Say({"code": None})]
-        self.server.on_report = lambda heard: answers[(len(self.server.reports) - 1) % len(answers)]
-        self.hand_out("a")
-        self.start()
-        bodies = await self.reported(lambda bodies: len(bodies) >= 7)
-        moments = [body["result"] for body in bodies]
-        self.assertEqual(moments, sorted(set(moments)))
+        bodies: tuple[Any, ...] = (b"", b"not JSON", {"code": 200}, {}, [1], {"code": None})
+        told = await self.answer_each({f"task-{body!r}": [Say(body)] for body in bodies})
+        for moments in told.values():
+            self.assertEqual(moments, sorted(set(moments)))
 
     @asynchronous
     async def test_refused_for_good(self) -> None:
         """Logged, counted, put aside, never sent again; the task's later results go on."""
-        refusals = [
-            Say(b"x", 400),
-            Say(b"x", 404),
-            Say(b"x", 409),
-            Say(b"x", 422),
-            Say({"code": 404}),
-            Say({"code": 409}),
-        ]
-        self.server.on_report = lambda heard: refusals[(len(self.server.reports) - 1) % len(refusals)]
-        self.hand_out("a")
-        daemon = self.start()
-        bodies = await self.reported(lambda bodies: len(bodies) >= 6)
-        self.assertEqual(len({body["result"] for body in bodies}), len(bodies))
-        await daemon.says("error +reports +the result of task a is refused: .*404")
-        self.assertRegex(await self.metrics(), r'scfd_reports_total{outcome="refused"} [6-9]')
+        refusals = {f"status-{status}": [Say(b"x", status)] for status in (400, 404, 409, 422)}
+        refusals |= {f"code-{code}": [Say({"code": code})] for code in (400, 404, 409, 422)}
+        told = await self.answer_each(refusals)
+        for moments in told.values():
+            self.assertEqual(moments, sorted(set(moments)))
+        await self.daemon.says("error +reports +the result of task status-404 is refused: .*404")
+        self.assertRegex(await self.metrics(), r'scfd_reports_total{outcome="refused"} [1-9]')
 
     @asynchronous
     async def test_anything_else_is_tried_again(self) -> None:
-        """In the order of the task's results, however often it takes."""
-        bad = [Say(b"", 500), Say(b"", 302), Say({"code": 500}), Say(b"", 429)]
-        self.server.on_report = lambda heard: bad.pop(0) if bad else Say()
-        self.hand_out("a")
-        self.start()
-        bodies = await self.reported(lambda bodies: len(bodies) >= 7 and not bad)
-        moments = [body["result"] for body in bodies]
-        self.assertEqual(moments[:5], [moments[0]] * 5)
-        self.assertEqual(moments[4:], sorted(set(moments)))
+        """In the order of the task's results."""
+        bad = [Say(b"", 500), Say(b"", 302), Say(b"", 429), Say(b"", 201), Say({"code": 500})]
+        told = await self.answer_each({f"task-{index}": [say, Say()] for index, say in enumerate(bad)})
+        for moments in told.values():
+            self.assertEqual(moments[0], moments[1])
+            self.assertEqual(moments[1:], sorted(set(moments)))
 
     @asynchronous
     async def test_results_before_the_address_is_known(self) -> None:

@@ -22,8 +22,10 @@ def demo_config(ports: list[int], state_dir: Path) -> str:
     for shipped, other in zip(PORTS, ports, strict=True):
         assert shipped in text, f"the shipped config has no port {shipped}"
         text = text.replace(shipped, str(other))
+    assert '"*/3 * * * * * *"' in text, "the shipped config has another period"
     return (
-        text.replace("/tmp/scfd-demo", str(state_dir))
+        text.replace('"*/3 * * * * * *"', '"* * * * * * *"')  # the tests are in a hurry
+        .replace("/tmp/scfd-demo", str(state_dir))
         .replace("examples/host-metrics", str(ROOT / "examples" / "host-metrics"))
         .replace("etc/tasks.yaml", "tasks.yaml")
     )
