@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sysconfig
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ class NatsServer(Service):
         self._process: ServerProcess | None = None
         self._starting: Deferred[None] | None = None
         self._restart_call: Any = None
+        self._store_lock = threading.Lock()
 
     def startService(self) -> Deferred[None]:
         """
@@ -72,7 +74,7 @@ class NatsServer(Service):
     async def _start(self) -> None:
         find_nats_server()  # a missing one is reported before anything is touched
         try:
-            await self._in_thread(_empty_folder, self._store)
+            await self._in_thread(self._empty_store)
         except OSError as error:
             raise StartupError(
                 f"{self._store}: {error.strerror}; system.state_dir must be a folder that can be written to"
@@ -150,7 +152,18 @@ class NatsServer(Service):
     async def _stop(self) -> None:
         if self._process is not None:
             await self._process.end()
-        await self._in_thread(shutil.rmtree, self._store, True)
+        await self._in_thread(self._remove_store)
+
+    def _empty_store(self) -> None:
+        # Cancelling the start does not stop its thread: without the lock it made the folder again
+        # while another thread removed it.
+        with self._store_lock:
+            if self.running:
+                _empty_folder(self._store)
+
+    def _remove_store(self) -> None:
+        with self._store_lock:
+            shutil.rmtree(self._store, ignore_errors=True)
 
     def _in_thread(self, function: Any, *args: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
