@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -48,7 +49,7 @@ class Cron:
 
     expression: str
     granularity: str = field(eq=False)
-    _fields: str = field(eq=False, repr=False)
+    _fields: tuple[str, ...] = field(eq=False, repr=False)
     _years: tuple[int, ...] = field(eq=False, repr=False)
 
     @classmethod
@@ -69,7 +70,7 @@ class Cron:
         six = [",".join(_one_value(part) for part in field.split(",")) for field in parts[:6]]
         six[5] = ",".join(_last_weekday(part) for part in six[5].split(","))
         _check(six, parts, text)
-        cron = cls(" ".join(given), _granularity(parts), " ".join(six), tuple(years))
+        cron = cls(" ".join(given), _granularity(parts), _either_day(six), tuple(years))
         if cron.next_after(datetime.now(timezone.utc)) is None:
             raise ValueError(f"cron {text!r} never fires again")
         return cron
@@ -115,10 +116,17 @@ class Cron:
 
     def _local_after(self, base: datetime) -> Iterator[datetime]:
         """The moments on a clock on the wall that nobody ever sets: naive ones."""
+        last = None
+        for moment in heapq.merge(*(self._moments(fields, base) for fields in self._fields)):
+            if moment != last:
+                yield moment
+            last = moment
+
+    def _moments(self, fields: str, base: datetime) -> Iterator[datetime]:
         while (year := next((year for year in self._years if year >= base.year), None)) is not None:
             if year > base.year:
                 base = datetime(year, 1, 1) - _TICK
-            iterator = self._iterator(base)
+            iterator = _iterator(fields, base)
             try:
                 while (base := iterator.get_next()).year in self._years:
                     yield base
@@ -127,16 +135,28 @@ class Cron:
 
     @property
     def _repeats(self) -> bool:
-        return "*" in "".join(self._fields.split()[:2])
+        return "*" in "".join(self._fields[0].split()[:2])
 
-    def _iterator(self, base: datetime) -> Any:
-        return croniter(
-            self._fields,
-            base,
-            ret_type=datetime,
-            second_at_beginning=True,
-            max_years_between_matches=LAST_YEAR - FIRST_YEAR,
-        )
+
+def _iterator(fields: str, base: datetime) -> Any:
+    return croniter(
+        fields,
+        base,
+        ret_type=datetime,
+        second_at_beginning=True,
+        max_years_between_matches=LAST_YEAR - FIRST_YEAR,
+    )
+
+
+def _either_day(six: list[str]) -> tuple[str, ...]:
+    """
+    Days of the month and of the week, both restricted, mean either: then as two expressions, since
+    croniter takes them so for plain numbers only, and not for W, L and #.
+    """
+    day, weekday = six[3], six[5]
+    if day[0] in "*?" or weekday[0] in "*?":
+        return (" ".join(six),)
+    return " ".join([*six[:5], "*"]), " ".join([*six[:3], "*", *six[4:]])
 
 
 def _offset(moment: datetime) -> timedelta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from scfd.wire import to_json
 
 _log = Logger(namespace="scfd.web")
 
+_ABSOLUTE_FORM = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 #: Bytes that a request's body may have where nothing else is said.
 DEFAULT_MAX_BODY = 1 << 20
 
@@ -62,8 +64,10 @@ def origin_form(target: bytes) -> bytes | None:
     :returns: None when it is none of these two. Put behind a base URL, such a one would change the
         URL's host or port.
     """
-    if target[:7].lower() == b"http://" or target[:8].lower() == b"https://":
-        target = b"/" + target.split(b"//", 1)[1].partition(b"/")[2]
+    absolute = _ABSOLUTE_FORM.match(target)
+    if absolute is not None:
+        target = target[absolute.end() :]
+        return target if target.startswith(b"/") else b"/" + target
     return target if target.startswith(b"/") else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta, timezone
-from itertools import islice, product
+from itertools import islice, product, takewhile
 from zoneinfo import ZoneInfo
 
 from attrs import frozen
@@ -322,6 +322,25 @@ class DialectTests(SynchronousTestCase):
         ):
             with self.subTest(text):
                 self.assertEqual(Cron.parse(text).granularity, granularity)
+
+
+class EitherDayTests(SynchronousTestCase):
+    """Both days restricted mean either, whatever the fields are made of."""
+
+    def test_either(self) -> None:
+        start = datetime(2032, 3, 1, tzinfo=UTC)
+        for text, days in (
+            ("0 0 0 15W * MON", [8, 15, 22, 29]),
+            ("0 0 0 13 * FRI#2", [12, 13]),
+            ("0 0 0 20 * 5L", [20, 26]),
+            ("0 0 0 L * 5#2", [12, 31]),
+            ("0 0 0 2,9 * TUE", [2, 9, 16, 23, 30]),
+            ("0 0 0 ? * TUE", [2, 9, 16, 23, 30]),
+            ("0 0 0 9 * ?", [9]),
+        ):
+            with self.subTest(text=text):
+                moments = takewhile(lambda m: m.month == 3, Cron.parse(text).moments_after(start))
+                self.assertEqual([moment.day for moment in moments], days)
 
 
 class ClockTests(SynchronousTestCase):

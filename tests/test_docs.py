@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 import textwrap
+from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.config import load
+from scfd.config import TimerTrigger, load
+from scfd.config.schema import keys_of
+from scfd.cron import Cron
 from scfd.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,8 +23,14 @@ PAGES = sorted(
 #: ``scfd/tap.py`` in running text; a name with <placeholders> is no file.
 NAMED_FILE = re.compile(r"``((?:scfd|tests|etc|examples|docs|benchmarks|\.ci)/[\w./-]*)``")
 #: A line of the map in CONTRIBUTING.rst: a path, at least two spaces, what it is.
-MAP_LINE = re.compile(r"^    ([\w./-]+) {2,}\w", re.MULTILINE)
+MAP_LINE = re.compile(r"^    ([\w./-]+) {2,}\S", re.MULTILINE)
 LINK = re.compile(r"<([^\s<>`]+)>`_")
+#: A cron expression, its first moment in 2026, and what it means.
+MOMENT_LINE = re.compile(r"^    (\S+(?: \S+)+) {2,}(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)  \w", re.MULTILINE)
+#: A cron expression, and all its moments on the two days of 2026 on which clocks are changed.
+CHANGE_LINE = re.compile(
+    r"^    (\S+(?: \S+)+) {2,}(\d\d:\d\d\+\S+(?: \S+)*) {2,}(\d\d:\d\d\+\S+(?: \S+)*)$", re.MULTILINE
+)
 
 
 class PagesTests(SynchronousTestCase):
@@ -34,6 +45,12 @@ class PagesTests(SynchronousTestCase):
         for name in names:
             self.assertTrue((ROOT / name).exists(), f"the map names {name}")
 
+    def test_map_has_every_module(self) -> None:
+        names = MAP_LINE.findall((ROOT / "CONTRIBUTING.rst").read_text())
+        for module in sorted((ROOT / "scfd").rglob("*.py")):
+            if module.name != "__init__.py":
+                self.assertIn(module.relative_to(ROOT).as_posix(), names)
+
     def test_links_lead_somewhere(self) -> None:
         for page in PAGES:
             for link in LINK.findall(page.read_text()):
@@ -46,6 +63,36 @@ class PagesTests(SynchronousTestCase):
         for metric in Metrics().registry.collect():
             name = f"{metric.name}_total" if metric.type == "counter" else metric.name
             self.assertRegex(text, rf"``{name}[`{{]")
+
+
+class TimersTests(SynchronousTestCase):
+    """What docs/timers.rst says of expressions is what they do."""
+
+    def setUp(self) -> None:
+        self.text = (ROOT / "docs/timers.rst").read_text()
+
+    def test_every_setting_is_explained(self) -> None:
+        for name in keys_of(TimerTrigger):
+            self.assertRegex(self.text, rf"(?m)^``{name}`` ")
+
+    def test_first_moments(self) -> None:
+        lines = MOMENT_LINE.findall(self.text)
+        self.assertGreater(len(lines), 10)
+        for expression, moment in lines:
+            first = Cron.parse(expression).next_after(datetime(2026, 1, 1, tzinfo=timezone.utc))
+            self.assertEqual(f"{first:%Y-%m-%d %H:%M:%S}", moment, expression)
+
+    def test_days_on_which_clocks_are_changed(self) -> None:
+        lines = CHANGE_LINE.findall(self.text)
+        self.assertEqual(len(lines), 4)
+        zone = ZoneInfo("Europe/Berlin")
+        for expression, *days in lines:
+            for midnight, told in zip(
+                (datetime(2026, 3, 29, tzinfo=zone), datetime(2026, 10, 25, tzinfo=zone)), days, strict=True
+            ):
+                later = islice(Cron.parse(expression).moments_after(midnight), 10)
+                that_day = [moment for moment in later if moment.date() == midnight.date()]
+                self.assertEqual(" ".join(f"{moment:%H:%M%z}" for moment in that_day), told, expression)
 
 
 class ExamplesTests(SynchronousTestCase):

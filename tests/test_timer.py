@@ -207,6 +207,17 @@ class MissedTests(SynchronousTestCase):
         self.assertEqual([moment[-3:-1] for _, moment in harness.fired()], ["02", "03"])
         self.assertEqual(harness.sample("timer_skipped_total", trigger="t", reason="misfire grace"), 1.0)
 
+    def test_a_process_frozen_in_the_middle_of_an_event(self) -> None:
+        """The event that is under way still does not cost the one that makes up for the rest."""
+        harness = Harness(("t", "* * * * * *"))
+        under_way: Deferred[None] = Deferred()
+        harness.answers["t"] = under_way
+        harness.advance(1)
+        harness.freeze(6)
+        del harness.answers["t"]
+        under_way.callback(None)
+        self.assertEqual([event.metadata.get("missed_fires") for event in harness.events], [None, "6"])
+
     def test_a_standstill_without_fires_is_told_too(self) -> None:
         harness = Harness(("t", "0 0 0 1 1 ? 2033"))
         with capturedLogs() as logged:
@@ -220,7 +231,8 @@ class MissedTests(SynchronousTestCase):
         harness = Harness(("t", "* * * * * *"))
         harness.freeze(3 * 86400)
         (event,) = harness.events
-        self.assertEqual(event.metadata["missed_fires"], "100000")
+        self.assertEqual(event.metadata["fire_time"], "2032-01-04T00:00:00Z")
+        self.assertEqual(event.metadata["missed_fires"], "50000")
         harness.advance(1)
         self.assertEqual(harness.events[1].metadata["fire_time"], "2032-01-04T00:00:01Z")
 

@@ -90,6 +90,7 @@ class TargetTests(WebTestCase):
             (b"http://host:80/a?b", b"/a?b"),
             (b"HTTPS://host/a", b"/a"),
             (b"http://host", b"/"),
+            (b"http://host?a=/b", b"/?a=/b"),
             (b":29221/secret", None),
             (b".evil.example/", None),
             (b"@host", None),

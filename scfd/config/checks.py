@@ -226,7 +226,7 @@ def _parse_access_key(node: Scalar) -> str:
 def _parse_servers(node: Scalar) -> str:
     if "/" in node.text:
         return str(ipaddress.ip_network(node.text, strict=False))
-    return parse_host(node.text).lower()
+    return parse_host(node.text).lower().rstrip(".")
 
 
 def _positive(parse: Callable[[Scalar], float]) -> Callable[[Scalar], float]:

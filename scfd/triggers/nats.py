@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 #: Seconds between two tries to reach a server, or to bind to a consumer.
 RETRY_PAUSE = 2.0
+#: Seconds before a failed message comes again; doubled with each delivery, up to the longest.
+FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 #: Seconds for an answer of the server to one request.
 REQUEST_TIMEOUT = 5.0
 
@@ -68,6 +70,11 @@ def message_event(trigger: str, message: Msg) -> TriggerEvent:
     )
     metadata.update((f"header.{name}", value) for name, value in (message.headers or {}).items())
     return TriggerEvent("nats", trigger, payload, metadata, payload_json=encoded)
+
+
+def redelivery_delay(delivered: int) -> float:
+    """Seconds until a failed message comes again: without a pause it would use up its deliveries at once."""
+    return min(FIRST_DELAY * 2.0 ** min(delivered - 1, 30), LONGEST_DELAY)
 
 
 def _reason(error: Exception) -> str:
@@ -218,8 +225,11 @@ class NatsTrigger(Service):
         """Tell the server that a batch is being worked on, or it would deliver the last ones again."""
         while True:
             await asyncio.sleep(self._settings.ack_wait / 3)
-            for message in messages:
-                await message.in_progress()
+            try:
+                for message in messages:
+                    await message.in_progress()
+            except Exception as error:
+                _log.debug("{trigger}: {error}", trigger=self._trigger, error=describe(error))
 
     async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
         try:
@@ -238,7 +248,7 @@ class NatsTrigger(Service):
         except Exception as error:
             # What the dispatcher was given, it has logged.
             _log.debug("{trigger}: {error}", trigger=self._trigger, error=describe(error))
-            await message.nak()
+            await message.nak(delay=redelivery_delay(message.metadata.num_delivered))
             self._metrics.messages.labels(self._trigger, "nak").inc()
         else:
             await message.ack()

@@ -75,12 +75,19 @@ class _Schedule:
 
     def take(self, now: float) -> list[datetime]:
         """:returns: every moment up to ``now`` that has not been taken; at least one when it is due."""
-        taken: list[datetime] = []
-        while self._next is not None and self.due <= now:
-            taken.append(self._next)
-            if len(taken) == MOST_MISSED:
+        taken = self._walk(now)
+        if len(taken) == MOST_MISSED:
+            # More than can be looked at: go on shortly before now, with as long a time as those took.
+            self.start(max(taken[-1].timestamp(), now - (taken[-1] - taken[0]).total_seconds() / 2))
+            taken = self._walk(now) or taken[-1:]
+            if self.due <= now:
                 self.start(now)
-                break
+        return taken
+
+    def _walk(self, now: float) -> list[datetime]:
+        taken: list[datetime] = []
+        while self._next is not None and self.due <= now and len(taken) < MOST_MISSED:
+            taken.append(self._next)
             self._advance()
         return taken
 
@@ -164,7 +171,9 @@ class Timers(Service):
             for moment in made_up:
                 self._submit(entry, moment, 1, in_turn=True)
         elif made_up:
-            self._submit(entry, (current or made_up)[-1], len(made_up), in_turn=False)
+            # In turn, as it stands for more than itself: a process that was frozen in the middle of
+            # an event finds that one under way still.
+            self._submit(entry, (current or made_up)[-1], len(made_up), in_turn=True)
             return
         for moment in current:
             self._submit(entry, moment, 0, in_turn=False)
