@@ -3,7 +3,7 @@ Task results: how long a burst holds the reactor up, and how fast it is delivere
 
 ``python -m benchmarks.reports [COUNT]`` puts COUNT results (10,000) into an outbox at once, while a
 call every millisecond watches how long the reactor is away, and delivers them to a server in a
-process of its own. The reference in the same run is the same number of POSTs through plain treq.
+process of its own.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ async def measure(reactor: Any, count: int, port: int) -> None:
         began = reactor.seconds()
         await reports.put(results)
         accepted = reactor.seconds() - began
-        print(f"accepted {count} results in {accepted * 1000:.0f} ms; longest stall {stalls.take() * 1000:.1f} ms")
+        stall = stalls.take() * 1000
+        print(f"accepted {count} results in {accepted * 1000:.0f} ms; longest stall {stall:.1f} ms")
         while reports.pending():
             await deferLater(reactor, 0.01)
         took = reactor.seconds() - began

@@ -156,4 +156,5 @@ class GuardTests(SynchronousTestCase):
     @on_linux
     def test_no_signal_is_ignored_in_the_command(self) -> None:
         guard = self.start("grep", "SigIgn", "/proc/self/status")
-        self.assertEqual(0, int(self.read(guard.stdout).split()[1], 16))
+        # Of signals 1 to 31: whoever runs the tests may pass on that a realtime signal is ignored.
+        self.assertEqual(0, int(self.read(guard.stdout).split()[1], 16) & 0x7FFFFFFF)

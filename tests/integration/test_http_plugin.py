@@ -87,12 +87,11 @@ class HttpPluginTests(TestCase):
             jobs = event["payload"]["jobs"]
             self.assertEqual([(job["task"]["task_id"], job["interval"]) for job in jobs], [("a", "1m")])
 
-            async def reported() -> Any:
-                return {
-                    result["task_id"] for result in (await get_json(self.url("moox", "/state")))["results"]
-                }
+            async def reported() -> bool:
+                results = (await get_json(self.url("moox", "/state")))["results"]
+                return {result["task_id"] for result in results} == {"a", "b"}
 
-            self.assertEqual(await until(reported, "task results"), {"a", "b"})
+            await until(reported, "results of both tasks")
             state = await get_json(self.url("moox", "/state"))
             self.assertEqual(state["nodes"][0]["extra"]["capabilities"], ["kline"])
             await self.forwards()
