@@ -9,17 +9,19 @@ BIN := $(VENV)/bin
 CREATED := $(VENV)/.created
 DEV := $(VENV)/.installed-dev
 TEST := $(VENV)/.installed-test
+BENCH := $(VENV)/.installed-bench
 REQUIREMENTS := setup.cfg setup.py pyproject.toml
 LINTED := scfd tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check-install clean
+.PHONY: help run test lint check-install bench clean
 
 help:
 	@echo "make run            run a node with CONFIG=$(CONFIG); ctrl-C ends it"
 	@echo "make test           run the tests; TESTS=tests.test_logs for some of them"
 	@echo "make lint           check style (ruff) and types (mypy)"
 	@echo "make check-install  install in new environments, three ways, and look that all of it works"
+	@echo "make bench          measure, for ten minutes, and print the figures; see benchmarks/README.rst"
 	@echo "make clean          remove the environment and whatever else was made here"
 	@echo
 	@echo "PYTHON=$(PYTHON) makes the environment $(VENV)."
@@ -39,6 +41,10 @@ lint: $(TEST)
 
 check-install: $(TEST)
 	$(BIN)/trial .ci/check_install.py
+
+bench: $(BENCH)
+	$(BIN)/python -m benchmarks.reports
+	$(BIN)/python -m benchmarks.timers
 
 clean:
 	rm -rf $(VENV) build dist scfd.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache
@@ -66,3 +72,8 @@ $(TEST): $(CREATED) $(REQUIREMENTS)
 	@echo "installing scfd, what it needs and what its tests need (about a minute the first time)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,test]'
 	@touch $(DEV) $@
+
+$(BENCH): $(TEST)
+	@echo "installing what the measurements compare with"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@

@@ -36,8 +36,8 @@ class Client:
 
 
 async def apscheduler(port: int) -> None:
-    from apscheduler.schedulers.asyncio import AsyncIOScheduler
-    from apscheduler.triggers.cron import CronTrigger
+    from apscheduler.schedulers.asyncio import AsyncIOScheduler  # type: ignore[import-untyped]
+    from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-untyped]
 
     client = Client(*await asyncio.open_connection("127.0.0.1", port))
 
