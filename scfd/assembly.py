@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import IResource
 
+from scfd.availability import Availability
 from scfd.config import Address, Config, HttpAdapter, NatsTrigger, TimerTrigger
 from scfd.inflight import InFlight
 from scfd.interfaces import IAdapter
@@ -70,37 +71,48 @@ def runtime(cfg: Config, environ: Mapping[str, str]) -> Runtime:
     return made
 
 
-def adapter(cfg: Config, runtime: Runtime, task_store: TaskStore, readiness: Readiness, reactor: Any) -> Any:
+def adapter(
+    cfg: Config,
+    runtime: Runtime,
+    task_store: TaskStore,
+    readiness: Readiness,
+    availability: Availability,
+    reactor: Any,
+) -> Any:
     """
     :returns: an `IAdapter`.
     :raises scfd.errors.StartupError: when no native plugin fits the config.
     """
     if cfg.adapter.http is not None:
-        return _http_adapter(cfg.adapter.http, readiness, reactor)
+        return _http_adapter(cfg.adapter.http, readiness, availability, reactor)
     from scfd.adapter.native import Framework, NativeAdapter
     from scfd.adapter.registry import add_plugin_folders, find_plugin
 
     add_plugin_folders(cfg.adapter.path)
     plugin = find_plugin(cfg.adapter.native, cfg.system.name)
-    return NativeAdapter(plugin, Framework(cfg, runtime, task_store), reactor)
+    return NativeAdapter(plugin, Framework(cfg, runtime, task_store), availability, reactor)
 
 
-def _http_adapter(settings: HttpAdapter, readiness: Readiness, reactor: Any) -> Any:
+def _http_adapter(
+    settings: HttpAdapter, readiness: Readiness, availability: Availability, reactor: Any
+) -> Any:
     from scfd.adapter.http import HttpAdapter as Adapter
     from scfd.adapter.process import PluginProcess
 
     process = PluginProcess(settings.command, reactor) if settings.command else None
-    return Adapter(settings, http_client(reactor), process, readiness, reactor)
+    return Adapter(settings, http_client(reactor), process, readiness, availability, reactor)
 
 
-def timers(cfg: Config, dispatch: Dispatch, task_store: TaskStore, metrics: Metrics) -> Timers:
+def timers(
+    cfg: Config, dispatch: Dispatch, task_store: TaskStore, metrics: Metrics, availability: Availability
+) -> Timers:
     """All timer triggers; expressions are read in the process's own zone."""
     triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, TimerTrigger)]
-    return Timers(triggers, dispatch, task_store, metrics, tzlocal(), time.time, time.monotonic)
+    return Timers(triggers, dispatch, task_store, metrics, availability, tzlocal(), time.time, time.monotonic)
 
 
 def nats_triggers(
-    cfg: Config, dispatch: Dispatch, metrics: Metrics, readiness: Readiness
+    cfg: Config, dispatch: Dispatch, metrics: Metrics, readiness: Readiness, availability: Availability
 ) -> dict[str, IService]:
     """The NATS triggers, by the names of their services."""
     settings = [trigger for trigger in cfg.triggers if isinstance(trigger, NatsTrigger)]
@@ -108,7 +120,10 @@ def nats_triggers(
         return {}
     from scfd.triggers.nats import NatsTrigger as Trigger  # 150 ms and 11 MiB that a node without NATS saves
 
-    return {f"nats trigger {one.name}": Trigger(one, dispatch, metrics, readiness) for one in settings}
+    return {
+        f"nats trigger {one.name}": Trigger(one, dispatch, metrics, readiness, availability)
+        for one in settings
+    }
 
 
 def control(

@@ -66,6 +66,7 @@ def makeService(options: Options) -> Any:
     from twisted.internet import reactor
 
     from scfd import assembly as make
+    from scfd.availability import Availability
     from scfd.dispatch import Dispatcher
     from scfd.lifecycle import Node, ProcessEnd
     from scfd.logs import bridge_stdlib
@@ -86,6 +87,7 @@ def makeService(options: Options) -> Any:
         _log.warn("{warning}", warning=warning)
     metrics = Metrics()
     readiness = Readiness(time.time)
+    availability = Availability()
     task_store = TaskStore()
     runtime = make.runtime(cfg, os.environ)
     process = ProcessEnd(reactor)
@@ -98,7 +100,7 @@ def makeService(options: Options) -> Any:
         node.leave_for_version(wanted, EXIT_VERSION_MISMATCH)
 
     try:
-        adapter = make.adapter(cfg, runtime, task_store, readiness, reactor)
+        adapter = make.adapter(cfg, runtime, task_store, readiness, availability, reactor)
     except StartupError as error:
         _give_up(error)
     client = make.control_plane_client(cfg, reactor)
@@ -126,7 +128,7 @@ def makeService(options: Options) -> Any:
         time.time,
         allowed_servers=cfg.heartbeat.allowed_servers,
     )
-    timers = make.timers(cfg, dispatcher.dispatch, task_store, metrics)
+    timers = make.timers(cfg, dispatcher.dispatch, task_store, metrics, availability)
     summary = Summary(dispatcher, reports, time.time())
     metrics.tasks.set_function(lambda: len(task_store.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)
@@ -142,7 +144,7 @@ def makeService(options: Options) -> Any:
         "plugin": adapter,
         "heartbeat": heartbeat,
         "timers": timers,
-        **make.nats_triggers(cfg, dispatcher.dispatch, metrics, readiness),
+        **make.nats_triggers(cfg, dispatcher.dispatch, metrics, readiness, availability),
         "second tick": Tick(SECOND, timers.tick, reactor, time.time),
         "minute tick": Tick(MINUTE, summary.log, reactor, time.time),
         "hour tick": Tick(HOUR, reports.tidy, reactor, time.time),

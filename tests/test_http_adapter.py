@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.adapter.http import HttpAdapter, parse_response
 from scfd.adapter.process import PluginProcess
+from scfd.availability import Availability
 from scfd.config import HttpAdapter as Settings
 from scfd.errors import PluginError, StartupError
 from scfd.model import TaskResult, TriggerEvent, TriggerResponse
@@ -147,13 +148,19 @@ class HttpAdapterTestCase(SynchronousTestCase):
         self.plugin = Peer()
         self.clock = self.plugin.reactor
         self.readiness = Readiness(self.clock.seconds)
+        self.availability = Availability()
         self.process = FakeProcess()
         self.adapter = self.make_adapter()
 
     def make_adapter(self, **settings: Any) -> HttpAdapter:
         chosen = Settings(**{"name": "my-plugin", "url": URL, "ready_timeout": 3.0, **settings})
         return HttpAdapter(
-            chosen, self.plugin.http(), cast(PluginProcess, self.process), self.readiness, self.clock
+            chosen,
+            self.plugin.http(),
+            cast(PluginProcess, self.process),
+            self.readiness,
+            self.availability,
+            self.clock,
         )
 
     def look(self, answer: bytes | Exception) -> bytes:
@@ -263,7 +270,9 @@ class StartTests(HttpAdapterTestCase):
         self.successResultOf(stopped)
 
     def test_a_plugin_that_somebody_else_runs(self) -> None:
-        adapter = HttpAdapter(Settings(url=URL), self.plugin.http(), None, self.readiness, self.clock)
+        adapter = HttpAdapter(
+            Settings(url=URL), self.plugin.http(), None, self.readiness, self.availability, self.clock
+        )
         started = adapter.startService()
         self.look(OK)
         self.successResultOf(started)
@@ -288,6 +297,15 @@ class ProcessEndsTests(HttpAdapterTestCase):
         self.assertEqual(len(self.reasons()), 1)
         self.look(OK)
         self.assertEqual(self.reasons(), [])
+
+    def test_triggers_hear_that_it_can_take_no_events(self) -> None:
+        heard: list[bool] = []
+        self.availability.watch(heard.append)
+        self.process.ends("exit status 1")
+        self.look(ConnectionRefusedError())
+        self.clock.advance(1)
+        self.look(OK)
+        self.assertEqual(heard, [False, True])
 
     def test_a_second_end_does_not_double_the_looks(self) -> None:
         self.process.ends("exit status 1")

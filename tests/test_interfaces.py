@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timezone
 from typing import Any
 
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +17,7 @@ from zope.interface.verify import verifyClass, verifyObject
 import scfd.interfaces
 from scfd.adapter.http import HttpAdapter
 from scfd.adapter.native import Framework, NativeAdapter
+from scfd.availability import Availability
 from scfd.config import Address, Config
 from scfd.config import Gateway as GatewaySettings
 from scfd.config import HttpAdapter as HttpAdapterSettings
@@ -45,7 +47,9 @@ def _framework() -> Framework:
 
 
 def _http_adapter() -> HttpAdapter:
-    return HttpAdapter(HttpAdapterSettings(), Peer().http(), None, Readiness(lambda: 0.0), Clock())
+    return HttpAdapter(
+        HttpAdapterSettings(), Peer().http(), None, Readiness(lambda: 0.0), Availability(), Clock()
+    )
 
 
 def _gateway() -> Gateway:
@@ -60,18 +64,23 @@ def _reports() -> Reports:
 
 def _nats_trigger() -> NatsTrigger:
     settings = NatsTriggerSettings("q", "nats://127.0.0.1", "S", "s.>", "c")
-    return NatsTrigger(settings, lambda event: None, Metrics(), Readiness(lambda: 0.0))  # type: ignore[arg-type, return-value]
+    return NatsTrigger(
+        settings, lambda event: succeed(None), Metrics(), Readiness(lambda: 0.0), Availability(True)
+    )
 
 
 def _timers() -> Timers:
-    return Timers([], lambda event: None, TaskStore(), Metrics(), timezone.utc, float, float)  # type: ignore[arg-type, return-value]
+    available = Availability(True)
+    return Timers(
+        [], lambda event: succeed(None), TaskStore(), Metrics(), available, timezone.utc, float, float
+    )
 
 
 #: (the interface, what makes a provider of it)
 IMPLEMENTATIONS: list[tuple[Any, Callable[[], Any]]] = [
     (IFramework, _framework),
     (IAdapter, _http_adapter),
-    (IAdapter, lambda: NativeAdapter(Plugin(), _framework(), Clock())),
+    (IAdapter, lambda: NativeAdapter(Plugin(), _framework(), Availability(), Clock())),
     (IAdapter, FakeAdapter),
     (IReports, _reports),
     (IReports, MemoryReports),

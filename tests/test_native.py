@@ -14,6 +14,7 @@ from twisted.web.resource import Resource
 from zope.interface import alsoProvides, implementer
 
 from scfd.adapter.native import CALL_TIMEOUT, INIT_TIMEOUT, Framework, NativeAdapter
+from scfd.availability import Availability
 from scfd.config import Config
 from scfd.errors import PluginError, StartupError
 from scfd.interfaces import (
@@ -76,8 +77,9 @@ class NativeAdapterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.plugin = Plugin()
         self.clock = Clock()
+        self.availability = Availability()
         self.framework = Framework(Config(), Runtime("node-abc", "v1"), TaskStore())
-        self.adapter = NativeAdapter(self.plugin, self.framework, self.clock)
+        self.adapter = NativeAdapter(self.plugin, self.framework, self.availability, self.clock)
 
     def provide(self, *interfaces: Any) -> None:
         alsoProvides(self.plugin, *interfaces)
@@ -100,8 +102,10 @@ class StartTests(NativeAdapterTestCase):
         self.plugin.outcome["init"] = ready
         started = self.adapter.startService()
         self.assertNoResult(started)
+        self.assertFalse(self.availability.available)
         ready.callback(None)
         self.successResultOf(started)
+        self.assertTrue(self.availability.available)
 
     def test_does_not_wait_for_ever(self) -> None:
         self.plugin.outcome["init"] = Deferred()

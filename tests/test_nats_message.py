@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from scfd.availability import Availability
 from scfd.config import NatsTrigger as Settings
 from scfd.interfaces import ITrigger
 from scfd.metrics import Metrics
@@ -100,7 +101,7 @@ class NatsTriggerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.readiness = Readiness(lambda: 0.0)
         settings = Settings("my-queue", "nats://127.0.0.1:4222", "SAMPLES", "samples.>", "rolling-mean")
-        self.trigger = NatsTrigger(settings, self.dispatch, Metrics(), self.readiness)
+        self.trigger = NatsTrigger(settings, self.dispatch, Metrics(), self.readiness, Availability(True))
 
     def dispatch(self, event: TriggerEvent) -> Deferred[None]:
         return succeed(None)

@@ -14,6 +14,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from scfd.availability import Availability
 from scfd.config import TimerTrigger
 from scfd.cron import Cron
 from scfd.errors import PluginError
@@ -40,6 +41,7 @@ class Harness:
         self.clock.advance(start)
         self.tasks = TaskStore()
         self.metrics = Metrics()
+        self.availability = Availability(True)
         self.events: list[TriggerEvent] = []
         #: What the dispatch of the next events returns, by trigger.
         self.answers: dict[str, Deferred[None]] = {}
@@ -49,6 +51,7 @@ class Harness:
             self._dispatch,
             self.tasks,
             self.metrics,
+            self.availability,
             zone,
             self.clock.seconds,
             self.clock.seconds,
@@ -271,6 +274,36 @@ class MissedTests(SynchronousTestCase):
             self.assertEqual([moment for _, moment in every.fired()[seen_of_all:]], expected)
 
 
+class AvailabilityTests(SynchronousTestCase):
+    """While the plugin can take no events, fires are missed; then the misfire rule applies."""
+
+    def fires_around_five_seconds_without_a_plugin(self, misfire: str) -> list[tuple[str, str | None]]:
+        harness = Harness(("t", "* * * * * *"), misfire=misfire)
+        harness.advance(1)
+        harness.availability.set(False)
+        harness.advance(5)
+        self.assertEqual(len(harness.events), 1)
+        harness.availability.set(True)
+        harness.advance(1)
+        return [
+            (event.metadata["fire_time"][-3:-1], event.metadata.get("missed_fires"))
+            for event in harness.events
+        ]
+
+    def test_once(self) -> None:
+        fires = self.fires_around_five_seconds_without_a_plugin("once")
+        self.assertEqual(fires, [("01", None), ("07", "5")])
+
+    def test_all(self) -> None:
+        fires = self.fires_around_five_seconds_without_a_plugin("all")
+        missed = [(f"0{second}", "1") for second in range(2, 7)]
+        self.assertEqual(fires, [("01", None), *missed, ("07", None)])
+
+    def test_skip(self) -> None:
+        fires = self.fires_around_five_seconds_without_a_plugin("skip")
+        self.assertEqual(fires, [("01", None), ("07", None)])
+
+
 class ClockTests(SynchronousTestCase):
     """The wall clock against the one that nobody sets."""
 
@@ -283,6 +316,7 @@ class ClockTests(SynchronousTestCase):
             self.dispatch,
             TaskStore(),
             Metrics(),
+            Availability(True),
             UTC,
             lambda: self.wall,
             lambda: self.steady,

@@ -19,6 +19,7 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from scfd.adapter.process import PluginProcess
+from scfd.availability import Availability
 from scfd.config import HttpAdapter as Settings
 from scfd.errors import PluginError, StartupError, describe
 from scfd.exchange import exchange
@@ -76,7 +77,7 @@ class HttpAdapter(Service):
     :param http: a treq client whose connections to the plugin are kept open.
     :param process: the plugin's process, when the node is to run it; it is started before the first
         look at ``/health`` and stopped last.
-    :param readiness: is told while the process is down.
+    :param readiness: is told while the process is down, and so is ``availability``.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class HttpAdapter(Service):
         http: HTTPClient,
         process: PluginProcess | None,
         readiness: Readiness,
+        availability: Availability,
         clock: Any,
     ) -> None:
         self._settings = settings
         self._http = http
         self._process = process
         self._readiness = readiness
+        self._availability = availability
         self._clock = clock
         self._recovery: Deferred[None] = succeed(None)
         self.plugin_name = settings.name
@@ -113,6 +116,7 @@ class HttpAdapter(Service):
         if self._recovery.called:
             self._recovery = Deferred.fromCoroutine(self._wait_until_ready(math.inf))
             self._recovery.addErrback(lambda failure: failure.trap(CancelledError))
+        self._availability.set(False)
         self._readiness.problem("plugin", f"its process ended: {how}")
 
     async def _wait_until_ready(self, deadline: float) -> None:
@@ -128,6 +132,7 @@ class HttpAdapter(Service):
             await deferLater(self._clock, pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         self._readiness.well("plugin")
+        self._availability.set(True)
         _log.info("plugin {name} at {url} is ready", name=self.plugin_name, url=self._settings.url)
 
     async def _look(self) -> str | None:

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
+from scfd.availability import Availability
 from scfd.config import Config
 from scfd.errors import PluginError, StartupError, describe
 from scfd.interfaces import (
@@ -52,9 +53,12 @@ class NativeAdapter(Service):
     :param plugin: an `IFunctionPlugin`, which may provide the optional interfaces as well.
     """
 
-    def __init__(self, plugin: Any, framework: Framework, clock: IReactorTime) -> None:
+    def __init__(
+        self, plugin: Any, framework: Framework, availability: Availability, clock: IReactorTime
+    ) -> None:
         self._plugin = plugin
         self._framework = framework
+        self._availability = availability
         self._clock = clock
         self._static_extra: Mapping[str, Any] = {}
         self._resource: IResource | None = None
@@ -84,6 +88,7 @@ class NativeAdapter(Service):
         if IHeartbeatContributor.providedBy(self._plugin):
             self._static_extra = self._ask(self._plugin.heartbeat_extra)
         self._ready = True
+        self._availability.set(True)
         _log.info("native plugin {name} is ready", name=self.plugin_name)
 
     def _not_ready(self, _: Any, seconds: float) -> Any:

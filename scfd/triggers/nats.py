@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from scfd.availability import Availability
 from scfd.bridge import from_asyncio, to_asyncio
 from scfd.config import NatsTrigger as Settings
 from scfd.errors import describe
@@ -103,12 +104,14 @@ class NatsTrigger(Service):
         dispatch: Callable[[TriggerEvent], Deferred[None]],
         metrics: Metrics,
         readiness: Readiness,
+        availability: Availability,
     ) -> None:
         self._trigger = settings.name
         self._settings = settings
         self._dispatch = dispatch
         self._metrics = metrics
         self._readiness = readiness
+        self._availability = availability
         self._component = f"nats trigger {settings.name}"
         self._running: Deferred[None] | None = None
         self._waiting: asyncio.Future[Any] | None = None

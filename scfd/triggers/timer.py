@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from scfd.availability import Availability
 from scfd.config import TimerTrigger
 from scfd.cron import Cron
 from scfd.inflight import InFlight
@@ -104,6 +105,8 @@ class Timers(Service):
     costs the same for one trigger and for ten thousand. Start-up does not fire for the past.
 
     :param dispatch: see `ITrigger`.
+    :param availability: of the plugin: what falls due while it can't take events is missed, and made up
+        by each trigger's misfire rule once it can.
     :param zone: the one that expressions without a zone of their own are read in.
     :param now: the wall clock, seconds since the epoch.
     :param monotonic: a clock that nobody sets, seconds.
@@ -115,6 +118,7 @@ class Timers(Service):
         dispatch: Callable[[TriggerEvent], Deferred[None]],
         task_store: TaskStore,
         metrics: Metrics,
+        availability: Availability,
         zone: tzinfo,
         now: Callable[[], float],
         monotonic: Callable[[], float],
@@ -126,6 +130,7 @@ class Timers(Service):
         self._dispatch = dispatch
         self._task_store = task_store
         self._metrics = metrics
+        self._availability = availability
         self._now = now
         self._standstill = Standstill(monotonic)
         self._in_flight = InFlight()
@@ -152,6 +157,8 @@ class Timers(Service):
         if not self.running:
             return
         stood_still = self._standstill.look(now)
+        if not self._availability.available:
+            return
         missed = 0
         while self._heap and self._heap[0].due <= now:
             schedule = self._heap[0]
