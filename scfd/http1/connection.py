@@ -1,0 +1,266 @@
+"""A connection to an HTTP/1.1 server: one request after the other, each answer parsed by llhttp."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from scfd.http1.contract import BadResponseError, DisconnectedError, ResponseHead, UpstreamError
+
+_log = Logger(namespace="scfd.http1")
+
+#: Bytes of status line and headers, all answers before the final one included.
+LONGEST_HEAD = 128 * 1024
+SWITCHING_PROTOCOLS = 101
+
+
+class Connection(asyncio.Protocol):
+    """
+    :param free: called when the answer is complete and another request may follow.
+    :param lost: called once, when the connection is gone.
+    :ivar reused: whether the request under way is not its first one: the server may have closed an
+        idle connection at the moment in which the request was sent.
+    """
+
+    def __init__(self, free: Callable[[Connection], object], lost: Callable[[Connection], object]) -> None:
+        self._free = free
+        self._lost = lost
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._parser = HttpResponseParser(self)
+        self._exchange: Any = None  # an IExchange
+        self._served = 0
+        self.reused = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget the request before."""
+        self._bodiless = self._upgradable = False
+        self._sent = self._answered = self._complete = self._excess = False
+        self._tunnel = self._head_seen = self._to_the_end = False
+        self._keep_alive = False
+        self._head_bytes = 0
+        self._reason = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    # The owner's side.
+
+    def assign(self, exchange: Any) -> None:
+        """
+        Give the connection to a request.
+
+        :param exchange: an `IExchange`; it hears of the connection at once.
+        """
+        self._begin()
+        self.reused = self._served > 0
+        self._served += 1
+        self._exchange = exchange
+        exchange.on_connection(self)
+
+    def send(self, head: bytes, bodiless: bool = False, upgradable: bool = False) -> None:
+        """
+        Send the head of the request, together with the beginning of its body where that is at hand.
+
+        :param head: as it goes over the wire, with the empty line at its end.
+        :param bodiless: that the answer has no body whatever its headers say, as to a HEAD.
+        :param upgradable: that the answer may be 101.
+        """
+        self._bodiless = bodiless
+        self._upgradable = upgradable
+        self._transport.write(head)
+
+    def write(self, data: bytes) -> None:
+        """Send more of the body, framed as it goes over the wire."""
+        self._transport.write(data)
+
+    def end(self) -> None:
+        """Say that the request has been sent whole."""
+        self._sent = True
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Give the request up, and the connection with it. Its owner hears no more of it."""
+        self._exchange = None
+        self._transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self._transport.close()
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._transport.is_closing()
+
+    # asyncio's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def pause_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.on_writable(False)
+
+    def resume_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.on_writable(True)
+
+    def data_received(self, data: bytes) -> None:
+        if self._exchange is None:
+            # Nobody has asked: whatever it is, it must not become the answer to the next request.
+            self._transport.abort()
+            return
+        if self._tunnel:
+            self._exchange.on_data(data)
+            return
+        self._answered = True
+        self._parse(data)
+        if self._complete:
+            self._finish()
+
+    def _parse(self, data: bytes) -> None:
+        if not self._head_seen:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if rest and self._exchange is not None:
+                self._exchange.on_data(rest)
+        except HttpParserError as error:
+            if not self._complete:  # else it is in what came behind the answer
+                self._fail(BadResponseError(f"the answer is no HTTP/1.1: {_cause(error)}"))
+        else:
+            if not self._head_seen and self._head_bytes > LONGEST_HEAD:
+                self._fail(BadResponseError(f"the answer's head is longer than {LONGEST_HEAD >> 10} KiB"))
+
+    def eof_received(self) -> bool:
+        """The end of a tunnel. What else it ends, `connection_lost` knows. Nothing stays half open."""
+        if self._tunnel and self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            exchange.on_end()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._exchange is not None:
+            if self._to_the_end and self._head_seen and exc is None:
+                self._finish()
+            else:
+                text = f"the connection was closed {'in the middle of' if self._answered else 'without'} an answer"
+                self._fail(DisconnectedError(text if exc is None else f"{text}: {exc}", self._answered))
+        self._lost(self)
+
+    # llhttp's side: these are called from within `feed_data`.
+
+    def on_message_begin(self) -> None:
+        self._excess = self._complete
+
+    def on_status(self, status: bytes) -> None:
+        self._reason += status
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Those that come after the body are trailers, which are dropped.
+        if not self._head_seen:
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        exchange = self._exchange
+        if exchange is None or self._complete:
+            return
+        status = self._parser.get_status_code()
+        head = ResponseHead(self._parser.get_http_version(), status, self._reason, self._headers)
+        self._reason, self._headers = b"", []
+        if 100 <= status < 200 and status != SWITCHING_PROTOCOLS:
+            exchange.on_informational(head)
+            return
+        if status == SWITCHING_PROTOCOLS:
+            if not (self._upgradable and self._parser.should_upgrade()):
+                raise _NotWanted("a 101 that nobody has asked for")
+            self._tunnel = True
+        elif not self._bodiless:
+            self._to_the_end = _ends_with_the_connection(head)
+        self._head_seen = True
+        self._keep_alive = self._parser.should_keep_alive() and not self._to_the_end
+        exchange.on_head(head)
+        self._complete = self._bodiless and not self._tunnel
+
+    def on_body(self, data: bytes) -> None:
+        if self._complete:
+            self._excess = True
+        elif self._exchange is not None:
+            self._exchange.on_data(data)
+
+    def on_message_complete(self) -> None:
+        if self._head_seen and not self._tunnel:
+            self._complete = True
+
+    # Ends.
+
+    def _finish(self) -> None:
+        """The answer is whole. Whether the connection serves another request depends on both sides."""
+        exchange, self._exchange = self._exchange, None
+        reusable = (
+            self._sent
+            and self._keep_alive
+            and not self._excess
+            and not self._transport.is_closing()
+            and not self._transport.get_write_buffer_size()
+        )
+        if reusable:
+            self._transport.resume_reading()
+            if self._bodiless:
+                # llhttp may be waiting for a body that does not come.
+                self._parser = HttpResponseParser(self)
+            self._free(self)
+        else:
+            # At once: whoever does not read the rest of a request would keep it open.
+            self._transport.abort()
+        if exchange is not None:
+            exchange.on_end()
+
+    def _fail(self, error: UpstreamError) -> None:
+        exchange, self._exchange = self._exchange, None
+        self._transport.abort()
+        if exchange is not None:
+            exchange.on_failure(error)
+
+
+class _NotWanted(Exception):
+    """An answer that is well formed and all the same can't be passed on."""
+
+
+def _cause(error: HttpParserError) -> str:
+    cause = error.__context__  # what a callback raised
+    if cause is None:
+        return str(error)
+    if not isinstance(cause, _NotWanted):
+        _log.failure("an answer could not be handled", Failure(cause))
+    return str(cause)
+
+
+def _ends_with_the_connection(head: ResponseHead) -> bool:
+    """
+    Whether the body has no length of its own (RFC 9112, section 6.3).
+
+    :raises _NotWanted: when it is encoded in another way than chunked, which is no matter of ours to undo.
+    """
+    if head.status in (204, 304):
+        return False
+    for name, value in head.headers:
+        # By length first: this runs for every header of every answer.
+        if len(name) == 14 and name.lower() == b"content-length":
+            return False
+        if len(name) == 17 and name.lower() == b"transfer-encoding":
+            if value.strip().lower() != b"chunked":
+                raise _NotWanted("its transfer coding is not chunked")
+            return False
+    return True

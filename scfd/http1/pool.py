@@ -1,0 +1,158 @@
+"""Connections to one server that are kept open between requests."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from scfd.http1.connection import Connection
+from scfd.http1.contract import ConnectError, ConnectTimeoutError
+
+#: What makes a connection: given a factory of `Connection`, a Deferred that fires once one is connected.
+Connector = Callable[[Callable[[], Connection]], "Deferred[Any]"]
+
+_STOPPING = "the node is stopping"
+
+
+class Pool:
+    """
+    Gives requests a connection: an idle one, else a new one, else the next that becomes free.
+
+    :param connect: makes a connection.
+    :param size: how many connections may be open at once.
+    :param idle: seconds that a connection is kept without a request: less than the server keeps its
+        own, so that no request is sent into a connection that is just being closed.
+    :param connect_timeout: seconds.
+    :ivar open: how many connections there are, those that are being made included.
+    """
+
+    def __init__(
+        self, connect: Connector, size: int, idle: float, connect_timeout: float, clock: IReactorTime
+    ) -> None:
+        self._connect = connect
+        self._size = size
+        self._idle_limit = idle
+        self._connect_timeout = connect_timeout
+        self._clock = clock
+        #: (connection, since when), the longest idle one first; the last one is taken first.
+        self._idle: deque[tuple[Connection, float]] = deque()
+        self._waiting: deque[Any] = deque()  # of IExchange
+        self._connecting: set[Deferred[Any]] = set()
+        self._established = 0
+        self._tidying: IDelayedCall | None = None
+        self._closed = False
+
+    @property
+    def open(self) -> int:
+        return self._established + len(self._connecting)
+
+    @property
+    def idle(self) -> int:
+        """How many connections have no request."""
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests have no connection."""
+        return len(self._waiting)
+
+    def submit(self, exchange: Any) -> None:
+        """
+        Let a request have a connection, in its turn.
+
+        :param exchange: an `IExchange`.
+        """
+        while self._idle:
+            connection, _ = self._idle.pop()
+            # The server may have closed it just now, and `_lost` not been called yet.
+            if not connection.closing:
+                connection.assign(exchange)
+                return
+        if self._closed:
+            exchange.on_failure(ConnectError(_STOPPING))
+            return
+        self._waiting.append(exchange)
+        self._make()
+
+    def withdraw(self, exchange: Any) -> None:
+        """Forget a request that still has no connection."""
+        self._waiting.remove(exchange)
+
+    def close(self) -> None:
+        """Make no more connections, close the idle ones, and the others when their answers are complete."""
+        self._closed = True
+        while self._waiting:
+            self._waiting.popleft().on_failure(ConnectError(_STOPPING))
+        for connecting in list(self._connecting):
+            connecting.cancel()
+        while self._idle:
+            self._idle.pop()[0].close()
+        if self._tidying is not None:
+            self._tidying.cancel()
+            self._tidying = None
+
+    def _make(self) -> None:
+        """As many connections as there are requests without one."""
+        while len(self._connecting) < len(self._waiting) and self.open < self._size and not self._closed:
+            connecting = self._connect(self._new)
+            self._connecting.add(connecting)
+            connecting.addTimeout(self._connect_timeout, self._clock, _too_long)
+            connecting.addBoth(self._made, connecting)
+
+    def _new(self) -> Connection:
+        return Connection(self._free, self._lost)
+
+    def _made(self, result: Any, connecting: Deferred[Any]) -> None:
+        self._connecting.discard(connecting)
+        if isinstance(result, Failure):
+            self._not_made(result)
+            return
+        _, connection = result
+        self._established += 1
+        if connection.closing:  # lost in the meantime
+            self._make()
+        else:
+            self._free(connection)
+
+    def _not_made(self, failure: Failure) -> None:
+        """The request that has waited longest hears of it; the others get tries of their own."""
+        error = failure.value
+        if not isinstance(error, ConnectError):
+            reason = getattr(error, "strerror", None) or failure.getErrorMessage()
+            error = ConnectError(f"can't connect: {reason}")
+        if self._waiting:
+            self._waiting.popleft().on_failure(error)
+        self._make()
+
+    def _free(self, connection: Connection) -> None:
+        if self._waiting:
+            connection.assign(self._waiting.popleft())
+        elif self._closed:
+            connection.close()
+        else:
+            self._idle.append((connection, self._clock.seconds()))
+            if self._tidying is None:
+                self._tidying = self._clock.callLater(self._idle_limit, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        now = self._clock.seconds()
+        while self._idle and now - self._idle[0][1] >= self._idle_limit:
+            self._idle.popleft()[0].close()
+        if self._idle:
+            rest = self._idle_limit - (now - self._idle[0][1])
+            self._tidying = self._clock.callLater(rest, self._tidy)
+
+    def _lost(self, connection: Connection) -> None:
+        self._established -= 1
+        self._idle = deque(kept for kept in self._idle if kept[0] is not connection)
+        self._make()
+
+
+def _too_long(_: Any, seconds: float) -> Any:
+    raise ConnectTimeoutError(f"no connection after {seconds:g} s")

@@ -1,0 +1,291 @@
+"""A connection to a server: what it makes of answers."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from scfd.http1.connection import LONGEST_HEAD, Connection
+from scfd.http1.contract import IExchange
+from tests.http1_fakes import FakeExchange, FakeTransport
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+class ConnectionTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.free: list[Connection] = []
+        self.lost: list[Connection] = []
+        self.connection = Connection(self.free.append, self.lost.append)
+        self.transport = FakeTransport(self.connection)
+
+    def ask(self, exchange: FakeExchange | None = None) -> FakeExchange:
+        exchange = exchange or FakeExchange()
+        self.connection.assign(exchange)
+        return exchange
+
+    def answered(self, *parts: bytes, exchange: FakeExchange | None = None) -> FakeExchange:
+        exchange = self.ask(exchange)
+        for part in parts:
+            self.transport.receive(part)
+        return exchange
+
+
+class AnswerTests(ConnectionTestCase):
+    def test_a_request_and_its_answer(self) -> None:
+        exchange = self.ask()
+        self.assertEqual(self.transport.sent, exchange.request)
+        self.transport.receive(OK)
+        self.assertEqual(exchange.heard, [("head", 200), ("data", b"hi"), ("end",)])
+        self.assertEqual(self.free, [self.connection])
+        verifyObject(IExchange, exchange)
+
+    def test_the_head_is_handed_on_as_it_came(self) -> None:
+        exchange = self.answered(
+            b"HTTP/1.0 404 Not \xe4 thing\r\nx-a: 1\r\nX-B:\r\nX-A:  2 \r\nContent-Length: 0\r\n\r\n"
+        )
+        assert exchange.head is not None
+        self.assertEqual(
+            (exchange.head.version, exchange.head.status, exchange.head.reason),
+            ("1.0", 404, b"Not \xe4 thing"),
+        )
+        self.assertEqual(
+            [(name, value.rstrip()) for name, value in exchange.head.headers],
+            [(b"x-a", b"1"), (b"X-B", b""), (b"X-A", b"2"), (b"Content-Length", b"0")],
+        )
+
+    def test_chunks_without_their_framing_and_without_trailers(self) -> None:
+        exchange = self.answered(CHUNKED + b"2\r\nab\r\n3;x=y\r\ncde\r\n0\r\nT: 1\r\n\r\n")
+        assert exchange.head is not None
+        self.assertEqual((exchange.body(), exchange.heard[-1]), (b"abcde", ("end",)))
+        self.assertEqual(exchange.head.headers, [(b"Transfer-Encoding", b"chunked")])
+        self.assertEqual(self.free, [self.connection])
+
+    @given(st.lists(st.integers(1, 60), max_size=8))
+    def test_however_it_is_cut(self, cuts: list[int]) -> None:
+        self.setUp()
+        answer = b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"
+        parts = []
+        for cut in cuts:
+            parts.append(answer[:cut])
+            answer = answer[cut:]
+        exchange = self.answered(*[part for part in [*parts, answer] if part])
+        assert exchange.head is not None
+        self.assertEqual((exchange.head.reason, exchange.body()), (b"OK", b"abcde"))
+        self.assertEqual(exchange.heard[:2], [("informational", 100), ("head", 200)])
+        self.assertEqual(self.free, [self.connection])
+
+    def test_answers_before_the_answer(self) -> None:
+        early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        exchange = self.answered(b"HTTP/1.1 100 Continue\r\n\r\n" + early + OK)
+        self.assertEqual(
+            exchange.heard,
+            [("informational", 100), ("informational", 103), ("head", 200), ("data", b"hi"), ("end",)],
+        )
+
+    def test_no_body_whatever_the_headers_say(self) -> None:
+        for head in (b"Content-Length: 5", b"Transfer-Encoding: chunked", b"X: y"):
+            with self.subTest(head):
+                self.setUp()
+                exchange = self.answered(
+                    b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", exchange=FakeExchange(bodiless=True)
+                )
+                self.assertEqual(exchange.heard, [("head", 200), ("end",)])
+        for status in (204, 304):
+            with self.subTest(status):
+                self.setUp()
+                exchange = self.answered(b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status)
+                self.assertEqual(exchange.heard, [("head", status), ("end",)])
+                self.assertEqual(self.free, [self.connection])
+
+    def test_a_body_that_ends_with_the_connection(self) -> None:
+        exchange = self.answered(b"HTTP/1.1 200 OK\r\n\r\nab", b"cd")
+        self.assertEqual(exchange.heard[-1], ("data", b"cd"))
+        self.transport.lose()
+        self.assertEqual((exchange.body(), exchange.heard[-1]), (b"abcd", ("end",)))
+        self.assertEqual((self.free, self.lost), ([], [self.connection]))
+
+
+class ReuseTests(ConnectionTestCase):
+    def test_one_request_after_the_other(self) -> None:
+        first = self.answered(OK)
+        second = self.ask()
+        self.assertTrue(self.connection.reused)
+        self.transport.receive(OK)
+        self.assertEqual(first.heard, second.heard)
+        self.assertEqual(len(self.free), 2)
+
+    def test_a_first_request(self) -> None:
+        self.ask()
+        self.assertFalse(self.connection.reused)
+
+    def test_after_a_head(self) -> None:
+        head = FakeExchange(bodiless=True)
+        self.answered(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", exchange=head)
+        self.assertEqual(self.answered(OK).body(), b"hi")
+
+    def test_not_where_either_side_closes(self) -> None:
+        for answer in (
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+            OK + OK,
+            OK + b"x",
+        ):
+            with self.subTest(answer):
+                self.setUp()
+                exchange = self.answered(answer)
+                self.assertEqual(exchange.heard[-1], ("end",))
+                self.assertEqual((self.free, self.transport.ended), ([], "aborted"))
+
+    def test_not_when_the_answer_came_before_the_request_was_sent(self) -> None:
+        exchange = self.answered(OK, exchange=FakeExchange(whole=False))
+        self.assertEqual(exchange.heard[-1], ("end",))
+        self.assertEqual((self.free, self.transport.ended), ([], "aborted"))
+
+    def test_not_when_the_server_has_not_read_the_request(self) -> None:
+        exchange = self.ask()
+        self.transport.unsent = 1
+        self.transport.receive(OK)
+        self.assertEqual(exchange.heard[-1], ("end",))
+        self.assertEqual((self.free, self.transport.ended), ([], "aborted"))
+
+    def test_what_nobody_asked_for_ends_it(self) -> None:
+        self.answered(OK)
+        self.transport.receive(OK)
+        self.assertEqual(self.transport.ended, "aborted")
+
+    def test_it_reads_again_for_the_next_request(self) -> None:
+        exchange = FakeExchange()
+        exchange.then = lambda name: self.connection.pause_reading() if name == "data" else None
+        self.answered(OK, exchange=exchange)
+        self.assertTrue(self.transport.reading)
+
+
+class FailureTests(ConnectionTestCase):
+    def failure(self, answer: bytes) -> tuple[str, ...]:
+        exchange = self.ask()
+        if answer:
+            self.transport.receive(answer)
+        if not exchange.over():
+            self.transport.lose()
+        else:
+            self.assertEqual(self.transport.ended, "aborted")
+        self.assertEqual((self.free, exchange.heard[-1][0]), ([], "failure"))
+        return exchange.heard[-1][1:]
+
+    def test_closed_without_an_answer(self) -> None:
+        self.assertEqual(
+            self.failure(b""), ("DisconnectedError", "the connection was closed without an answer")
+        )
+
+    def test_closed_in_the_middle(self) -> None:
+        for part in (b"HTTP", OK[:-1], CHUNKED + b"2\r\nab\r\n"):
+            with self.subTest(part):
+                self.setUp()
+                self.assertEqual(
+                    self.failure(part),
+                    ("DisconnectedError", "the connection was closed in the middle of an answer"),
+                )
+
+    def test_a_body_that_ends_with_the_connection_and_breaks(self) -> None:
+        exchange = self.answered(b"HTTP/1.1 200 OK\r\n\r\nab")
+        self.transport.lose(ConnectionResetError("reset"))
+        self.assertEqual(
+            exchange.heard[-1],
+            ("failure", "DisconnectedError", "the connection was closed in the middle of an answer: reset"),
+        )
+
+    def test_what_is_not_http(self) -> None:
+        for answer in (
+            b"hello\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            CHUNKED + b"zz\r\n",
+        ):
+            with self.subTest(answer):
+                self.setUp()
+                kind, text = self.failure(answer)
+                self.assertEqual(kind, "BadResponseError")
+                self.assertIn("the answer is no HTTP/1.1: ", text)
+
+    def test_a_coding_that_is_not_ours_to_undo(self) -> None:
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc"
+        self.assertIn("its transfer coding is not chunked", self.failure(answer)[1])
+
+    def test_an_upgrade_that_nobody_asked_for(self) -> None:
+        self.assertIn("a 101 that nobody has asked for", self.failure(SWITCH)[1])
+
+    def test_a_head_without_end(self) -> None:
+        self.assertEqual(
+            self.failure(b"HTTP/1.1 200 OK\r\nX: " + b"y" * LONGEST_HEAD),
+            ("BadResponseError", "the answer's head is longer than 128 KiB"),
+        )
+
+    def test_a_mistake_of_ours_is_logged(self) -> None:
+        exchange = FakeExchange()
+
+        def then(name: str) -> None:
+            if name == "data":
+                raise RuntimeError("a bug")
+
+        exchange.then = then
+        self.answered(OK, exchange=exchange)
+        self.assertEqual(exchange.heard[-1][1], "BadResponseError")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_given_up(self) -> None:
+        exchange = self.ask()
+        exchange.then = lambda name: self.connection.abort()
+        self.transport.receive(OK)
+        self.transport.lose()
+        self.assertEqual(exchange.heard, [("head", 200)])
+        self.assertEqual((self.free, self.lost), ([], [self.connection]))
+
+
+class TunnelTests(ConnectionTestCase):
+    def open(self, rest: bytes = b"") -> FakeExchange:
+        return self.answered(SWITCH + rest, exchange=FakeExchange(upgradable=True, whole=False))
+
+    def test_bytes_go_as_they_are(self) -> None:
+        exchange = self.open(b"\x81\x02hi")
+        self.transport.receive(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.connection.write(b"\x88")
+        self.assertEqual(
+            exchange.heard, [("head", 101), ("data", b"\x81\x02hi"), ("data", b"HTTP/1.1 200 OK\r\n\r\n")]
+        )
+        self.assertTrue(self.transport.sent.endswith(b"\r\n\r\n\x88"))
+
+    def test_it_ends_with_the_connection(self) -> None:
+        exchange = self.open()
+        self.transport.lose()
+        self.assertEqual(exchange.heard[-1], ("end",))
+        self.assertEqual((self.free, self.lost), ([], [self.connection]))
+
+    def test_it_breaks(self) -> None:
+        exchange = self.open()
+        self.transport.lose(ConnectionResetError("reset"))
+        self.assertEqual(exchange.heard[-1][:2], ("failure", "DisconnectedError"))
+
+
+class BackPressureTests(ConnectionTestCase):
+    def test_a_server_that_reads_slowly(self) -> None:
+        exchange = self.ask(FakeExchange(whole=False))
+        self.connection.pause_writing()
+        self.connection.resume_writing()
+        self.assertEqual(exchange.heard, [("writable", False), ("writable", True)])
+
+    def test_nobody_to_tell(self) -> None:
+        self.connection.pause_writing()
+        self.connection.resume_writing()
+
+    def test_an_owner_that_reads_slowly(self) -> None:
+        self.ask()
+        self.connection.pause_reading()
+        self.assertFalse(self.transport.reading)
+        self.connection.resume_reading()
+        self.assertTrue(self.transport.reading)
