@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
-
 from scfd.bridge import from_asyncio
 from scfd.http1.connection import Connection
 from scfd.http1.pool import Connector
@@ -17,7 +15,7 @@ from scfd.http1.pool import Connector
 def connector(url: str) -> Connector:
     """
     :param url: http or https; its host and port count.
-    :returns: for a `Pool`. It needs asyncio's loop to run.
+    :returns: for a `Pool`.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -28,8 +26,8 @@ def connector(url: str) -> Connector:
 
         context = ssl.create_default_context()
 
-    def connect(factory: Callable[[], Connection]) -> Deferred[Any]:
-        loop = asyncio.get_running_loop()
-        return from_asyncio(loop.create_connection(factory, host, port, ssl=context))
+    async def connect(factory: Callable[[], Connection]) -> Any:
+        # Asked for in here: a service may call this while it starts, before the loop runs.
+        return await asyncio.get_running_loop().create_connection(factory, host, port, ssl=context)
 
-    return connect
+    return lambda factory: from_asyncio(connect(factory))

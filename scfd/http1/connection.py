@@ -155,8 +155,9 @@ class Connection(asyncio.Protocol):
             if self._to_the_end and self._head_seen and exc is None:
                 self._finish()
             else:
-                text = f"the connection was closed {'in the middle of' if self._answered else 'without'} an answer"
-                self._fail(DisconnectedError(text if exc is None else f"{text}: {exc}", self._answered))
+                where = "in the middle of" if self._answered else "without"
+                how = f"the connection was closed {where} an answer" + (f": {exc}" if exc else "")
+                self._fail(DisconnectedError(how, self._answered))
         self._lost(self)
 
     # llhttp's side: these are called from within `feed_data`.
@@ -184,7 +185,7 @@ class Connection(asyncio.Protocol):
             return
         if status == SWITCHING_PROTOCOLS:
             if not (self._upgradable and self._parser.should_upgrade()):
-                raise _NotWanted("a 101 that nobody has asked for")
+                raise _UnwantedError("a 101 that nobody has asked for")
             self._tunnel = True
         elif not self._bodiless:
             self._to_the_end = _ends_with_the_connection(head)
@@ -234,7 +235,7 @@ class Connection(asyncio.Protocol):
             exchange.on_failure(error)
 
 
-class _NotWanted(Exception):
+class _UnwantedError(Exception):
     """An answer that is well formed and all the same can't be passed on."""
 
 
@@ -242,7 +243,7 @@ def _cause(error: HttpParserError) -> str:
     cause = error.__context__  # what a callback raised
     if cause is None:
         return str(error)
-    if not isinstance(cause, _NotWanted):
+    if not isinstance(cause, _UnwantedError):
         _log.failure("an answer could not be handled", Failure(cause))
     return str(cause)
 
@@ -251,7 +252,7 @@ def _ends_with_the_connection(head: ResponseHead) -> bool:
     """
     Whether the body has no length of its own (RFC 9112, section 6.3).
 
-    :raises _NotWanted: when it is encoded in another way than chunked, which is no matter of ours to undo.
+    :raises _UnwantedError: when it is encoded in another way than chunked, which is no matter of ours to undo.
     """
     if head.status in (204, 304):
         return False
@@ -261,6 +262,6 @@ def _ends_with_the_connection(head: ResponseHead) -> bool:
             return False
         if len(name) == 17 and name.lower() == b"transfer-encoding":
             if value.strip().lower() != b"chunked":
-                raise _NotWanted("its transfer coding is not chunked")
+                raise _UnwantedError("its transfer coding is not chunked")
             return False
     return True
