@@ -252,7 +252,7 @@ def _ends_with_the_connection(head: ResponseHead) -> bool:
     """
     Whether the body has no length of its own (RFC 9112, section 6.3).
 
-    :raises _UnwantedError: when it is encoded in another way than chunked, which is no matter of ours to undo.
+    :raises _UnwantedError: when it is encoded in another way than chunked, which is not ours to undo.
     """
     if head.status in (204, 304):
         return False
