@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= etc/config.yaml
-TESTS ?= tests
+TESTS ?=
 
 BIN := $(VENV)/bin
 CREATED := $(VENV)/.created
@@ -32,7 +32,7 @@ run: $(DEV)
 	@exec $(BIN)/twistd -n scfd --config $(CONFIG)
 
 test: $(TEST)
-	$(BIN)/trial $(TESTS)
+	$(BIN)/$(if $(TESTS),trial $(TESTS),python -m tests)
 
 lint: $(TEST)
 	$(BIN)/ruff check $(LINTED)

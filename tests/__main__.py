@@ -1,0 +1,68 @@
+"""
+The whole suite, several modules at a time: ``python -m tests``.
+
+Most integration tests wait for something most of the time, so ``trial tests``, which runs one after
+the other, takes more than twice as long. ``trial -j`` does not get along with asyncioreactor: a worker
+is lost after its first test that runs the reactor.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).parent
+#: Modules that run at the same time.
+WORKERS = 3
+#: Those that take longest, which are begun first.
+LONGEST = ("test_nothing_lost", "test_conformance")
+
+
+def jobs() -> list[list[str]]:
+    """What is run by one trial each: every module of integration tests, and all unit tests together."""
+    integration = sorted(
+        (path.stem for path in (HERE / "integration").glob("test_*.py")), key=lambda name: name not in LONGEST
+    )
+    units = [f"tests.{path.stem}" for path in sorted(HERE.glob("test_*.py"))]
+    return [*([f"tests.integration.{name}"] for name in integration), units]
+
+
+def run(modules: Sequence[str], folder: str) -> Counter[str]:
+    """
+    Run some modules, and print their result: the whole output when a test failed.
+
+    :returns: how many tests had which outcome, by trial's names for them.
+    """
+    name = modules[0] if len(modules) == 1 else "unit tests"
+    began = time.monotonic()
+    trial = [sys.executable, "-m", "twisted.trial", f"--temp-directory={folder}/{name.replace(' ', '-')}"]
+    ended = subprocess.run([*trial, *modules], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    last = ended.stdout.strip().rpartition("\n")[2]
+    outcomes = Counter({kind: int(count) for kind, count in re.findall(r"(\w+)=(\d+)", last)})
+    if ended.returncode and not outcomes["failures"] + outcomes["errors"]:
+        outcomes["errors"] += 1  # trial itself, or the process
+    if ended.returncode:
+        print(ended.stdout)
+    print(f"{name:42}{time.monotonic() - began:6.1f} s  {last}", flush=True)
+    return outcomes
+
+
+def main() -> int:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="scfd-tests-") as folder, ThreadPoolExecutor(WORKERS) as workers:
+        outcomes = sum(workers.map(run, jobs(), [folder] * len(jobs())), Counter[str]())
+    failed = bool(outcomes["failures"] + outcomes["errors"] + outcomes["unexpectedSuccesses"])
+    print(f"Ran in {time.monotonic() - began:.1f} s")
+    print("FAILED" if failed else "PASSED", f"({', '.join(f'{k}={v}' for k, v in outcomes.items())})")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
