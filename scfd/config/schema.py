@@ -212,6 +212,19 @@ class OneOf:
 
     what: str
     kinds: Mapping[str, type]
+    # Made once: as many triggers as a config has are read with it.
+    _outside: type = field(init=False, repr=False)
+
+    @_outside.default
+    def _make_outside(self) -> type:
+        def parse(node: Scalar) -> str:
+            if node.text not in self.kinds:
+                raise ValueError
+            return node.text
+
+        kinds = ScalarCheck(f"a {self.what} type: {' or '.join(self.kinds)}", parse)
+        checks = {"name": key(FILLED_TEXT), "type": key(kinds), "settings": key(_RawTable(), default=None)}
+        return make_class("Outside", checks)
 
     @property
     def accepted(self) -> str:
@@ -221,20 +234,10 @@ class OneOf:
         if not isinstance(node, Table):
             findings.refuse(node, key, self.accepted)
             return WRONG
-        values = read_keys(self._outside(), node, key, findings)
+        values = read_keys(self._outside, node, key, findings)
         inside = values.get("settings", Table(node.line))
         if values["type"] is WRONG or inside is WRONG:
             return WRONG
         section = Section(self.kinds[values["type"]])
         value = section.read(inside, join(key, "settings"), findings, name=values["name"])
         return WRONG if values["name"] is WRONG else value
-
-    def _outside(self) -> type:
-        def parse(node: Scalar) -> str:
-            if node.text not in self.kinds:
-                raise ValueError
-            return node.text
-
-        kinds = ScalarCheck(f"a {self.what} type: {' or '.join(self.kinds)}", parse)
-        checks = {"name": key(FILLED_TEXT), "type": key(kinds), "settings": key(_RawTable(), default=None)}
-        return make_class("Outside", checks)

@@ -30,6 +30,8 @@ _log = Logger(namespace="scfd.timer")
 
 #: Seconds: a fire that comes later than this is a missed one.
 LATE = 1.0
+#: Seconds between two moments of an expression, at least.
+SHORTEST_PERIOD = 1.0
 #: Moments of one expression that are looked at after a standstill; 1.6 s of CPU. A day has 86,400 seconds.
 MOST_MISSED = 100_000
 #: Events of one trigger that may wait for their turn.
@@ -64,6 +66,7 @@ class _Schedule:
         self._zone = zone
         self._moments: Iterator[datetime] = iter(())
         self._next: datetime | None = None
+        self._taken = False
 
     def start(self, now: float) -> None:
         """Begin after ``now``, seconds since the epoch."""
@@ -75,7 +78,14 @@ class _Schedule:
         self.due = self._next.timestamp() if self._next is not None else float("inf")
 
     def take(self, now: float) -> list[datetime]:
-        """:returns: every moment up to ``now`` that has not been taken; at least one when it is due."""
+        """
+        `move_on` has to follow.
+
+        :returns: every moment up to ``now`` that has not been taken; at least one when it is due.
+        """
+        if self._next is not None and now < self.due + SHORTEST_PERIOD:
+            self._taken = True
+            return [self._next]
         taken = self._walk(now)
         if len(taken) == MOST_MISSED:
             # More than can be looked at: go on shortly before now, with as long a time as those took.
@@ -84,6 +94,16 @@ class _Schedule:
             if self.due <= now:
                 self.start(now)
         return taken
+
+    def move_on(self) -> None:
+        """
+        Look for the moment after those that were taken.
+
+        Apart from `take`, so that everything that is due is fired first: croniter takes 18 us.
+        """
+        if self._taken:
+            self._taken = False
+            self._advance()
 
     def _walk(self, now: float) -> list[datetime]:
         taken: list[datetime] = []
@@ -159,16 +179,24 @@ class Timers(Service):
         stood_still = self._standstill.look(now)
         if not self._availability.available:
             return
-        missed = 0
+        due = []
         while self._heap and self._heap[0].due <= now:
-            schedule = self._heap[0]
-            moments = schedule.take(now)
-            heapq.heapreplace(self._heap, schedule)
-            on_time = not stood_still and now - moments[-1].timestamp() <= LATE
-            missed += (len(moments) - on_time) * len(schedule.entries)
-            for entry in schedule.entries:
-                self._fire(entry, moments, on_time, now)
+            due.append(heapq.heappop(self._heap))
+        try:
+            missed = sum(self._fire_all(schedule, now, stood_still) for schedule in due)
+        finally:
+            for schedule in due:
+                schedule.move_on()
+                heapq.heappush(self._heap, schedule)
         self._standstill.tell(missed)
+
+    def _fire_all(self, schedule: _Schedule, now: float, stood_still: bool) -> int:
+        """:returns: how many fires were missed."""
+        moments = schedule.take(now)
+        on_time = not stood_still and now - moments[-1].timestamp() <= LATE
+        for entry in schedule.entries:
+            self._fire(entry, moments, on_time, now)
+        return (len(moments) - on_time) * len(schedule.entries)
 
     def _fire(self, entry: _Entry, moments: list[datetime], on_time: bool, now: float) -> None:
         """Apply a trigger's misfire rule: the last of the moments is on time, or all are missed."""
@@ -226,9 +254,9 @@ class Timers(Service):
         event = TriggerEvent(
             "timer", trigger.name, payload, metadata, payload_json=encoded, timeout=trigger.timeout
         )
+        dispatched = self._in_flight.add(self._dispatch(event))
         entry.running += 1
         # The dispatcher has counted and logged a failure; a timer goes on with its next fire.
-        dispatched = self._in_flight.add(self._dispatch(event))
         dispatched.addErrback(lambda failure: None).addCallback(self._ended, entry)
 
     def _ended(self, _: Any, entry: _Entry) -> None:
