@@ -1,10 +1,10 @@
 """
 Run a command that does not outlive whoever started it, not even after ``kill -9``.
 
-``python -m scfd.guard -- COMMAND ARG…`` stands between the node and a process that the node needs.
+``python -m scfd.guard [--cwd FOLDER] -- COMMAND ARG…`` stands between the node and a process that the node needs.
 Its standard input is a pipe whose other end the node holds and never writes to: the kernel closes
-that end however the node dies, and the guard then kills the command with all its children.
-Standard library only, so that it starts in some 30 ms.
+that end however the node dies, and the guard then kills the command with all its children, on
+Linux also those that have made themselves daemons. Standard library only, so that it starts in some 30 ms.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import FrameType
 
@@ -25,10 +26,12 @@ EXIT_NOT_FOUND = 127
 EXIT_SIGNALLED = 128  # plus the number of the signal
 
 _STDIN = 0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+#: Seconds in which what the command has left behind is killed. A fork bomb may be faster for ever.
+_CLEANING = 3.0
 
 
-def guarded(command: Sequence[str]) -> list[str]:
+def guarded(command: Sequence[str], cwd: str = "") -> list[str]:
     """
     The command line that runs ``command`` under a guard.
 
@@ -36,27 +39,33 @@ def guarded(command: Sequence[str]) -> list[str]:
     SIGTERM to the guard is SIGTERM to the command and its children.
 
     :param command: an executable, looked for on ``PATH``, and its arguments; not empty.
+    :param cwd: the folder that the command starts in, and that a relative path of its executable
+        begins at; empty for the working directory.
     """
     # Isolated (-I) and without site (-S): a signal.py in the working directory can't get in the
     # way, and it starts faster. The environment reaches the command as it is, PYTHONPATH included.
-    return [sys.executable, "-I", "-S", os.path.abspath(__file__), "--", *command]
+    folder = ["--cwd", cwd] if cwd else []
+    return [sys.executable, "-I", "-S", os.path.abspath(__file__), *folder, "--", *command]
 
 
 def main(argv: Sequence[str]) -> int:
     """
     Run a command, wait for its end, and kill what it left behind.
 
-    :param argv: ``--``, the executable, its arguments.
+    :param argv: perhaps ``--cwd`` and a folder, then ``--``, the executable, its arguments.
     :returns: the command's exit status, or 128 and the signal it died of.
     """
+    cwd, argv = (argv[1], argv[2:]) if argv[:1] == ["--cwd"] and len(argv) > 1 else ("", argv)
     if len(argv) < 2 or argv[0] != "--":
-        sys.stderr.write("usage: python -m scfd.guard -- COMMAND [ARG...]\n")
+        sys.stderr.write("usage: python -m scfd.guard [--cwd FOLDER] -- COMMAND [ARG...]\n")
         return EXIT_USAGE
     _leave_process_group()
+    _adopt_orphans()
     wakeup = _signal_pipe()
-    child = _start(argv[1:])
+    child = _start(argv[1:], cwd)
     status = os.waitstatus_to_exitcode(_wait(child, wakeup))
     _signal_group(child, signal.SIGKILL)
+    _kill_what_is_left()
     return status if status >= 0 else EXIT_SIGNALLED - status
 
 
@@ -81,13 +90,13 @@ def _handled_by_wakeup(number: int, frame: FrameType | None) -> None:
     """Without a handler Python would not write to the wakeup descriptor."""
 
 
-def _start(command: Sequence[str]) -> int:
+def _start(command: Sequence[str], cwd: str) -> int:
     """:returns: the id of the new process, which is also that of its process group."""
     guard = os.getpid()
     die_with_parent = _die_with_parent()  # made here: little is safe between fork and exec
     child = os.fork()
     if child == 0:
-        _become(command, guard, die_with_parent)
+        _become(command, cwd, guard, die_with_parent)
     # Parent and child both do it, so that the group exists for both from here on.
     with suppress(PermissionError, ProcessLookupError):  # the child was first
         os.setpgid(child, child)
@@ -102,8 +111,9 @@ def _die_with_parent() -> Callable[[], object]:
     return lambda: prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
 
 
-def _become(command: Sequence[str], guard: int, die_with_parent: Callable[[], object]) -> None:
+def _become(command: Sequence[str], cwd: str, guard: int, die_with_parent: Callable[[], object]) -> None:
     """In the new process: become the command. Never returns."""
+    what = command[0]
     try:
         os.setpgid(0, 0)
         die_with_parent()
@@ -114,9 +124,13 @@ def _become(command: Sequence[str], guard: int, die_with_parent: Callable[[], ob
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), _STDIN)
+        if cwd:
+            what = f"in {cwd}"
+            os.chdir(cwd)
+            what = command[0]
         os.execvp(command[0], list(command))
     except OSError as error:
-        os.write(2, f"can't run {command[0]}: {error.strerror}\n".encode(errors="replace"))
+        os.write(2, f"can't run {what}: {error.strerror}\n".encode(errors="replace"))
         os._exit(EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_EXECUTABLE)
 
 
@@ -135,9 +149,48 @@ def _wait(child: int, wakeup: int) -> int:
             received = os.read(wakeup, 4096)
             if signal.SIGTERM in received or signal.SIGINT in received:
                 _signal_group(child, signal.SIGTERM)
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                return status
+            for ended, status in _reap():
+                if ended == child:
+                    return status
+
+
+def _reap() -> Iterator[tuple[int, int]]:
+    """:returns: id and wait status of each child that has ended, orphans that came to us included."""
+    with suppress(ChildProcessError):  # there are no children any more
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            yield ended
+
+
+def _adopt_orphans() -> None:
+    """
+    Become the parent of every process below whose own parent ends, in the place of process 1.
+
+    So those that leave the command's process group, as daemons do, can be found.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
+
+
+def _kill_what_is_left() -> None:
+    """Kill every process below, again and again: they may be starting others meanwhile."""
+    deadline = time.monotonic() + _CLEANING
+    while (left := _below(os.getpid())) and time.monotonic() < deadline:
+        for process in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        for _ in _reap():
+            pass
+        time.sleep(0.005)
+
+
+def _below(process: int) -> list[int]:
+    """The processes below one, where the kernel tells: it is Linux's, and a matter of how it was built."""
+    try:
+        with open(f"/proc/{process}/task/{process}/children", encoding="ascii") as file:
+            children = [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+    return children + [further for child in children for further in _below(child)]
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -28,9 +28,9 @@ class GuardTests(SynchronousTestCase):
     Commands here hold standard output open, as do their children: its end proves that all are gone.
     """
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, cwd: str = "") -> subprocess.Popen[bytes]:
         guard = subprocess.Popen(
-            guarded(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            guarded(command, cwd), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         self.addCleanup(self.finish, guard)
         return guard
@@ -81,9 +81,26 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual(b"can't run /: Permission denied\n", self.read(guard.stderr))
         self.assertEqual(126, guard.wait(LIMIT))
 
+    def test_in_another_folder(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        (folder / "program").write_text("#!/bin/sh\npwd\n")
+        (folder / "program").chmod(0o755)
+        guard = self.start("./program", cwd=str(folder))
+        self.assertEqual(f"{folder.resolve()}\n".encode(), self.read(guard.stdout))
+
+    def test_in_a_folder_that_is_not_there(self) -> None:
+        guard = self.start("true", cwd="/no/such/folder")
+        self.assertEqual(
+            b"can't run in /no/such/folder: No such file or directory\n", self.read(guard.stderr)
+        )
+        self.assertEqual(127, guard.wait(LIMIT))
+
     def test_without_a_command(self) -> None:
         guard = self.start()
-        self.assertEqual(b"usage: python -m scfd.guard -- COMMAND [ARG...]\n", self.read(guard.stderr))
+        self.assertEqual(
+            b"usage: python -m scfd.guard [--cwd FOLDER] -- COMMAND [ARG...]\n", self.read(guard.stderr)
+        )
         self.assertEqual(2, guard.wait(LIMIT))
 
     def test_runs_as_a_module(self) -> None:
@@ -140,6 +157,24 @@ class GuardTests(SynchronousTestCase):
         guard = self.start("sh", "-c", "(trap '' TERM; exec sleep 600) & exit 0")
         self.assertEqual(b"", self.read(guard.stdout))
         self.assertEqual(0, guard.wait(LIMIT))
+
+    @on_linux
+    def test_daemons_are_killed_as_well(self) -> None:
+        """They leave the process group, and their parent, to outlive it."""
+        daemon = "setsid sh -c 'trap \"\" TERM; setsid sleep 600 & sleep 600' &"
+        guard = self.start("sh", "-c", f"{daemon} sleep 0.1; echo ready; sleep 600")
+        self.read_line(guard.stdout)
+        assert guard.stdin is not None
+        guard.stdin.close()
+        self.assertEqual(b"", self.read(guard.stdout))
+        self.assertEqual(128 + signal.SIGKILL, guard.wait(LIMIT))
+
+    @on_linux
+    def test_orphans_are_reaped(self) -> None:
+        guard = self.start("sh", "-c", "setsid sh -c 'sleep 0.05 & exit' ; sleep 0.3; echo ready; sleep 600")
+        self.read_line(guard.stdout)
+        below = Path(f"/proc/{guard.pid}/task/{guard.pid}/children").read_text().split()
+        self.assertEqual(1, len(below), "zombies")
 
     @on_linux
     def test_kill_of_the_guard_kills_the_command(self) -> None:
