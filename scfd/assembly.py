@@ -36,6 +36,10 @@ _POOL_SIZE = 32
 #: Seconds that an idle connection is kept: less than what servers commonly keep theirs (5 s), so
 #: that a request is not sent into a connection that is just being closed.
 _POOL_IDLE = 4
+#: The same for a plugin, whose events can't be sent twice: gunicorn closes after 2 s.
+_PLUGIN_IDLE = 1.5
+#: Seconds.
+_CONNECT_TIMEOUT = 5.0
 
 
 def _agent(reactor: Any) -> Agent:
@@ -77,6 +81,7 @@ def adapter(
     task_store: TaskStore,
     readiness: Readiness,
     availability: Availability,
+    metrics: Metrics,
     reactor: Any,
 ) -> Any:
     """
@@ -84,7 +89,7 @@ def adapter(
     :raises scfd.errors.StartupError: when no native plugin fits the config.
     """
     if cfg.adapter.http is not None:
-        return _http_adapter(cfg.adapter.http, readiness, availability, reactor)
+        return _http_adapter(cfg.adapter.http, readiness, availability, metrics, reactor)
     from scfd.adapter.native import Framework, NativeAdapter
     from scfd.adapter.registry import add_plugin_folders, find_plugin
 
@@ -94,13 +99,24 @@ def adapter(
 
 
 def _http_adapter(
-    settings: HttpAdapter, readiness: Readiness, availability: Availability, reactor: Any
+    settings: HttpAdapter, readiness: Readiness, availability: Availability, metrics: Metrics, reactor: Any
 ) -> Any:
+    from scfd.adapter.client import PluginClient
     from scfd.adapter.http import HttpAdapter as Adapter
     from scfd.adapter.process import PluginProcess
+    from scfd.http1.connect import connector
+    from scfd.http1.pool import Pool
 
-    process = PluginProcess(settings.command, reactor) if settings.command else None
-    return Adapter(settings, http_client(reactor), process, readiness, availability, reactor)
+    connect = connector(settings.url)
+    pool = Pool(connect, settings.max_connections, _PLUGIN_IDLE, _CONNECT_TIMEOUT, reactor)
+    health_pool = Pool(connect, 1, 0, _CONNECT_TIMEOUT, reactor)
+    client = PluginClient(settings.url, pool, health_pool, settings.max_answer, reactor)
+    process = None
+    if settings.command:
+        process = PluginProcess(
+            settings.command, settings.env, settings.cwd, client.is_listening, metrics, reactor
+        )
+    return Adapter(settings, client, process, readiness, availability, metrics, reactor)
 
 
 def timers(

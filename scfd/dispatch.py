@@ -16,6 +16,7 @@ from scfd.metrics import Metrics
 from scfd.model import TaskResult, TaskStatus, TriggerEvent
 from scfd.runtime import Runtime
 from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
+from scfd.trace import trace_id, traceparent
 
 _log = Logger(namespace="scfd.dispatch")
 
@@ -61,7 +62,11 @@ class Dispatcher:
     async def _dispatch(self, event: TriggerEvent) -> None:
         event = evolve(
             event,
-            metadata={**event.metadata, **self._node_metadata()},
+            metadata={
+                **event.metadata,
+                **self._node_metadata(),
+                "traceparent": traceparent(event.metadata),
+            },
             snapshot=self._task_store.snapshot,
         )
         began = self._clock.seconds()
@@ -85,13 +90,22 @@ class Dispatcher:
         self._metrics.events.labels(event.name, outcome).inc()
 
     def _log_failure(self, event: TriggerEvent, error: Exception) -> None:
+        trace = trace_id(event.traceparent)
         if isinstance(error, (EventError, CancelledError)):
             _log.warn(
-                "{trigger}: the event failed: {error}", trigger=event.name, error=str(error) or "cancelled"
+                "{trigger}: the event failed: {error} (trace {trace})",
+                trigger=event.name,
+                error=str(error) or "cancelled",
+                trace=trace,
             )
         else:
             # The plugin's author needs the traceback: this is a fault in code, not a peer's answer.
-            _log.failure("{trigger}: the event failed", Failure(error), trigger=event.name)
+            _log.failure(
+                "{trigger}: the event failed (trace {trace})",
+                Failure(error),
+                trigger=event.name,
+                trace=trace,
+            )
 
     def _node_metadata(self) -> dict[str, str]:
         metadata = {"nodeID": self._runtime.node_id, "version": self._runtime.version}

@@ -1,8 +1,8 @@
 """
 Run a command that does not outlive whoever started it, not even after ``kill -9``.
 
-``python -m scfd.guard [--cwd FOLDER] -- COMMAND ARG…`` stands between the node and a process that the node needs.
-Its standard input is a pipe whose other end the node holds and never writes to: the kernel closes
+``python -m scfd.guard [--cwd FOLDER] -- COMMAND ARG…`` stands between the node and a process that it
+needs. Its standard input is a pipe whose other end the node holds and never writes to: the kernel closes
 that end however the node dies, and the guard then kills the command with all its children, on
 Linux also those that have made themselves daemons. Standard library only, so that it starts in some 30 ms.
 """

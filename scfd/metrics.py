@@ -104,6 +104,15 @@ class Metrics:
             "timer_lateness_seconds", "From the scheduled second of a fire to its event.", _LATENESS_BUCKETS
         )
         self.timer_skipped = counter("timer_skipped", "Fires left out, by reason.", "trigger", "reason")
+        self.plugin_requests = counter(
+            "plugin_requests", "Events sent to a plugin behind HTTP, by what came back.", "outcome"
+        )
+        self.plugin_restarts = counter(
+            "plugin_restarts", "Times that the plugin's process was started again, by reason.", "reason"
+        )
+        self.plugin_threads_stuck = gauge(
+            "plugin_threads_stuck", "Threads at work on an event that was given up."
+        )
         self.messages = counter("messages", "NATS messages, by what became of them.", "trigger", "outcome")
         self.results = counter("results", "Task results from the plugin, by status.", "status")
         self.results_dropped = counter("results_dropped", "Task results that could not be used.", "reason")

@@ -70,8 +70,8 @@ class TriggerEvent:
         intervals; NATS: the message as its JSON value, as text, or as base64 text.
     :ivar metadata: strings to strings.
     :ivar snapshot: the task list at the moment of the event.
-    :ivar payload_json: ``payload`` as JSON where somebody has it already, so that it need not be
-        encoded again.
+    :ivar payload_json: ``payload`` as JSON where somebody has it already, whole or in parts: a task list
+        among these is neither encoded nor copied for an event.
     :ivar timeout: seconds that the plugin may take, where the trigger says so.
     """
 
@@ -80,7 +80,7 @@ class TriggerEvent:
     payload: Any = None
     metadata: Mapping[str, str] = field(factory=dict)
     snapshot: TaskSnapshot = EMPTY_SNAPSHOT
-    payload_json: bytes | None = field(default=None, eq=False, repr=False)
+    payload_json: bytes | tuple[bytes, ...] | None = field(default=None, eq=False, repr=False)
     timeout: float | None = field(default=None, eq=False)
 
     @property
@@ -93,16 +93,27 @@ class TriggerEvent:
         """The digest of the snapshot."""
         return self.snapshot.md5
 
+    @property
+    def traceparent(self) -> str:
+        """The event's W3C trace context; empty before the dispatcher has made one."""
+        return self.metadata.get("traceparent", "")
+
+    def to_json_parts(self) -> list[bytes]:
+        """The event as an HTTP plugin gets it, in parts: a task list of a MiB is best not copied."""
+        given = to_json(self.payload) if self.payload_json is None else self.payload_json
+        payload = (given,) if isinstance(given, bytes) else given
+        start = b'{"type":%b,"name":%b,"payload":' % (to_json(self.type), to_json(self.name))
+        end = b',"metadata":%b' % to_json(self.metadata)
+        if self.type == "timer":
+            return [start, *payload, end + b"}"]
+        return [
+            start,
+            *payload,
+            end + b',"tasks":',
+            self.snapshot.json,
+            b',"tasks_md5":"%b"}' % self.tasks_md5.encode(),
+        ]
+
     def to_json(self) -> bytes:
-        """The event as an HTTP plugin gets it; the task list is copied in, not encoded again."""
-        payload = to_json(self.payload) if self.payload_json is None else self.payload_json
-        beside = b""
-        if self.type != "timer":
-            beside = b',"tasks":%b,"tasks_md5":"%b"' % (self.snapshot.json, self.tasks_md5.encode())
-        return b'{"type":%b,"name":%b,"payload":%b,"metadata":%b%b}' % (
-            to_json(self.type),
-            to_json(self.name),
-            payload,
-            to_json(self.metadata),
-            beside,
-        )
+        """The same as one value."""
+        return b"".join(self.to_json_parts())

@@ -100,7 +100,7 @@ def makeService(options: Options) -> Any:
         node.leave_for_version(wanted, EXIT_VERSION_MISMATCH)
 
     try:
-        adapter = make.adapter(cfg, runtime, task_store, readiness, availability, reactor)
+        adapter = make.adapter(cfg, runtime, task_store, readiness, availability, metrics, reactor)
     except StartupError as error:
         _give_up(error)
     client = make.control_plane_client(cfg, reactor)

@@ -511,6 +511,36 @@ dev:
             "each item a subject, such as orders.new, orders.* or orders.>",
         )
 
+    def test_environment_of_a_plugin(self) -> None:
+        text = 'adapter: {http: {command: [x], cwd: plugin, env: {PORT: 9009, A: "${HOME}", EMPTY: }}}'
+        http = self.load(text, {"HOME": "/root"}).adapter.http
+        assert http is not None
+        self.assertEqual(http.env, {"PORT": "9009", "A": "/root", "EMPTY": ""})
+        self.assertEqual(http.cwd, "plugin")
+        self.assertNotIn("9009", repr(http))
+
+    def test_bad_environment_of_a_plugin(self) -> None:
+        accepted = "a mapping of environment variables to text, such as {LANG: C.UTF-8}"
+        for env, text in (
+            ("[A]", f"adapter.http.env: found a list; accepted is {accepted}"),
+            ("{A: [1]}", "adapter.http.env.A: found a list; accepted is text"),
+            ('{"A=B": 1}', f"adapter.http.env: found the name 'A=B'; accepted is {accepted}"),
+        ):
+            with self.subTest(env=env):
+                self.assertEqual(
+                    self.mistakes(f"adapter: {{http: {{command: [x], env: {env}}}}}"), [f"c.yaml:1: {text}"]
+                )
+
+    def test_environment_without_a_command(self) -> None:
+        self.assertEqual(
+            self.mistakes("adapter:\n  http:\n    env: {A: b}\n    cwd: x"),
+            [
+                f"c.yaml:{line}: adapter.http.{name}: set without command; "
+                "accepted is to set both, for a plugin that the node starts"
+                for line, name in ((3, "env"), (4, "cwd"))
+            ],
+        )
+
     def test_heartbeat_extra(self) -> None:
         for bad in ("{a: 2026-01-01}", "{a: [.nan]}", "{1: a}"):
             self.check(

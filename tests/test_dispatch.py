@@ -60,9 +60,10 @@ class DispatcherTests(SynchronousTestCase):
         self.tasks.replace([{"task_id": "task-001"}])
         self.successResultOf(self.dispatch(fire_time="2025-01-01T00:01:00Z"))
         (event,) = self.adapter.events
+        metadata = dict(event.metadata)
+        self.assertRegex(metadata.pop("traceparent"), "^00-[0-9a-f]{32}-[0-9a-f]{16}-01$")
         self.assertEqual(
-            event.metadata,
-            {"fire_time": "2025-01-01T00:01:00Z", "nodeID": "node-abc", "version": "v1.0.0"},
+            metadata, {"fire_time": "2025-01-01T00:01:00Z", "nodeID": "node-abc", "version": "v1.0.0"}
         )
         self.assertEqual((event.type, event.name, event.payload), ("timer", "my-timer", {"a": 1}))
         self.assertIs(event.snapshot, self.tasks.snapshot)
@@ -71,6 +72,11 @@ class DispatcherTests(SynchronousTestCase):
         self.runtime.storage_server_url = "http://10.0.0.2:19104"
         self.dispatch()
         self.assertEqual(self.adapter.events[0].metadata["storage_server_url"], "http://10.0.0.2:19104")
+
+    def test_the_trace_of_a_message_goes_on(self) -> None:
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        self.dispatch(**{"header.traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+        self.assertTrue(self.adapter.events[0].traceparent.startswith(f"00-{trace}-"))
 
     def test_a_trigger_can_not_speak_for_the_node(self) -> None:
         self.dispatch(nodeID="somebody else")
@@ -146,9 +152,10 @@ class DispatcherTests(SynchronousTestCase):
         with capturedLogs() as logged:
             failure = self.failureResultOf(self.dispatch(), PluginError)
         self.assertIs(failure.value, self.answer)
+        trace = self.adapter.events[0].traceparent.split("-")[1]
         self.assertEqual(
             [(entry["log_level"], formatEvent(entry)) for entry in logged],
-            [(LogLevel.warn, "my-timer: the event failed: HTTP status 500")],
+            [(LogLevel.warn, f"my-timer: the event failed: HTTP status 500 (trace {trace})")],
         )
         self.assertEqual(self.reports.accepted, [])
         self.assertEqual(self.counts(), (0, 0, 1))

@@ -1,121 +1,50 @@
-"""Tests for scfd.adapter.http: a real HTTP client, the plugin in the test's hand."""
+"""Tests for scfd.adapter.http and scfd.adapter.health: the plugin in the test's hand."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, cast
 
-from hypothesis import given, strategies
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.http import HttpAdapter, parse_response
+from scfd.adapter.client import PluginClient
+from scfd.adapter.health import LOOK_TIMEOUT
+from scfd.adapter.http import HttpAdapter
 from scfd.adapter.process import PluginProcess
 from scfd.availability import Availability
 from scfd.config import HttpAdapter as Settings
 from scfd.errors import PluginError, StartupError
+from scfd.http1.pool import Pool
+from scfd.metrics import Metrics
 from scfd.model import TaskResult, TriggerEvent, TriggerResponse
 from scfd.readiness import Readiness
-from tests.http_fakes import Peer
+from tests.http1_fakes import FakeConnector, FakeTransport
 
 URL = "http://127.0.0.1:9001"
 EVENT = TriggerEvent(
-    "nats", "my-queue", {"price": 1.5}, {"nodeID": "node-abc", "version": "v1", "subject": "s.a"}
+    "nats",
+    "my-queue",
+    {"price": 1.5},
+    {"nodeID": "node-abc", "version": "v1", "subject": "s.a", "traceparent": "00-ab-cd-01"},
 )
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+UNWELL = b"HTTP/1.1 503 No Database\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+REFUSED = ConnectionRefusedError(111, "Connection refused")
 
 
-class ParseResponseTests(SynchronousTestCase):
-    def test_the_documented_response(self) -> None:
-        body = (
-            b'{"task_results": [{"task_id": "task-001", "status": 2, "result": ""},'
-            b'{"task_id": "task-002", "status": 4, "result": "why it failed"}], "new": 1}'
-        )
-        expected = (TaskResult("task-001", 2), TaskResult("task-002", 4, "why it failed"))
-        self.assertEqual(parse_response(body), (TriggerResponse(expected), ""))
+def answer(transport: FakeTransport, data: bytes) -> None:
+    """Send an answer, and let asyncio tell of the connection's end where it is one."""
+    transport.receive(data)
+    settle(transport)
 
-    def test_without_results(self) -> None:
-        for body in (b"{}", b'{"task_results": []}', b'{"task_results": null}', b'{"other": 1}'):
-            with self.subTest(body=body):
-                self.assertEqual(parse_response(body), (TriggerResponse(), ""))
 
-    def test_odd_bodies_are_no_results(self) -> None:
-        for body, oddity in (
-            (b"", "the body is empty"),
-            (b" \r\n", "the body is empty"),
-            (b"[]", "the body is not a JSON object"),
-            (b"null", "the body is not a JSON object"),
-            (b'{"task_results": {}}', "task_results is not a list"),
-            (b'{"task_results": "x"}', "task_results is not a list"),
-        ):
-            with self.subTest(body=body):
-                self.assertEqual(parse_response(body), (TriggerResponse(), oddity))
-
-    def test_what_is_no_json(self) -> None:
-        for body in (b"OK", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}'):
-            with self.subTest(body=body[:10]):
-                response, oddity = parse_response(body)
-                self.assertEqual(response, TriggerResponse())
-                self.assertTrue(oddity.startswith("the body is not JSON: "), oddity)
-
-    def test_results_that_can_be_used_and_others(self) -> None:
-        for entry, usable in (
-            ({"task_id": "a", "status": 2}, True),
-            ({"task_id": "a", "status": 2.0}, True),
-            ({"task_id": "a", "status": 0, "result": None}, True),
-            ({"task_id": "a", "status": 99, "unknown": 1}, True),
-            ({"task_id": "", "status": 2}, False),
-            ({"task_id": None, "status": 2}, False),
-            ({"task_id": 7, "status": 2}, False),
-            ({"status": 2}, False),
-            ({"task_id": "a"}, False),
-            ({"task_id": "a", "status": None}, False),
-            ({"task_id": "a", "status": "2"}, False),
-            ({"task_id": "a", "status": 2.5}, False),
-            ({"task_id": "a", "status": True}, False),
-            ("a", False),
-            (None, False),
-        ):
-            with self.subTest(entry=entry):
-                response, oddity = parse_response(json.dumps({"task_results": [entry]}).encode())
-                (result,) = response.task_results
-                self.assertEqual((result.is_usable(), oddity), (usable, ""))
-
-    def test_a_bad_result_does_not_spoil_the_others(self) -> None:
-        body = b'{"task_results": [{"status": 2}, {"task_id": "a", "status": 2}]}'
-        response, _ = parse_response(body)
-        self.assertEqual([result.is_usable() for result in response.task_results], [False, True])
-
-    @given(strategies.binary())
-    def test_any_bytes(self, body: bytes) -> None:
-        self.assert_parsed(body)
-
-    @given(
-        strategies.recursive(
-            strategies.none()
-            | strategies.booleans()
-            | strategies.integers()
-            | strategies.floats(allow_nan=False, allow_infinity=False)
-            | strategies.text(),
-            lambda inner: (
-                strategies.lists(inner, max_size=3)
-                | strategies.dictionaries(
-                    strategies.sampled_from(["task_results", "task_id", "status", "result"]), inner
-                )
-            ),
-        )
-    )
-    def test_any_json(self, value: Any) -> None:
-        self.assert_parsed(json.dumps(value).encode())
-        self.assert_parsed(json.dumps({"task_results": [value]}).encode())
-
-    def assert_parsed(self, body: bytes) -> None:
-        response, _ = parse_response(body)
-        for result in response.task_results:
-            self.assertIsInstance(result.is_usable(), bool)
+def settle(transport: FakeTransport) -> None:
+    if transport.ended:
+        transport.protocol.connection_lost(None)
 
 
 class FakeProcess:
@@ -127,16 +56,21 @@ class FakeProcess:
 
     def __init__(self) -> None:
         self.journal: list[str] = []
-        self.end = ""
+        self.end = self.cannot_run = ""
         self.stopping: Deferred[None] = Deferred()
 
-    def start(self, on_end: Callable[[str], None]) -> None:
+    def start(self, on_start: Callable[[], object], on_end: Callable[[str], object]) -> None:
         self.journal.append("start")
         self._on_end = on_end
+        self.starts = on_start
+        on_start()
 
     def ends(self, how: str) -> None:
         self.end = how
         self._on_end(how)
+
+    def restart(self, why: str) -> None:
+        self.journal.append(f"restart: {why}")
 
     def stop(self) -> Deferred[None]:
         self.journal.append("stop")
@@ -145,106 +79,129 @@ class FakeProcess:
 
 class HttpAdapterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.plugin = Peer()
-        self.clock = self.plugin.reactor
+        self.clock = Clock()
+        self.plugin, self.health = FakeConnector(), FakeConnector()
         self.readiness = Readiness(self.clock.seconds)
         self.availability = Availability()
+        self.metrics = Metrics()
         self.process = FakeProcess()
         self.adapter = self.make_adapter()
 
-    def make_adapter(self, **settings: Any) -> HttpAdapter:
+    def make_adapter(self, process: bool = True, **settings: Any) -> HttpAdapter:
         chosen = Settings(**{"name": "my-plugin", "url": URL, "ready_timeout": 3.0, **settings})
+        pool, health_pool = (Pool(server, 2, 1.5, 5.0, self.clock) for server in (self.plugin, self.health))
         return HttpAdapter(
             chosen,
-            self.plugin.http(),
-            cast(PluginProcess, self.process),
+            PluginClient(URL, pool, health_pool, chosen.max_answer, self.clock),
+            cast(PluginProcess, self.process) if process else None,
             self.readiness,
             self.availability,
+            self.metrics,
             self.clock,
         )
 
-    def look(self, answer: bytes | Exception) -> bytes:
-        """Answer the next request; returns the request."""
-        if isinstance(answer, Exception):
-            self.plugin.refuse(answer)
-            return b""
-        request: bytes = self.plugin.accept().value()
-        self.plugin.send(answer)
-        return request
+    def look(self, given: bytes | Exception | None) -> None:
+        """Answer the look at its health that is under way; None is silence."""
+        if isinstance(given, Exception):
+            self.health.refuse(given)
+        elif given is None:
+            transport = self.health.accept()
+            self.clock.advance(LOOK_TIMEOUT)
+            settle(transport)
+        else:
+            answer(self.health.accept(), given)
 
-    def looks(self) -> int:
-        return self.plugin.connections()
+    def looking(self) -> bool:
+        return bool(self.health.attempts)
+
+    def problems(self) -> list[str]:
+        return [f"{problem.component}: {problem.reason}" for problem in self.readiness.problems()]
+
+    def start(self) -> None:
+        started = self.adapter.startService()
+        self.look(OK)
+        self.successResultOf(started)
 
 
 class StartTests(HttpAdapterTestCase):
     def test_ready_at_the_first_look(self) -> None:
         started = self.adapter.startService()
-        request = self.look(OK)
-        self.assertTrue(request.startswith(b"GET /health HTTP/1.1\r\n"), request)
+        self.assertFalse(self.availability.available)
+        self.look(OK)
         self.successResultOf(started)
+        self.assertTrue(self.availability.available)
         self.assertEqual(self.adapter.plugin_name, "my-plugin")
 
     def test_looks_again_until_it_is_ready(self) -> None:
         started = self.adapter.startService()
         for answer in (
-            ConnectionRefusedError(),
-            b"HTTP/1.1 503 Starting\r\nContent-Length: 8\r\n\r\nstarting",
-            b"HTTP/1.1 204 No Content\r\n\r\n",
-            b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+            REFUSED,
+            b"HTTP/1.1 503 Starting\r\nConnection: close\r\nContent-Length: 8\r\n\r\nstarting",
+            b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+            b"HTTP/1.1 302 Found\r\nLocation: /\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
         ):
             self.look(answer)
             self.assertNoResult(started)
             self.clock.advance(0.2)
         self.look(OK)
         self.successResultOf(started)
-        self.assertEqual(self.looks(), 5)
 
     def test_looks_often_at_first_and_then_every_second(self) -> None:
         self.adapter = self.make_adapter(ready_timeout=30.0)
         self.adapter.startService()
+        (limit,) = [call for call in self.clock.getDelayedCalls() if call.getTime() == 30.0]
         pauses: list[float] = []
         for _ in range(9):
-            self.look(ConnectionRefusedError())
-            (pause,) = (call.getTime() - self.clock.seconds() for call in self.clock.getDelayedCalls())
-            pauses.append(round(pause, 2))
-            self.clock.advance(pause)
+            self.look(REFUSED)
+            (call,) = (call for call in self.clock.getDelayedCalls() if call is not limit)
+            pauses.append(round(call.getTime() - self.clock.seconds(), 2))
+            self.clock.advance(pauses[-1])
         self.assertEqual(pauses, [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1, 1])
 
-    def mistake(self, answer: bytes | Exception | None) -> str:
+    def never_ready(self, answer: bytes | Exception | None) -> str:
         """The end of a start in which each look gets the same answer, or none."""
         started = self.adapter.startService()
-        for _ in range(600):
-            if answer is not None and self.looks() > self.plugin.taken:
+        while not started.called:
+            if answer is not None and self.looking():
                 self.look(answer)
             self.clock.advance(0.01)
-        while answer is None and not started.called:
-            self.clock.advance(0.1)
         return str(self.failureResultOf(started, StartupError).value)
 
     def test_never_ready(self) -> None:
         head = f"adapter.http: plugin 'my-plugin' at {URL} is not ready after 3 s; GET /health last got: "
         for answer, last in (
-            (b"HTTP/1.1 503 Starting\r\nContent-Length: 0\r\n\r\n", "HTTP status 503"),
-            (None, "no answer after 5 s"),
-            (
-                ConnectionRefusedError("nobody there"),
-                "ConnectionRefusedError: Connection was refused by other side: nobody there.",
-            ),
+            (UNWELL, "HTTP status 503"),
+            (None, "nothing yet"),
+            (REFUSED, "can't connect: Connection refused"),
         ):
             with self.subTest(answer=answer):
                 self.setUp()
-                self.assertEqual(self.mistake(answer), head + last)
+                self.assertEqual(self.never_ready(answer), head + last)
 
     def test_a_process_that_ended_is_named(self) -> None:
         started = self.adapter.startService()
-        self.look(ConnectionRefusedError())
-        self.process.ends("exit status 2")
-        while not started.called:
-            while self.looks() > self.plugin.taken:
-                self.look(ConnectionRefusedError())
-            self.clock.advance(0.01)
+        self.look(REFUSED)
+        self.process.ends("its process ended: exit status 2")
+        self.clock.advance(3)
         error = str(self.failureResultOf(started, StartupError).value)
         self.assertTrue(error.endswith("; its process ended: exit status 2"), error)
+
+    def test_a_command_that_can_not_run_is_told_at_once(self) -> None:
+        started = self.adapter.startService()
+        self.process.cannot_run = "can't run pyhton: No such file or directory"
+        self.process.ends("its process ended: exit status 127")
+        self.assertEqual(
+            str(self.failureResultOf(started, StartupError).value),
+            "adapter.http.command: can't run pyhton: No such file or directory; "
+            "accepted is a program on PATH, or the path of one",
+        )
+
+    def test_later_it_is_tried_again_like_any_other(self) -> None:
+        """Somebody may be installing another version of it."""
+        self.start()
+        self.process.cannot_run = "can't run x: No such file or directory"
+        self.process.ends("its process ended: exit status 127")
+        self.assertEqual(self.problems(), ["plugin: its process ended: exit status 127"])
 
     def test_a_node_that_is_asked_to_stop_meanwhile(self) -> None:
         for step in ("connecting", "connected", "pausing"):
@@ -252,13 +209,15 @@ class StartTests(HttpAdapterTestCase):
                 self.setUp()
                 started = self.adapter.startService()
                 if step == "connected":
-                    self.plugin.accept()
+                    self.health.accept()
                 elif step == "pausing":
-                    self.look(ConnectionRefusedError())
+                    self.look(REFUSED)
                 started.cancel()
+                self.adapter.stopService()
                 self.failureResultOf(started, CancelledError)
                 self.clock.pump([0.1] * 100)
-                self.assertEqual(self.looks(), 1)
+                self.assertFalse(self.looking() and step != "connecting")
+                self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_the_process_is_started_first_and_stopped(self) -> None:
         self.adapter.startService()
@@ -270,90 +229,195 @@ class StartTests(HttpAdapterTestCase):
         self.successResultOf(stopped)
 
     def test_a_plugin_that_somebody_else_runs(self) -> None:
-        adapter = HttpAdapter(
-            Settings(url=URL), self.plugin.http(), None, self.readiness, self.availability, self.clock
-        )
-        started = adapter.startService()
-        self.look(OK)
-        self.successResultOf(started)
-        self.successResultOf(adapter.stopService())
+        self.adapter = self.make_adapter(process=False)
+        self.start()
+        self.successResultOf(self.adapter.stopService())
 
 
 class ProcessEndsTests(HttpAdapterTestCase):
     def setUp(self) -> None:
         super().setUp()
-        started = self.adapter.startService()
-        self.look(OK)
-        self.successResultOf(started)
-
-    def reasons(self) -> list[str]:
-        return [f"{problem.component}: {problem.reason}" for problem in self.readiness.problems()]
+        self.start()
 
     def test_is_a_problem_until_it_is_ready_again(self) -> None:
-        self.process.ends("exit status 1")
-        self.assertEqual(self.reasons(), ["plugin: its process ended: exit status 1"])
-        self.look(ConnectionRefusedError())
-        self.clock.advance(1)
-        self.assertEqual(len(self.reasons()), 1)
-        self.look(OK)
-        self.assertEqual(self.reasons(), [])
-
-    def test_triggers_hear_that_it_can_take_no_events(self) -> None:
         heard: list[bool] = []
         self.availability.watch(heard.append)
-        self.process.ends("exit status 1")
-        self.look(ConnectionRefusedError())
-        self.clock.advance(1)
+        self.process.ends("its process ended: exit status 1")
+        self.assertEqual((self.problems(), heard), (["plugin: its process ended: exit status 1"], [False]))
+        self.clock.advance(10)
+        self.assertFalse(self.looking(), "there is nothing to look at")
+        self.process.starts()
+        self.look(REFUSED)
+        self.clock.advance(0.02)
+        self.assertEqual(len(self.problems()), 1)
         self.look(OK)
-        self.assertEqual(heard, [False, True])
+        self.assertEqual((self.problems(), heard), ([], [False, True]))
 
-    def test_a_second_end_does_not_double_the_looks(self) -> None:
-        self.process.ends("exit status 1")
-        self.process.ends("killed by signal 9")
-        self.assertEqual(self.reasons(), ["plugin: its process ended: killed by signal 9"])
-        self.assertEqual(self.looks(), 2)
+    def test_a_second_end_before_it_is_ready(self) -> None:
+        self.process.ends("its process ended: exit status 1")
+        self.process.starts()
+        self.process.ends("its process ended: killed by signal 9")
+        self.assertEqual(self.problems(), ["plugin: its process ended: killed by signal 9"])
+        self.process.starts()
+        self.look(REFUSED)
+        self.clock.advance(0.02)
+        self.look(OK)
+        self.assertEqual(self.problems(), [])
 
     def test_the_node_does_not_end_however_long_it_takes(self) -> None:
-        self.process.ends("exit status 1")
+        self.process.ends("its process ended: exit status 1")
+        self.process.starts()
         for _ in range(100):
-            self.look(ConnectionRefusedError())
+            self.look(REFUSED)
             self.clock.advance(1)
-        self.assertEqual(len(self.reasons()), 1)
+        self.assertEqual(len(self.problems()), 1)
         self.look(OK)
-        self.assertEqual(self.reasons(), [])
+        self.assertEqual(self.problems(), [])
 
     def test_stopping_ends_the_looks(self) -> None:
-        self.process.ends("exit status 1")
+        self.process.ends("its process ended: exit status 1")
+        self.process.starts()
+        self.health.accept()
         self.adapter.stopService()
         self.clock.pump([1] * 20)
-        self.assertEqual(self.looks(), 2)
+        self.assertFalse(self.looking())
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class HealthTests(HttpAdapterTestCase):
+    """What becomes of a plugin that was ready."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def next_look(self, answer: bytes | Exception | None, pause: float = 5.0) -> None:
+        self.clock.advance(pause - 0.1)
+        self.assertFalse(self.looking())
+        self.clock.advance(0.2)
+        self.look(answer)
+
+    def test_one_that_stops_answering_is_started_again(self) -> None:
+        self.next_look(None)
+        self.next_look(None, 1)
+        self.assertEqual((self.problems(), self.availability.available), ([], True))
+        self.next_look(None, 1)
+        why = "it has stopped answering: no answer after 5 s"
+        self.assertEqual((self.problems(), self.availability.available), ([f"plugin: {why}"], False))
+        self.assertEqual(self.process.journal, ["start", f"restart: {why}"])
+        self.clock.pump([1] * 60)
+        self.assertFalse(self.looking(), "the next look is at the next process")
+        self.process.ends(why)
+        self.process.starts()
+        self.look(OK)
+        self.assertEqual((self.problems(), self.availability.available), ([], True))
+
+    def test_one_that_recovers_in_time(self) -> None:
+        for _ in range(5):
+            self.next_look(REFUSED)
+            self.next_look(None, 1)
+            self.next_look(OK, 1)
+        self.assertEqual((self.problems(), self.process.journal), ([], ["start"]))
+
+    def test_one_that_says_it_is_not_well_is_left_alone(self) -> None:
+        """It answers: what it waits for, its database say, will not come back sooner for a new start."""
+        self.next_look(UNWELL)
+        self.next_look(UNWELL, 1)
+        self.next_look(UNWELL, 1)
+        self.assertEqual(self.problems(), ["plugin: GET /health: HTTP status 503"])
+        self.assertEqual((self.process.journal, self.availability.available), (["start"], False))
+        self.look(UNWELL)
+        self.clock.advance(0.02)
+        self.look(OK)
+        self.assertEqual((self.problems(), self.availability.available), ([], True))
+
+    def test_one_that_somebody_else_runs_is_watched_as_well(self) -> None:
+        self.adapter.stopService()
+        self.adapter = self.make_adapter(process=False)
+        self.start()
+        for pause in (5, 1, 1):
+            self.next_look(REFUSED, pause)
+        self.assertEqual(
+            self.problems(), ["plugin: it has stopped answering: can't connect: Connection refused"]
+        )
+        self.look(REFUSED)
+        self.clock.advance(0.02)
+        self.look(OK)
+        self.assertEqual(self.problems(), [])
+
+    def test_silence_does_not_count_while_it_is_busy(self) -> None:
+        """Such as one that serves one request at a time."""
+        event = self.adapter.on_trigger(evolve(EVENT, timeout=100.0))
+        transport = self.plugin.accept()
+        for _ in range(3):
+            self.next_look(None)
+        self.assertEqual(self.problems(), [])
+        transport.receive(OK)
+        self.successResultOf(event)
+        for pause in (5, 1, 1):
+            self.next_look(None, pause)
+        self.assertEqual(len(self.problems()), 1)
+
+    def test_a_refused_connection_counts_also_while_it_is_busy(self) -> None:
+        self.adapter.on_trigger(EVENT)
+        self.plugin.accept()
+        for pause in (5, 1, 1):
+            self.next_look(REFUSED, pause)
+        self.assertEqual(len(self.problems()), 1)
+
+    def test_silence_counts_once_an_event_was_lost(self) -> None:
+        lost = self.adapter.on_trigger(evolve(EVENT, timeout=1.0))
+        self.plugin.accept()
+        self.clock.advance(1)
+        self.failureResultOf(lost, PluginError)
+        self.adapter.on_trigger(EVENT)
+        self.plugin.accept()
+        self.next_look(None, 4)
+        self.next_look(None, 1)
+        self.next_look(None, 1)
+        self.assertEqual(len(self.problems()), 1)
+
+    def test_without_looks(self) -> None:
+        self.adapter.stopService()
+        self.adapter = self.make_adapter(health_interval=0.0)
+        self.start()
+        self.clock.pump([60] * 60)
+        self.assertFalse(self.looking())
+
+    def test_each_failed_look_is_told(self) -> None:
+        with capturedLogs() as events:
+            self.next_look(UNWELL)
+        self.assertEqual(
+            [(event["log_level"], formatEvent(event)) for event in events],
+            [(LogLevel.warn, "GET /health: HTTP status 503 (1 of 3 in a row)")],
+        )
 
 
 class OnTriggerTests(HttpAdapterTestCase):
     def call(self, status: int, body: bytes) -> Deferred[TriggerResponse]:
         called = self.adapter.on_trigger(EVENT)
-        self.look(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+        head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
+        answer(self.plugin.accept(), head + body)
         return called
 
     def failure(self, called: Deferred[TriggerResponse]) -> str:
         return str(self.failureResultOf(called, PluginError).value)
 
+    def count(self, outcome: str) -> float | None:
+        return self.metrics.registry.get_sample_value("scfd_plugin_requests_total", {"outcome": outcome})
+
     def test_posts_the_event(self) -> None:
         self.adapter.on_trigger(EVENT)
-        head, _, body = self.plugin.accept().value().partition(b"\r\n\r\n")
+        head, _, body = self.plugin.accept().sent.partition(b"\r\n\r\n")
         self.assertTrue(head.startswith(b"POST /on-trigger HTTP/1.1\r\n"), head)
-        self.assertIn(b"\r\nContent-Type: application/json", head)
+        self.assertIn(b"\r\ntraceparent: 00-ab-cd-01\r\n", head)
         self.assertEqual(body, EVENT.to_json())
-
-    def test_a_base_url_may_have_a_path(self) -> None:
-        self.make_adapter(url=f"{URL}/base").on_trigger(EVENT)
-        self.assertTrue(self.plugin.accept().value().startswith(b"POST /base/on-trigger "))
 
     def test_a_response(self) -> None:
         called = self.call(200, b'{"task_results": [{"task_id": "a", "status": 2}]}')
         self.assertEqual(self.successResultOf(called), TriggerResponse((TaskResult("a", 2),)))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.count("answered"), 1)
 
     def test_an_odd_body_is_success_without_results_and_is_warned_of(self) -> None:
         for body, oddity in ((b"", "the body is empty"), (b"[]", "the body is not a JSON object")):
@@ -363,11 +427,12 @@ class OnTriggerTests(HttpAdapterTestCase):
                     [(event["log_level"], formatEvent(event)) for event in events],
                     [(LogLevel.warn, f"my-queue: no task results from the plugin: {oddity}")],
                 )
+        self.assertEqual(self.count("no results"), 2)
 
     def test_no_results_are_not_odd(self) -> None:
         with capturedLogs() as events:
             self.successResultOf(self.call(200, b"{}"))
-        self.assertEqual(events, [])
+        self.assertEqual((events, self.count("answered")), ([], 1))
 
     def test_another_status_is_a_failure(self) -> None:
         for status in (201, 302, 400, 404, 500, 503):
@@ -375,6 +440,7 @@ class OnTriggerTests(HttpAdapterTestCase):
                 self.assertEqual(
                     self.failure(self.call(status, b"why")), f"POST /on-trigger: HTTP status {status}: why"
                 )
+        self.assertEqual(self.count("status"), 6)
 
     def test_a_long_body_is_cut(self) -> None:
         self.assertEqual(
@@ -382,42 +448,36 @@ class OnTriggerTests(HttpAdapterTestCase):
             "POST /on-trigger: HTTP status 500: " + "\ufffd" * 200,
         )
 
-    def test_no_connection(self) -> None:
+    def test_failures_are_told_apart(self) -> None:
         called = self.adapter.on_trigger(EVENT)
-        self.plugin.refuse(ConnectionRefusedError())
-        self.assertTrue(self.failure(called).startswith("POST /on-trigger: ConnectionRefusedError"))
+        self.plugin.refuse(REFUSED)
+        self.assertEqual(self.failure(called), "POST /on-trigger: can't connect: Connection refused")
+        called = self.adapter.on_trigger(EVENT)
+        self.plugin.accept().lose()
+        self.assertEqual(
+            self.failure(called), "POST /on-trigger: the connection was closed without an answer"
+        )
+        self.assertEqual((self.count("connect"), self.count("broken")), (1, 1))
 
-    def test_a_connection_that_breaks(self) -> None:
-        for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"):
-            with self.subTest(answer=answer):
-                called = self.adapter.on_trigger(EVENT)
-                self.look(answer)
-                self.plugin.close(ConnectionLost())
-                self.assertEqual(
-                    self.failure(called),
-                    "POST /on-trigger: ConnectionLost: "
-                    "Connection to the other side was lost in a non-clean fashion.",
-                )
-
-    def test_a_timeout(self) -> None:
-        for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"):
-            with self.subTest(answer=answer):
+    def test_its_time_limit_is_the_triggers_own_or_that_of_the_config(self) -> None:
+        for own, limit in ((None, 2.5), (4.0, 4.0)):
+            with self.subTest(own=own):
                 self.adapter = self.make_adapter(timeout=2.5)
-                called = self.adapter.on_trigger(EVENT)
-                self.look(answer)
-                self.clock.advance(2.4)
+                called = self.adapter.on_trigger(evolve(EVENT, timeout=own))
+                transport = self.plugin.accept()
+                self.clock.advance(limit - 0.1)
                 self.assertNoResult(called)
                 self.clock.advance(0.2)
-                self.assertEqual(self.failure(called), "POST /on-trigger: no answer after 2.5 s")
-                wire = self.plugin.accepted
-                self.assertTrue(wire.disconnected or wire.disconnecting, "the plugin works on")
+                self.assertEqual(self.failure(called), f"POST /on-trigger: no answer after {limit:g} s")
+                self.assertEqual(transport.ended, "aborted", "the plugin works on")
+        self.assertEqual(self.count("timeout"), 2)
 
     def test_cancelling(self) -> None:
         called = self.adapter.on_trigger(EVENT)
-        wire = self.plugin.accept()
+        transport = self.plugin.accept()
         called.cancel()
         self.failureResultOf(called, CancelledError)
-        self.assertTrue(wire.disconnected)
+        self.assertEqual((transport.ended, self.count("cancelled")), ("aborted", 1))
 
 
 class OtherPartsTests(HttpAdapterTestCase):

@@ -15,6 +15,7 @@ from zope.interface import implementedBy
 from zope.interface.verify import verifyClass, verifyObject
 
 import scfd.interfaces
+from scfd.adapter.client import PluginClient
 from scfd.adapter.http import HttpAdapter
 from scfd.adapter.native import Framework, NativeAdapter
 from scfd.availability import Availability
@@ -25,6 +26,7 @@ from scfd.config import NatsTrigger as NatsTriggerSettings
 from scfd.gateway.forward import Forwarder
 from scfd.gateway.routes import PluginResource
 from scfd.gateway.service import Gateway
+from scfd.http1.pool import Pool
 from scfd.inflight import InFlight
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
 from scfd.metrics import Metrics
@@ -38,6 +40,7 @@ from scfd.triggers.nats import NatsTrigger
 from scfd.triggers.timer import Timers
 from scfd.web import NoSuchPath, Routes, RoutesResource
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
+from tests.http1_fakes import FakeConnector
 from tests.http_fakes import Peer
 from tests.test_native import Plugin
 
@@ -47,8 +50,15 @@ def _framework() -> Framework:
 
 
 def _http_adapter() -> HttpAdapter:
+    pool = Pool(FakeConnector(), 1, 1.0, 1.0, Clock())
     return HttpAdapter(
-        HttpAdapterSettings(), Peer().http(), None, Readiness(lambda: 0.0), Availability(), Clock()
+        HttpAdapterSettings(),
+        PluginClient("http://127.0.0.1", pool, pool, 100, Clock()),
+        None,
+        Readiness(lambda: 0.0),
+        Availability(),
+        Metrics(),
+        Clock(),
     )
 
 

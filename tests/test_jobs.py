@@ -138,7 +138,7 @@ class TimerPayloadTests(SynchronousTestCase):
     def payload(self, *tasks: dict[str, Any], moment: str = "2025-01-01T00:05:00+00:00") -> dict[str, Any]:
         """The payload as the plugin sees it; its JSON has to say the same."""
         value, encoded = timer_payload(TaskSnapshot(tasks), datetime.fromisoformat(moment))
-        decoded = json.loads(encoded)
+        decoded = json.loads(b"".join(encoded))
         self.assertEqual(json.loads(json.dumps(value)), decoded)
         assert isinstance(decoded, dict)
         return decoded
@@ -146,7 +146,7 @@ class TimerPayloadTests(SynchronousTestCase):
     def test_no_tasks(self) -> None:
         payload, encoded = timer_payload(EMPTY_SNAPSHOT, datetime(2025, 1, 1, tzinfo=UTC))
         self.assertEqual(payload, {"tasks": (), "tasks_md5": "empty"})
-        self.assertEqual(encoded, b'{"tasks":[],"tasks_md5":"empty"}')
+        self.assertEqual(b"".join(encoded), b'{"tasks":[],"tasks_md5":"empty"}')
 
     def test_the_snapshot(self) -> None:
         tasks = [a_task("b", "{}"), a_task("a", None, invalid=1)]
@@ -199,6 +199,15 @@ class TimerPayloadTests(SynchronousTestCase):
     def test_half_a_surrogate_pair(self) -> None:
         # Such as '{"a": "\\ud800"}' inside the JSON of a heartbeat's answer.
         self.assertNotIn("jobs", self.payload(a_task("a", '{"a": "\ud800", "intervals": ["1m"]}')))
+
+    def test_a_task_list_is_neither_encoded_nor_copied_for_each_event(self) -> None:
+        snapshot = TaskSnapshot(tuple(with_intervals(f"t{number}", "1m", "1h") for number in range(100)))
+        first, second = (
+            timer_payload(snapshot, datetime(2025, 1, 1, 1, minute, tzinfo=UTC)) for minute in (1, 2)
+        )
+        for one, other in zip(first[1], second[1], strict=True):
+            self.assertTrue(one is other or len(one) < 100, one)
+        self.assertIs(first[0]["jobs"], second[0]["jobs"])
 
     def test_each_moment_anew(self) -> None:
         task = with_intervals("a", "1m", "1h")

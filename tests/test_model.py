@@ -68,6 +68,14 @@ class TriggerEventTests(SynchronousTestCase):
         event = TriggerEvent("nats", "queue", {"a": 1}, payload_json=b'{ "a": 1.0 }')
         self.assertIn(b'"payload":{ "a": 1.0 }', event.to_json())
 
+    def test_ready_made_parts_are_not_copied(self) -> None:
+        part = b"1" * 100
+        event = TriggerEvent("timer", "t", 0, payload_json=(b"[", part, b"]"))
+        self.assertTrue(any(one is part for one in event.to_json_parts()))
+        self.assertEqual(json.loads(event.to_json())["payload"], [int(part)])
+        event = TriggerEvent("nats", "q", 0, snapshot=SNAPSHOT)
+        self.assertTrue(any(one is SNAPSHOT.json for one in event.to_json_parts()))
+
     def test_tasks_and_digest_are_those_of_the_snapshot(self) -> None:
         event = TriggerEvent("timer", "t", snapshot=SNAPSHOT)
         self.assertEqual(list(event.tasks), TASKS)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import Clock
@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.adapter.process import PluginProcess, exit_text
-from scfd.child import KILL_AFTER, LONGEST_LINE
+from scfd.child import KILL_AFTER, KILL_GUARD_AFTER, LINES, LONGEST_LINE, WINDOW
+from scfd.metrics import Metrics
 
 
 class Run:
@@ -34,6 +35,7 @@ class Run:
         self.fds = fds
         self.asked: list[str] = []
         self.gone = False
+        self.paused = False
         protocol.makeConnection(self)
 
     def signalProcess(self, name: str) -> None:  # noqa: N802 - Twisted's name
@@ -41,15 +43,23 @@ class Run:
             raise ProcessExitedAlready()
         self.asked.append(name)
 
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+
     def closeStdin(self) -> None:  # noqa: N802 - Twisted's name
         self.asked.append("close stdin")
 
     def writes(self, data: bytes, descriptor: int = 1) -> None:
+        assert not self.paused, "nothing is read while it is paused"
         self.protocol.childDataReceived(descriptor, data)
 
     def ends(self, status: int | None = 0, signal: int | None = None) -> None:
         done = status == 0 and signal is None
         error = ProcessDone(0) if done else ProcessTerminated(status, signal, None)
+        self.protocol.processExited(Failure(error))
         self.protocol.processEnded(Failure(error))
 
 
@@ -79,12 +89,24 @@ class ProcessReactor(Clock):
 class PluginProcessTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = ProcessReactor()
-        self.process = PluginProcess(["python3", "-u", "plugin.py"], self.reactor)
+        self.metrics = Metrics()
+        #: Whether the address is taken: what is asked before each start.
+        self.taken: Any = succeed(False)
+        self.process = PluginProcess(
+            ["python3", "-u", "plugin.py"], {"A": "b"}, "", lambda: self.taken, self.metrics, self.reactor
+        )
+        self.starts = 0
         self.ends: list[str] = []
 
+    def started(self) -> None:
+        self.starts += 1
+
     def start(self) -> Run:
-        self.process.start(self.ends.append)
+        self.process.start(self.started, self.ends.append)
         return self.last()
+
+    def restarts(self, reason: str) -> float | None:
+        return self.metrics.registry.get_sample_value("scfd_plugin_restarts_total", {"reason": reason})
 
     def last(self) -> Run:
         return self.reactor.runs[-1]
@@ -110,7 +132,33 @@ class StartTests(PluginProcessTestCase):
         self.assertEqual(run.command[0], sys.executable)
         self.assertEqual(run.command[-4:], ["--", "python3", "-u", "plugin.py"])
         self.assertEqual(run.fds, {0: "w", 1: "r", 2: "r"})
-        self.assertEqual(run.env["PATH"], os.environ["PATH"])
+        self.assertEqual((run.env["PATH"], run.env["A"]), (os.environ["PATH"], "b"))
+        self.assertEqual(self.starts, 1)
+
+    def test_in_a_folder_of_its_own(self) -> None:
+        process = PluginProcess(["./run"], {}, "/srv/plugin", lambda: self.taken, self.metrics, self.reactor)
+        process.start(self.started, self.ends.append)
+        self.assertEqual(self.last().command[-4:], ["--cwd", "/srv/plugin", "--", "./run"])
+
+    def test_not_while_something_else_has_its_address(self) -> None:
+        self.taken = succeed(True)
+        with capturedLogs() as events:
+            self.process.start(self.started, self.ends.append)
+        why = "it can't be started: something else listens at its address"
+        self.assertEqual(
+            [formatEvent(e) for e in events], [f"the plugin is down: {why}; starting it again in 1 s"]
+        )
+        self.assertEqual((self.reactor.runs, self.starts, self.ends), ([], 0, [why]))
+        self.assertEqual(self.restarts("address taken"), 1)
+        self.taken = succeed(False)
+        self.reactor.advance(1)
+        self.assertEqual((len(self.reactor.runs), self.starts), (1, 1))
+
+    def test_stopped_before_that_is_known(self) -> None:
+        self.taken = Deferred()
+        self.process.start(self.started, self.ends.append)
+        self.successResultOf(self.process.stop())
+        self.assertEqual((self.reactor.runs, self.reactor.getDelayedCalls()), ([], []))
 
     def test_is_logged(self) -> None:
         with capturedLogs() as events:
@@ -124,6 +172,8 @@ class OutputTests(PluginProcessTestCase):
         run = self.start()
         with capturedLogs() as events:
             for descriptor, data in pieces:
+                while run.paused:
+                    self.reactor.advance(WINDOW)
                 run.writes(data, descriptor)
             if end:
                 run.ends()
@@ -149,6 +199,40 @@ class OutputTests(PluginProcessTestCase):
         self.assertEqual("".join(lines), "x" * 100_000)
         self.assertEqual(len(lines), 2)
         self.assertLessEqual(max(map(len, lines)), LONGEST_LINE + 1000)
+
+    def test_a_flood_is_taken_slowly(self) -> None:
+        run = self.start()
+        with capturedLogs() as events:
+            run.writes(b"y\n" * 450)
+            self.assertTrue(run.paused)
+            self.assertEqual(len(events), LINES)
+            self.reactor.pump([WINDOW] * 3)
+            self.assertEqual((len(events), run.paused), (4 * LINES, True))
+            self.reactor.advance(WINDOW)
+            self.assertEqual((len(events), run.paused), (450, False))
+            run.writes(b"y\n" * 60)
+            self.assertTrue(run.paused, "the window is not over")
+        self.assertEqual(len(events), 500)
+
+    def test_long_lines_are_taken_still_more_slowly(self) -> None:
+        run = self.start()
+        run.writes(b"x" * LONGEST_LINE)
+        self.assertFalse(run.paused)
+        run.writes(b"x")
+        self.assertTrue(run.paused)
+
+    def test_the_end_of_a_flood_does_not_wait(self) -> None:
+        run = self.start()
+        with capturedLogs() as events:
+            run.writes(b"y\n" * 450)
+            run.protocol.processExited(Failure(ProcessDone(0)))
+            self.assertFalse(run.paused)
+            run.writes(b"z\n" * 8000)
+            run.writes(b"Traceback\nKeyError\n")
+            run.ends(1)
+        lines = [formatEvent(e) for e in events if e["log_namespace"] == "scfd.plugin.output"]
+        self.assertEqual(lines[LINES], "(8252 lines left out)")
+        self.assertEqual((len(lines), lines[-2:]), (2 * LINES + 1, ["Traceback", "KeyError"]))
 
 
 class RestartTests(PluginProcessTestCase):
@@ -176,16 +260,46 @@ class RestartTests(PluginProcessTestCase):
         self.start()
         with capturedLogs() as events:
             self.last().ends(137)
-        self.assertEqual((self.ends, self.process.end), (["killed by signal 9"], "killed by signal 9"))
+        how = "its process ended: killed by signal 9"
+        self.assertEqual((self.ends, self.process.end), ([how], how))
         self.assertEqual(
             [formatEvent(event) for event in events],
-            ["the plugin's process ended: killed by signal 9; starting it again in 1 s"],
+            [f"the plugin is down: {how}; starting it again in 1 s"],
         )
+        self.assertEqual(self.restarts("signal"), 1)
 
     def test_an_end_without_a_fault_is_one_too(self) -> None:
         self.start().ends(0)
         self.reactor.advance(1)
-        self.assertEqual((self.ends, len(self.reactor.runs)), (["exit status 0"], 2))
+        self.assertEqual((self.ends, len(self.reactor.runs)), (["its process ended: exit status 0"], 2))
+        self.assertEqual(self.restarts("exit"), 1)
+
+    def test_one_that_can_not_run_says_so(self) -> None:
+        for status in (126, 127):
+            with self.subTest(status=status):
+                self.setUp()
+                run = self.start()
+                run.writes(b"can't run x: Permission denied\n", 2)
+                run.ends(status)
+                self.assertEqual(self.process.cannot_run, "can't run x: Permission denied")
+                self.reactor.advance(1)
+                self.last().ends(1)
+                self.assertEqual(self.process.cannot_run, "")
+
+    def test_one_that_has_stopped_answering(self) -> None:
+        run = self.start()
+        self.process.restart("it has stopped answering")
+        self.process.restart("it has stopped answering")
+        self.assertEqual((run.asked, self.ends), (["TERM"], []))
+        self.reactor.advance(KILL_AFTER)
+        self.assertEqual(run.asked, ["TERM", "close stdin"])
+        run.ends(137)
+        self.assertEqual(self.ends, ["it has stopped answering"])
+        self.assertEqual(self.restarts("not answering"), 1)
+        self.reactor.advance(1)
+        self.last().ends(1)
+        self.assertEqual(self.ends[1:], ["its process ended: exit status 1"])
+        self.process.restart("it has stopped answering")
 
 
 class StopTests(PluginProcessTestCase):
@@ -211,6 +325,14 @@ class StopTests(PluginProcessTestCase):
         self.assertEqual(run.asked, ["TERM", "close stdin"])
         self.assertNoResult(stopped)
         run.ends(137)
+        self.successResultOf(stopped)
+
+    def test_kills_a_guard_that_does_not_do_its_work(self) -> None:
+        run = self.start()
+        stopped = self.stop()
+        self.reactor.pump([KILL_AFTER, KILL_GUARD_AFTER])
+        self.assertEqual(run.asked, ["TERM", "close stdin", "KILL"])
+        run.ends(None, 9)
         self.successResultOf(stopped)
 
     def test_is_not_started_again(self) -> None:

@@ -113,11 +113,10 @@ class TimersTests(SynchronousTestCase):
             {
                 "tasks": (task,),
                 "tasks_md5": harness.tasks.current_md5(),
-                "jobs": [{"task": task, "interval": "1h"}],
+                "jobs": ({"task": task, "interval": "1h"},),
             },
         )
-        assert event.payload_json is not None
-        self.assertEqual(json.loads(event.payload_json), json.loads(json.dumps(event.payload)))
+        self.assertEqual(json.loads(event.to_json())["payload"], json.loads(json.dumps(event.payload)))
 
     def test_all_triggers_of_a_moment_fire(self) -> None:
         harness = Harness(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from scfd.child import Child
-from scfd.guard import guarded
+from scfd.guard import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, guarded
+from scfd.metrics import Metrics
 
 _log = Logger(namespace="scfd.plugin")
 
@@ -24,13 +25,19 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
 
 
 class _Run(Child):
-    """One run of the plugin."""
+    """
+    One run of the plugin.
+
+    :ivar last_line: of its output.
+    """
 
     def __init__(self, reactor: Any, ended: Callable[[Failure], None]) -> None:
         super().__init__(reactor)
         self._ended = ended
+        self.last_line = ""
 
     def line_received(self, line: str) -> None:
+        self.last_line = line
         _output_log.info("{line}", line=line)
 
     def processEnded(self, reason: Failure) -> None:
@@ -47,58 +54,117 @@ def exit_text(reason: Failure) -> str:
     return f"killed by signal {status - 128}" if status and status > 128 else f"exit status {status or 0}"
 
 
+def _ignore_cancelled(failure: Failure) -> None:
+    failure.trap(CancelledError)
+
+
 class PluginProcess:
     """
-    :param command: program and arguments; relative to the working directory.
-    :ivar end: how the last run ended, such as ``exit status 1``; empty as long as none has.
+    :param command: program and arguments; relative to ``cwd``.
+    :param env: environment variables besides the node's own.
+    :param cwd: empty for the node's own working directory.
+    :param address_taken: called before each start: a Deferred of whether somebody listens where the
+        plugin is going to. Such a start would come to nothing, and requests would reach a stranger.
+    :ivar end: how the last run ended, such as ``its process ended: exit status 1``; empty before that.
+    :ivar cannot_run: why the last run could not even begin: there is no such program, say; else empty.
     """
 
-    def __init__(self, command: Sequence[str], reactor: Any) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        address_taken: Callable[[], Deferred[bool]],
+        metrics: Metrics,
+        reactor: Any,
+    ) -> None:
         self._command = tuple(command)
+        self._env = env
+        self._cwd = cwd
+        self._address_taken = address_taken
+        self._metrics = metrics
         self._reactor = reactor
         self._run: _Run | None = None
-        self._on_end: Callable[[str], None] = lambda how: None
-        self.end = ""
+        self._on_start: Callable[[], object] = lambda: None
+        self._on_end: Callable[[str], object] = lambda how: None
+        self._given_up = ""
+        self.end = self.cannot_run = ""
+        self._starting: Deferred[None] = succeed(None)
         self._again: IDelayedCall | None = None
         self._backoff = FIRST_BACKOFF
         self._started_at = 0.0
 
-    def start(self, on_end: Callable[[str], None]) -> None:
+    def start(self, on_start: Callable[[], object], on_end: Callable[[str], object]) -> None:
         """
         Start the process, and from now on start it again whenever it ends.
 
-        :param on_end: called each time it ends unasked, with how.
+        :param on_start: called each time it has been started.
+        :param on_end: called each time it ends unasked, or can't be started, with how.
         """
+        self._on_start = on_start
         self._on_end = on_end
-        self._spawn()
+        self._begin()
 
-    def _spawn(self) -> None:
+    def _begin(self) -> None:
         self._again = None
         self._started_at = self._reactor.seconds()
+        self._starting = self._address_taken().addCallback(self._spawn)
+        self._starting.addErrback(_ignore_cancelled)
+
+    def _spawn(self, taken: bool) -> None:
+        if taken:
+            self._try_again("it can't be started: something else listens at its address", "address taken")
+            return
         self._run = _Run(self._reactor, self._ended)
-        command = guarded(self._command)
+        command = guarded(self._command, self._cwd)
         # The guard ends the plugin when this pipe to its stdin is closed: also when the node is killed.
         self._reactor.spawnProcess(
-            self._run, command[0], command, env=os.environ, childFDs={0: "w", 1: "r", 2: "r"}
+            self._run,
+            command[0],
+            command,
+            env={**os.environ, **self._env},
+            childFDs={0: "w", 1: "r", 2: "r"},
         )
         # Without its arguments: there may be secrets among them.
         _log.info("started the plugin: {program}", program=self._command[0])
+        self._on_start()
 
     def _ended(self, reason: Failure) -> None:
-        if self._run is None:
+        run, self._run = self._run, None
+        if run is None:
             return  # it was asked to
-        self._run = None
+        how = f"its process ended: {exit_text(reason)}"
+        kind = "signal" if "signal" in how else "exit"
+        status = getattr(reason.value, "exitCode", None)
+        self.cannot_run = run.last_line if status in (EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE) else ""
+        if self._given_up:
+            how, kind, self._given_up = self._given_up, "not answering", ""
+        self._try_again(how, kind)
+
+    def _try_again(self, how: str, reason: str) -> None:
+        """
+        :param reason: for the metrics: one of a handful.
+        """
         if self._reactor.seconds() - self._started_at >= LONGEST_BACKOFF:
             self._backoff = FIRST_BACKOFF
-        self.end = exit_text(reason)
+        self.end = how
+        self._metrics.plugin_restarts.labels(reason).inc()
         _log.error(
-            "the plugin's process ended: {how}; starting it again in {pause:g} s",
-            how=self.end,
-            pause=self._backoff,
+            "the plugin is down: {how}; starting it again in {pause:g} s", how=how, pause=self._backoff
         )
-        self._again = self._reactor.callLater(self._backoff, self._spawn)
+        self._again = self._reactor.callLater(self._backoff, self._begin)
         self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
-        self._on_end(self.end)
+        self._on_end(how)
+
+    def restart(self, why: str) -> None:
+        """
+        End a process that is no good any more, and start it again as if it had ended.
+
+        :param why: for a person, such as ``it has stopped answering``.
+        """
+        if self._run is not None and not self._given_up:
+            self._given_up = why
+            self._run.end()
 
     def stop(self) -> Deferred[None]:
         """
@@ -106,6 +172,7 @@ class PluginProcess:
 
         :returns: a Deferred that fires when the process has ended.
         """
+        self._starting.cancel()
         if self._again is not None:
             self._again.cancel()
             self._again = None

@@ -60,6 +60,15 @@ def _check_adapter(adapter: Adapter, table: Table, findings: Findings) -> None:
             "adapter",
             "found both native and http; accepted is one of the two",
         )
+    if adapter.http is None or adapter.http.command:
+        return
+    for name in ("env", "cwd"):
+        if getattr(adapter.http, name):
+            findings.mistake(
+                line_of(table, "adapter", "http", name),
+                f"adapter.http.{name}",
+                "set without command; accepted is to set both, for a plugin that the node starts",
+            )
 
 
 def _check_names(table: Table, findings: Findings) -> None:

@@ -94,6 +94,10 @@ def _adapter(config: Config) -> str:
 
 def _http_adapter(http: HttpAdapter) -> str:
     command = f"; started by the node: {_command(http.command)}" if http.command else ""
+    if http.cwd:
+        command += f", in {http.cwd}"
+    if http.env:
+        command += f", with {', '.join(http.env)} set"
     return f"HTTP, {http.name} at {without_credentials(http.url)}{command}"
 
 

@@ -8,12 +8,13 @@ carries the check of its value. What is wrong is collected, so that all of it is
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from attrs import NOTHING, Attribute, Factory, field, fields, frozen, make_class
 
-from scfd.config.checks import FILLED_TEXT, WRONG, ScalarCheck, json_fault
+from scfd.config.checks import FILLED_TEXT, TEXT, WRONG, ScalarCheck, json_fault
 from scfd.config.findings import Findings
 from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null, join, plain
 
@@ -186,6 +187,33 @@ class FreeForm:
             )
             return WRONG
         return value
+
+
+@frozen
+class TextMap:
+    """
+    A mapping of names to texts, as they are written; their values are never shown.
+
+    :ivar accepted: how a message says what is accepted.
+    :ivar name: what a name may be, as a regular expression.
+    """
+
+    accepted: str
+    name: str
+
+    def read(self, node: Node, key: str, findings: Findings) -> Any:
+        if not isinstance(node, Table):
+            findings.refuse(node, key, self.accepted)
+            return WRONG
+        values: dict[str, Any] = {}
+        for entry in node.entries:
+            where = join(key, entry.name)
+            if not re.fullmatch(self.name, entry.name):
+                findings.mistake(
+                    entry.line, key, f"found the name {entry.name!r}; accepted is {self.accepted}"
+                )
+            values[entry.name] = read_value(TEXT, entry.node, where, findings)
+        return WRONG if WRONG in values.values() else values
 
 
 @frozen

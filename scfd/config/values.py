@@ -39,7 +39,7 @@ from scfd.config.checks import (
     whole,
 )
 from scfd.config.findings import without_credentials
-from scfd.config.schema import FreeForm, ListOf, OneOf, Section, key
+from scfd.config.schema import FreeForm, ListOf, OneOf, Section, TextMap, key
 from scfd.cron import Cron
 
 
@@ -124,6 +124,9 @@ class Gateway:
     probe_token: str = key(TEXT, "", repr=False)
 
 
+_ENVIRONMENT = "a mapping of environment variables to text, such as {LANG: C.UTF-8}"
+
+
 @frozen
 class HttpAdapter:
     """
@@ -133,16 +136,28 @@ class HttpAdapter:
     :ivar url: http or https, without a trailing slash; http://127.0.0.1:9001 by default.
     :ivar ready_timeout: seconds in which it must become ready; 30 by default.
     :ivar timeout: seconds that an event may take; 30 by default.
+    :ivar max_answer: bytes that the answer to an event may have; 32 MiB by default.
+    :ivar max_connections: how many events are sent at once; further ones wait; 128 by default.
+    :ivar health_interval: seconds from one look at its health to the next; 5 by default, 0 is not to look.
+    :ivar health_failures: how many looks must fail in a row until it counts as down; 3 by default.
     :ivar heartbeat_extra: JSON values merged over every heartbeat; none by default.
     :ivar command: the program and its arguments, where the node is to run the plugin; none by default.
+    :ivar env: environment variables that the program gets besides the node's own; none by default.
+    :ivar cwd: the folder it starts in, relative to the node's working directory; that one by default.
     """
 
     name: str = key(TEXT, "")
     url: str = key(HTTP_URL, "http://127.0.0.1:9001", repr=_url_repr)
     ready_timeout: float = key(POSITIVE_DURATION, 30.0)
     timeout: float = key(POSITIVE_DURATION, 30.0)
+    max_answer: int = key(SIZE, 32 * 1024 * 1024)
+    max_connections: int = key(whole(1, 10_000), 128)
+    health_interval: float = key(DURATION, 5.0)
+    health_failures: int = key(whole(1), 3)
     heartbeat_extra: Mapping[str, Any] = key(FreeForm(json=True), factory=dict, repr=False)
     command: tuple[str, ...] = key(ListOf(FILLED_TEXT), (), repr=False)
+    env: Mapping[str, str] = key(TextMap(_ENVIRONMENT, "[^=\0]+"), factory=dict, repr=False)
+    cwd: str = key(TEXT, "")
 
 
 @frozen
@@ -153,11 +168,13 @@ class Adapter:
     :ivar native: the name of a native plugin; empty, the default, leaves it to what is installed.
     :ivar path: folders in which native plugins are looked for besides ``sys.path``, relative to the
         working directory; none by default.
+    :ivar threads: of a native plugin that blocks: how many of its calls run at once; 10 by default.
     :ivar http: None for a native plugin.
     """
 
     native: str = key(TEXT, "")
     path: tuple[str, ...] = key(ListOf(FILLED_TEXT, or_one=True), ())
+    threads: int = key(whole(1, 1000), 10)
     http: HttpAdapter | None = key(Section(HttpAdapter), None)
 
 

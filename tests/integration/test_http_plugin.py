@@ -157,7 +157,7 @@ class HttpPluginTests(TestCase):
             await until(self.timer_event_with_tasks, "a timer event")
             plugin = [pid for pid in children(daemon.pid) if b"http_plugin.py" in command_line(pid)][-1]
             os.kill(plugin, signal.SIGKILL)
-            await daemon.says("the plugin's process ended")
+            await daemon.says("the plugin is down: its process ended")
             before = len(self.events("timer"))
 
             async def more() -> bool:

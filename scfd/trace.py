@@ -1,0 +1,34 @@
+"""W3C Trace Context: which trace an event belongs to (https://www.w3.org/TR/trace-context/)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from random import getrandbits
+
+#: Version 00: trace id, id of the parent span, flags. Ids of zeros only are not valid.
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
+#: "Sampled": else plugins that go by what their callers say would record nothing.
+_SAMPLED = "01"
+
+
+def traceparent(metadata: Mapping[str, str]) -> str:
+    """
+    The trace context of a new event.
+
+    :param metadata: of the event: a message that has a ``traceparent`` among its headers is continued,
+        in its trace and with its flags. Anything else begins a trace.
+    """
+    given = metadata.get("header.traceparent") or metadata.get("header.Traceparent") or ""
+    found = _TRACEPARENT.fullmatch(given)
+    trace_id, flags = found.groups() if found is not None else (f"{_random(128):032x}", _SAMPLED)
+    return f"00-{trace_id}-{_random(64):016x}-{flags}"
+
+
+def trace_id(traceparent: str) -> str:
+    """The trace's own part, by which logs are searched."""
+    return traceparent[3:35]
+
+
+def _random(bits: int) -> int:
+    return getrandbits(bits) or 1

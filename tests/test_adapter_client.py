@@ -1,0 +1,230 @@
+"""Tests for scfd.adapter.client: real connections' protocols, the plugin's end in the test's hand."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from scfd.adapter.client import JOINED, Answer, PluginClient, RequestError
+from scfd.http1.pool import Pool
+from tests.http1_fakes import FakeConnector, FakeTransport
+
+URL = "http://127.0.0.1:9001"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class ClientTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.plugin, self.health = FakeConnector(), FakeConnector()
+        self.client = self.make_client()
+
+    def make_client(self, url: str = URL, max_answer: int = 1000) -> PluginClient:
+        pool = Pool(self.plugin, 2, 1.5, 5.0, self.clock)
+        health_pool = Pool(self.health, 1, 1.5, 5.0, self.clock)
+        return PluginClient(url, pool, health_pool, max_answer, self.clock)
+
+    def post(self, *body: bytes, timeout: float = 30.0, **further: Any) -> Deferred[Answer]:
+        return self.client.post_event(body or (b"{}",), timeout, **further)
+
+    def failure(self, answered: Deferred[Any]) -> tuple[str, str]:
+        error = self.failureResultOf(answered, RequestError).value
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        return error.kind, str(error)
+
+
+class PostTests(ClientTestCase):
+    def test_the_request(self) -> None:
+        answered = self.post(b"{", b"}", traceparent="00-a-b-01")
+        transport = self.plugin.accept()
+        self.assertEqual(
+            transport.sent,
+            b"POST /on-trigger HTTP/1.1\r\nHost: 127.0.0.1:9001\r\nAccept: application/json\r\n"
+            b"Content-Type: application/json\r\ntraceparent: 00-a-b-01\r\nContent-Length: 2\r\n\r\n{}",
+        )
+        transport.receive(OK)
+        self.assertEqual(self.successResultOf(answered), Answer(200, b"{}"))
+
+    def test_a_long_body_is_not_joined(self) -> None:
+        written: list[bytes] = []
+        self.patch(FakeTransport, "write", lambda self, data: written.append(data))
+        part = b"x" * JOINED
+        self.post(b"{", part, b"}")
+        self.plugin.accept()
+        self.assertIn(b"Content-Length: %d\r\n" % (JOINED + 2), written[0])
+        self.assertEqual(written[1:], [b"{", part, b"}"])
+        self.assertIs(written[2], part)
+
+    def test_without_a_trace(self) -> None:
+        self.post()
+        self.assertNotIn(b"traceparent", self.plugin.accept().sent)
+
+    def test_a_base_url_may_have_a_path(self) -> None:
+        self.client = self.make_client("http://[::1]:9001/base")
+        self.post()
+        sent = self.plugin.accept().sent
+        self.assertTrue(sent.startswith(b"POST /base/on-trigger HTTP/1.1\r\nHost: [::1]:9001\r\n"), sent)
+
+    def test_connections_are_kept(self) -> None:
+        for _ in range(3):
+            answered = self.post()
+            if self.plugin.attempts:
+                transport = self.plugin.accept()
+            transport.receive(OK)
+            self.successResultOf(answered)
+        self.assertEqual(transport.sent.count(b"POST"), 3)
+        self.clock.advance(1.5)
+        self.assertEqual((transport.ended, self.clock.getDelayedCalls()), ("closed", []))
+
+    def test_other_statuses_are_answers(self) -> None:
+        answered = self.post()
+        self.plugin.accept().receive(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\nwhy"
+        )
+        self.assertEqual(self.successResultOf(answered), Answer(500, b"why"))
+
+    def test_a_body_in_pieces(self) -> None:
+        answered = self.post()
+        transport = self.plugin.accept()
+        for piece in (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{",
+            b"\r\n1\r\n}\r\n0\r\n\r\n",
+        ):
+            self.assertNoResult(answered)
+            transport.receive(piece)
+        self.assertEqual(self.successResultOf(answered), Answer(200, b"{}"))
+
+
+class FailureTests(ClientTestCase):
+    def test_no_connection(self) -> None:
+        answered = self.post()
+        self.plugin.refuse(ConnectionRefusedError(111, "Connection refused"))
+        self.assertEqual(self.failure(answered), ("connect", "can't connect: Connection refused"))
+
+    def test_a_certificate_that_is_no_good(self) -> None:
+        answered = self.post()
+        self.plugin.refuse(ssl.SSLCertVerificationError(1, "certificate verify failed"))
+        self.assertEqual(self.failure(answered)[0], "connect")
+
+    def test_none_in_time(self) -> None:
+        answered = self.post()
+        self.clock.advance(5)
+        self.assertEqual(self.failure(answered), ("connect timeout", "no connection after 5 s"))
+
+    def test_a_connection_that_breaks(self) -> None:
+        for received, text in (
+            (b"", "the connection was closed without an answer"),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{",
+                "the connection was closed in the middle of an answer",
+            ),
+        ):
+            with self.subTest(received=received):
+                answered = self.post()
+                transport = self.plugin.accept()
+                if received:
+                    transport.receive(received)
+                transport.lose()
+                self.assertEqual(self.failure(answered), ("broken", text))
+
+    def test_nothing_is_sent_twice(self) -> None:
+        """A kept connection that the plugin closes as it is used: nobody knows what became of the event."""
+        first = self.post()
+        transport = self.plugin.accept()
+        transport.receive(OK)
+        self.successResultOf(first)
+        second = self.post()
+        transport.lose()
+        self.assertEqual(self.failureResultOf(second, RequestError).value.kind, "broken")
+        self.assertEqual(self.plugin.attempts, [])
+
+    def test_something_else_than_http(self) -> None:
+        answered = self.post()
+        transport = self.plugin.accept()
+        transport.receive(b"SSH-2.0-OpenSSH\r\n")
+        kind, text = self.failure(answered)
+        self.assertEqual((kind, transport.ended), ("bad response", "aborted"))
+        self.assertTrue(text.startswith("the answer is no HTTP/1.1: "), text)
+
+    def test_an_answer_that_is_too_long(self) -> None:
+        answered = self.post()
+        transport = self.plugin.accept()
+        transport.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 1000)
+        self.assertNoResult(answered)
+        transport.receive(b"x")
+        self.assertEqual(self.failure(answered), ("too long", "the answer is longer than 1000 bytes"))
+        self.assertEqual(transport.ended, "aborted")
+
+    def test_a_timeout(self) -> None:
+        for received, text in (
+            (b"", "no answer after 2.5 s"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{", "no whole answer after 2.5 s"),
+        ):
+            with self.subTest(received=received):
+                answered = self.post(timeout=2.5)
+                transport = self.plugin.accept()
+                if received:
+                    transport.receive(received)
+                self.clock.advance(2.4)
+                self.assertNoResult(answered)
+                self.clock.advance(0.2)
+                self.assertEqual(self.failure(answered), ("timeout", text))
+                self.assertEqual(transport.ended, "aborted")
+
+    def test_a_timeout_while_it_waits_for_a_connection(self) -> None:
+        under_way = [self.post(timeout=100.0), self.post(timeout=100.0)]
+        transports = [self.plugin.accept(), self.plugin.accept()]
+        waiting = self.post(timeout=2.0)
+        self.clock.advance(2)
+        error = self.failureResultOf(waiting, RequestError).value
+        self.assertEqual((error.kind, str(error)), ("no connection", "no connection after 2 s"))
+        for transport, answered in zip(transports, under_way, strict=True):
+            transport.receive(OK)
+            self.successResultOf(answered)
+            self.assertEqual(transport.sent.count(b"POST"), 1)
+
+    def test_cancelling(self) -> None:
+        for connected in (True, False):
+            with self.subTest(connected=connected):
+                self.setUp()
+                answered = self.post()
+                transport = self.plugin.accept() if connected else None
+                answered.cancel()
+                self.failureResultOf(answered, CancelledError)
+                if transport is not None:
+                    self.assertEqual(transport.ended, "aborted")
+
+    def test_after_the_end(self) -> None:
+        self.client.close()
+        self.assertEqual(self.failure(self.post()), ("connect", "the node is stopping"))
+
+
+class HealthTests(ClientTestCase):
+    def test_the_request(self) -> None:
+        answered = self.client.get_health(1.0)
+        transport = self.health.accept()
+        self.assertEqual(
+            transport.sent,
+            b"GET /health HTTP/1.1\r\nHost: 127.0.0.1:9001\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        )
+        transport.receive(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+        self.assertEqual(self.successResultOf(answered).status, 200)
+        self.assertEqual(transport.ended, "aborted")
+
+    def test_is_somebody_listening(self) -> None:
+        for what, listening in (("refused", False), ("no connection", False), ("silent", True), ("ok", True)):
+            with self.subTest(what=what):
+                self.setUp()
+                asked = self.client.is_listening()
+                if what == "refused":
+                    self.health.refuse(ConnectionRefusedError(111, "Connection refused"))
+                elif what != "no connection":
+                    transport = self.health.accept()
+                    if what == "ok":
+                        transport.receive(OK)
+                self.clock.advance(1)
+                self.assertEqual(self.successResultOf(asked), listening)

@@ -1,0 +1,102 @@
+"""Tests for scfd.adapter.answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, strategies
+from twisted.trial.unittest import SynchronousTestCase
+
+from scfd.adapter.answer import parse_response
+from scfd.model import TaskResult, TriggerResponse
+
+
+class ParseResponseTests(SynchronousTestCase):
+    def test_the_documented_response(self) -> None:
+        body = (
+            b'{"task_results": [{"task_id": "task-001", "status": 2, "result": ""},'
+            b'{"task_id": "task-002", "status": 4, "result": "why it failed"}], "new": 1}'
+        )
+        expected = (TaskResult("task-001", 2), TaskResult("task-002", 4, "why it failed"))
+        self.assertEqual(parse_response(body), (TriggerResponse(expected), ""))
+
+    def test_without_results(self) -> None:
+        for body in (b"{}", b'{"task_results": []}', b'{"task_results": null}', b'{"other": 1}'):
+            with self.subTest(body=body):
+                self.assertEqual(parse_response(body), (TriggerResponse(), ""))
+
+    def test_odd_bodies_are_no_results(self) -> None:
+        for body, oddity in (
+            (b"", "the body is empty"),
+            (b" \r\n", "the body is empty"),
+            (b"[]", "the body is not a JSON object"),
+            (b"null", "the body is not a JSON object"),
+            (b'{"task_results": {}}', "task_results is not a list"),
+            (b'{"task_results": "x"}', "task_results is not a list"),
+        ):
+            with self.subTest(body=body):
+                self.assertEqual(parse_response(body), (TriggerResponse(), oddity))
+
+    def test_what_is_no_json(self) -> None:
+        for body in (b"OK", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}'):
+            with self.subTest(body=body[:10]):
+                response, oddity = parse_response(body)
+                self.assertEqual(response, TriggerResponse())
+                self.assertTrue(oddity.startswith("the body is not JSON: "), oddity)
+
+    def test_results_that_can_be_used_and_others(self) -> None:
+        for entry, usable in (
+            ({"task_id": "a", "status": 2}, True),
+            ({"task_id": "a", "status": 2.0}, True),
+            ({"task_id": "a", "status": 0, "result": None}, True),
+            ({"task_id": "a", "status": 99, "unknown": 1}, True),
+            ({"task_id": "", "status": 2}, False),
+            ({"task_id": None, "status": 2}, False),
+            ({"task_id": 7, "status": 2}, False),
+            ({"status": 2}, False),
+            ({"task_id": "a"}, False),
+            ({"task_id": "a", "status": None}, False),
+            ({"task_id": "a", "status": "2"}, False),
+            ({"task_id": "a", "status": 2.5}, False),
+            ({"task_id": "a", "status": True}, False),
+            ("a", False),
+            (None, False),
+        ):
+            with self.subTest(entry=entry):
+                response, oddity = parse_response(json.dumps({"task_results": [entry]}).encode())
+                (result,) = response.task_results
+                self.assertEqual((result.is_usable(), oddity), (usable, ""))
+
+    def test_a_bad_result_does_not_spoil_the_others(self) -> None:
+        body = b'{"task_results": [{"status": 2}, {"task_id": "a", "status": 2}]}'
+        response, _ = parse_response(body)
+        self.assertEqual([result.is_usable() for result in response.task_results], [False, True])
+
+    @given(strategies.binary())
+    def test_any_bytes(self, body: bytes) -> None:
+        self.assert_parsed(body)
+
+    @given(
+        strategies.recursive(
+            strategies.none()
+            | strategies.booleans()
+            | strategies.integers()
+            | strategies.floats(allow_nan=False, allow_infinity=False)
+            | strategies.text(),
+            lambda inner: (
+                strategies.lists(inner, max_size=3)
+                | strategies.dictionaries(
+                    strategies.sampled_from(["task_results", "task_id", "status", "result"]), inner
+                )
+            ),
+        )
+    )
+    def test_any_json(self, value: Any) -> None:
+        self.assert_parsed(json.dumps(value).encode())
+        self.assert_parsed(json.dumps({"task_results": [value]}).encode())
+
+    def assert_parsed(self, body: bytes) -> None:
+        response, _ = parse_response(body)
+        for result in response.task_results:
+            self.assertIsInstance(result.is_usable(), bool)
