@@ -14,7 +14,7 @@ _log = Logger(namespace="scfd.plugin")
 
 #: Seconds between two looks at a plugin that is not ready: quick at first, then doubled.
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
-#: Seconds for one look.
+#: Seconds for one look, at most: it has ended before the next one is due.
 LOOK_TIMEOUT = 5.0
 
 
@@ -81,7 +81,7 @@ class Health:
 
     async def _look(self) -> bool:
         try:
-            answer = await self._client.get_health(LOOK_TIMEOUT)
+            answer = await self._client.get_health(min(LOOK_TIMEOUT, self._interval or LOOK_TIMEOUT))
         except RequestError as error:
             self.last, self.silent, self._late = str(error), True, error.kind == "timeout"
             return False

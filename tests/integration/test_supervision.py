@@ -1,0 +1,137 @@
+"""Plugins that hang, do not listen, do not start: real daemons and real plugins in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import treq
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from tests.integration.daemon import Daemon, children, free_ports, get_json, is_alive, reactor, until
+
+PLUGIN = Path(__file__).with_name("unruly_plugin.py")
+
+
+class SupervisionTests(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.plugin_folder = self.folder / "plugin"
+        self.plugin_folder.mkdir(parents=True)
+        self.plugin, self.control = free_ports(2)
+
+    def start(self, *flaws: str, **settings: Any) -> Daemon:
+        http = {
+            "url": f"http://127.0.0.1:{self.plugin}",
+            "command": [sys.executable, str(PLUGIN), str(self.plugin), *flaws],
+            "cwd": "plugin",
+            "env": {"GREETING": "hello"},
+            **settings,
+        }
+        timer = {"name": "t", "type": "timer", "settings": {"cron": "* * * * * *"}}
+        config = {
+            "system": {"name": "f", "state_dir": "state"},
+            "control": {"listen": f"127.0.0.1:{self.control}"},
+            "adapter": {"http": http},
+            "triggers": [timer],
+        }
+        daemon = Daemon(json.dumps(config), self.folder)
+        self.addCleanup(daemon.clean_up)
+        return daemon.start()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.control}{path}"
+
+    async def metric(self, line: str) -> bool:
+        return line in await (await treq.get(self.url("/metrics"), persistent=False)).text()
+
+    def test_one_that_hangs_is_started_again(self) -> Deferred[None]:
+        async def check() -> None:
+            daemon = self.start(health_interval=0.3, timeout=0.5)
+            await daemon.says(f"hello from {self.plugin_folder.resolve()}")
+            await daemon.says(" ready\n")
+            (hanging,) = plugins(daemon)
+            os.kill(hanging, signal.SIGSTOP)
+            await daemon.says("the plugin can take no events: it has stopped answering")
+            (problem,) = await get_json(self.url("/ready"))
+            self.assertEqual(problem["component"], "plugin")
+            await daemon.says("(?s)ready\n.*plugin f at \\S+ is ready")
+            self.assertFalse(is_alive(hanging))
+            self.assertTrue(await self.metric('scfd_plugin_restarts_total{reason="not answering"} 1.0'))
+            self.assertTrue(await self.metric('scfd_plugin_requests_total{outcome="timeout"}'))
+            await until(lambda: self.metric('scfd_plugin_requests_total{outcome="answered"}'), "an event")
+            self.assertEqual(await get_json(self.url("/ready")), [])
+            self.assertEqual(await daemon.stop(), 0)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_one_that_floods_and_does_not_listen(self) -> Deferred[None]:
+        async def check() -> None:
+            daemon = self.start("deaf", "daemon", "flood")
+            await daemon.says("xxxx")
+            below = children(daemon.pid)
+            self.assertEqual(len(below), 3)  # the guard, the plugin, its daemon
+            before, began = cpu_seconds(daemon.pid), reactor.seconds()
+            for _ in range(20):
+                asked = reactor.seconds()
+                await treq.get(self.url("/live"), persistent=False)
+                self.assertLess(reactor.seconds() - asked, 0.5)
+            used = (cpu_seconds(daemon.pid) - before) / (reactor.seconds() - began)
+            self.assertLess(used, 0.9, "the flood takes all of the node's time")
+            self.assertEqual(await daemon.stop(), 0)
+            for pid in below:
+                self.assertFalse(is_alive(pid))
+
+        return Deferred.fromCoroutine(check())
+
+    def test_what_can_not_be_started(self) -> Deferred[None]:
+        async def check() -> None:
+            for settings, line in (
+                ({"command": ["no-such-program"]}, "can't run no-such-program: No such file or directory"),
+                ({"command": ["./x"], "cwd": "nowhere"}, "can't run in nowhere: No such file or directory"),
+            ):
+                daemon = self.start(**settings)
+                began = reactor.seconds()
+                self.assertEqual(await daemon.end(), 1)
+                self.assertLess(reactor.seconds() - began, 10)
+                expected = (
+                    f"scfd: adapter.http.command: {line}; accepted is a program on PATH, or the path of one\n"
+                )
+                self.assertEqual(daemon.errors, expected)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_something_else_has_its_address(self) -> Deferred[None]:
+        async def check() -> None:
+            with socket.create_server(("127.0.0.1", self.plugin)) as other:
+                daemon = self.start(ready_timeout=10)
+                await daemon.says("it can't be started: something else listens at its address")
+                self.assertEqual(len(children(daemon.pid)), 0)
+                other.close()
+                await daemon.says(" ready\n")
+                self.assertEqual(await daemon.stop(), 0)
+
+        return Deferred.fromCoroutine(check())
+
+
+def plugins(daemon: Daemon) -> list[int]:
+    """The plugin's own process, without its guard."""
+    return [
+        pid
+        for pid in children(daemon.pid)
+        if b"unruly_plugin" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        and b"guard.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
