@@ -83,7 +83,7 @@ class PoolTests(SynchronousTestCase):
 
     def test_a_refused_connection_fails_one_request(self) -> None:
         first, second = self.ask(2)
-        self.server.refuse(ConnectionRefusedError(111, "Connection refused"))
+        self.server.refuse(ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"))
         self.assertEqual(first.heard, [("failure", "ConnectError", "can't connect: Connection refused")])
         self.assertEqual((second.heard, self.figures()), ([], (1, 0, 1)))
 

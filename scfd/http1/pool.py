@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from scfd.errors import describe
 from scfd.http1.connection import Connection
 from scfd.http1.contract import ConnectError, ConnectTimeoutError
 
@@ -123,8 +125,7 @@ class Pool:
         """The request that has waited longest hears of it; the others get tries of their own."""
         error = failure.value
         if not isinstance(error, ConnectError):
-            reason = getattr(error, "strerror", None) or failure.getErrorMessage()
-            error = ConnectError(f"can't connect: {reason}")
+            error = ConnectError(f"can't connect: {_reason(error)}")
         if self._waiting:
             self._waiting.popleft().on_failure(error)
         self._make()
@@ -152,6 +153,12 @@ class Pool:
         self._established -= 1
         self._idle = deque(kept for kept in self._idle if kept[0] is not connection)
         self._make()
+
+
+def _reason(error: BaseException) -> str:
+    """asyncio's own text for a refused connection names only the address, which the caller knows."""
+    number = getattr(error, "errno", None) or 0
+    return os.strerror(number) if number > 0 else getattr(error, "strerror", None) or describe(error)
 
 
 def _too_long(_: Any, seconds: float) -> Any:
