@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from attrs import field, frozen
@@ -73,6 +74,8 @@ class TriggerEvent:
     :ivar payload_json: ``payload`` as JSON where somebody has it already, whole or in parts: a task list
         among these is neither encoded nor copied for an event.
     :ivar timeout: seconds that the plugin may take, where the trigger says so.
+    :ivar beside: what of the task list an HTTP plugin gets beside the payload of an event that is no
+        timer's: the ``snapshot``, its ``digest``, or ``none`` of it.
     """
 
     type: str
@@ -82,6 +85,7 @@ class TriggerEvent:
     snapshot: TaskSnapshot = EMPTY_SNAPSHOT
     payload_json: bytes | tuple[bytes, ...] | None = field(default=None, eq=False, repr=False)
     timeout: float | None = field(default=None, eq=False)
+    beside: str = field(default="snapshot", eq=False)
 
     @property
     def tasks(self) -> tuple[Mapping[str, Any], ...]:
@@ -98,22 +102,36 @@ class TriggerEvent:
         """The event's W3C trace context; empty before the dispatcher has made one."""
         return self.metadata.get("traceparent", "")
 
+    def at_node(self, metadata: Mapping[str, str], snapshot: TaskSnapshot) -> TriggerEvent:
+        """The event with what the node has to add to it."""
+        return TriggerEvent(
+            self.type,
+            self.name,
+            self.payload,
+            {**self.metadata, **metadata},
+            snapshot,
+            self.payload_json,
+            self.timeout,
+            self.beside,
+        )
+
     def to_json_parts(self) -> list[bytes]:
         """The event as an HTTP plugin gets it, in parts: a task list of a MiB is best not copied."""
         given = to_json(self.payload) if self.payload_json is None else self.payload_json
         payload = (given,) if isinstance(given, bytes) else given
-        start = b'{"type":%b,"name":%b,"payload":' % (to_json(self.type), to_json(self.name))
-        end = b',"metadata":%b' % to_json(self.metadata)
-        if self.type == "timer":
-            return [start, *payload, end + b"}"]
-        return [
-            start,
-            *payload,
-            end + b',"tasks":',
-            self.snapshot.json,
-            b',"tasks_md5":"%b"}' % self.tasks_md5.encode(),
-        ]
+        parts = [_beginning(self.type, self.name), *payload, b',"metadata":', to_json(self.metadata)]
+        if self.type != "timer" and self.beside == "snapshot":
+            parts += [b',"tasks":', self.snapshot.json]
+        if self.type != "timer" and self.beside != "none":
+            parts.append(b',"tasks_md5":"%b"' % self.tasks_md5.encode())
+        parts.append(b"}")
+        return parts
 
     def to_json(self) -> bytes:
         """The same as one value."""
         return b"".join(self.to_json_parts())
+
+
+@lru_cache(maxsize=10_000)  # as many triggers have been seen in one node
+def _beginning(type: str, name: str) -> bytes:
+    return b'{"type":%b,"name":%b,"payload":' % (to_json(type), to_json(name))

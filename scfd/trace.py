@@ -19,16 +19,14 @@ def traceparent(metadata: Mapping[str, str]) -> str:
     :param metadata: of the event: a message that has a ``traceparent`` among its headers is continued,
         in its trace and with its flags. Anything else begins a trace.
     """
-    given = metadata.get("header.traceparent") or metadata.get("header.Traceparent") or ""
-    found = _TRACEPARENT.fullmatch(given)
-    trace_id, flags = found.groups() if found is not None else (f"{_random(128):032x}", _SAMPLED)
-    return f"00-{trace_id}-{_random(64):016x}-{flags}"
+    random = f"{getrandbits(192):048x}"
+    given = metadata.get("header.traceparent") or metadata.get("header.Traceparent")
+    found = _TRACEPARENT.fullmatch(given) if given else None
+    if found is not None:
+        return f"00-{found[1]}-{random[32:]}-{found[2]}"
+    return f"00-{random[:32]}-{random[32:]}-{_SAMPLED}"
 
 
 def trace_id(traceparent: str) -> str:
     """The trace's own part, by which logs are searched."""
     return traceparent[3:35]
-
-
-def _random(bits: int) -> int:
-    return getrandbits(bits) or 1

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from scfd.adapter.time_limits import TimeLimits
 from scfd.errors import PluginError
 from scfd.http1.connection import Connection
 from scfd.http1.contract import (
@@ -75,7 +76,7 @@ class PluginClient:
         self._pool = pool
         self._health_pool = health_pool
         self._max_answer = max_answer
-        self._clock = clock
+        self._time_limits = TimeLimits(clock)
         self._health = b"GET %b/health HTTP/1.1\r\nHost: %b\r\nAccept: */*\r\nConnection: close\r\n\r\n" % (
             path,
             host,
@@ -92,7 +93,9 @@ class PluginClient:
         :param timeout: seconds.
         :returns: a Deferred that fails with `RequestError`. Cancelling it closes the connection.
         """
-        return _Request([self._health], LONGEST_HEALTH, timeout, self._health_pool, self._clock).answered
+        return _Request(
+            [self._health], LONGEST_HEALTH, timeout, self._health_pool, self._time_limits
+        ).answered
 
     def post_event(self, body: Sequence[bytes], timeout: float, traceparent: str = "") -> Deferred[Answer]:
         """
@@ -107,7 +110,7 @@ class PluginClient:
         trace = b"traceparent: %b\r\n" % traceparent.encode() if traceparent else b""
         head = b"%b%bContent-Length: %d\r\n\r\n" % (self._event, trace, length)
         parts = [b"".join([head, *body])] if length < JOINED else [head, *body]
-        return _Request(parts, self._max_answer, timeout, self._pool, self._clock).answered
+        return _Request(parts, self._max_answer, timeout, self._pool, self._time_limits).answered
 
     def is_listening(self) -> Deferred[bool]:
         """:returns: a Deferred of whether anybody accepts connections there."""
@@ -132,18 +135,32 @@ class _Request:
     :ivar answered: fires with an `Answer`.
     """
 
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_length",
+        "_limit",
+        "_parts",
+        "_pool",
+        "_status",
+        "_time_limits",
+        "_timeout",
+        "answered",
+    )
+
     def __init__(
-        self, parts: Sequence[bytes], limit: int, timeout: float, pool: Pool, clock: IReactorTime
+        self, parts: Sequence[bytes], limit: int, timeout: float, pool: Pool, time_limits: TimeLimits
     ) -> None:
         self._parts = parts
         self._limit = limit
         self._timeout = timeout
         self._pool = pool
+        self._time_limits = time_limits
         self._connection: Connection | None = None
         self._status = self._length = 0
         self._body: list[bytes] = []
-        self.answered: Deferred[Answer] = Deferred(lambda _: self._give_up())
-        self._time_limit = clock.callLater(timeout, self._timed_out)
+        self.answered: Deferred[Answer] = Deferred(self._give_up)
+        time_limits.start(timeout, self._timed_out)
         pool.submit(self)
 
     def on_connection(self, connection: Connection) -> None:
@@ -169,10 +186,9 @@ class _Request:
             self._failed("too long", f"the answer is longer than {self._limit} bytes")
 
     def on_end(self) -> None:
-        if self._time_limit.active():
-            self._time_limit.cancel()
-            self._connection = None
-            self.answered.callback(Answer(self._status, b"".join(self._body)))
+        self._time_limits.stop(self._timed_out)
+        self._connection = None
+        self.answered.callback(Answer(self._status, b"".join(self._body)))
 
     def on_failure(self, error: UpstreamError) -> None:
         kind = next(kind for cls, kind in _KINDS.items() if isinstance(error, cls))
@@ -188,16 +204,14 @@ class _Request:
         self._give_up()
         self._failed(kind, f"{text} after {self._timeout:g} s")
 
-    def _give_up(self) -> None:
-        if self._time_limit.active():
-            self._time_limit.cancel()
+    def _give_up(self, _: object = None) -> None:
+        self._time_limits.stop(self._timed_out)
         if self._connection is None:
             self._pool.withdraw(self)
         else:
             self._connection.abort()
 
     def _failed(self, kind: str, text: str) -> None:
-        if self._time_limit.active():
-            self._time_limit.cancel()
+        self._time_limits.stop(self._timed_out)
         self._connection = None
         self.answered.errback(RequestError(kind, text))

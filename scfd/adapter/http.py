@@ -56,6 +56,7 @@ class HttpAdapter(Service):
         self._readiness = readiness
         self._availability = availability
         self._metrics = metrics
+        self._requests_answered = metrics.plugin_requests.labels("answered")
         self._clock = clock
         self._health = Health(client, settings.health_interval, settings.health_failures, clock)
         self._watch: Deferred[None] = succeed(None)
@@ -134,23 +135,27 @@ class HttpAdapter(Service):
         self._health.busy += 1
         timeout = event.timeout or self._settings.timeout
         answered = self._client.post_event(event.to_json_parts(), timeout, event.traceparent)
-        return answered.addCallbacks(self._answered, self._not_answered, (event,)).addBoth(self._done)
+        return answered.addCallbacks(self._answered, self._not_answered, (event,))
 
     def _answered(self, answer: Answer, event: TriggerEvent) -> TriggerResponse:
+        self._health.busy -= 1
         self._health.event_answered()
         if answer.status != 200:
             self._metrics.plugin_requests.labels("status").inc()
             shown = answer.body[:_SHOWN].decode("utf-8", "replace")
             raise PluginError(f"POST /on-trigger: HTTP status {answer.status}: {shown}")
         parsed, oddity = parse_response(answer.body)
-        self._metrics.plugin_requests.labels("no results" if oddity else "answered").inc()
-        if oddity:
+        if not oddity:
+            self._requests_answered.inc()
+        else:
+            self._metrics.plugin_requests.labels("no results").inc()
             _log.warn(
                 "{trigger}: no task results from the plugin: {oddity}", trigger=event.name, oddity=oddity
             )
         return parsed
 
     def _not_answered(self, failure: Failure) -> Failure:
+        self._health.busy -= 1
         if failure.check(CancelledError):
             self._metrics.plugin_requests.labels("cancelled").inc()
             return failure
@@ -160,10 +165,6 @@ class HttpAdapter(Service):
         if error.kind == "timeout":
             self._health.event_lost()
         raise PluginError(f"POST /on-trigger: {error}") from error
-
-    def _done(self, result: Any) -> Any:
-        self._health.busy -= 1
-        return result
 
     def heartbeat_extra(self) -> dict[str, Any]:
         """The fields of ``adapter.http.heartbeat_extra``: see `IAdapter`."""
