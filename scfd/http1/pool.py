@@ -155,7 +155,7 @@ class Pool:
         self._make()
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Any) -> str:
     """asyncio's own text for a refused connection names only the address, which the caller knows."""
     number = getattr(error, "errno", None) or 0
     return os.strerror(number) if number > 0 else getattr(error, "strerror", None) or describe(error)
