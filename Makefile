@@ -45,6 +45,7 @@ check-install: $(TEST)
 bench: $(BENCH)
 	$(BIN)/python -m benchmarks.reports
 	$(BIN)/python -m benchmarks.timers
+	$(BIN)/python -m benchmarks.plugin
 
 clean:
 	rm -rf $(VENV) build dist scfd.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache

@@ -74,17 +74,21 @@ class Dispatcher:
             acted: Deferred[TriggerResponse] = self._adapter.on_trigger(event)
         except Exception:
             acted = fail()
-        done: Deferred[Any] = acted.addCallback(self._report, event)
-        return done.addBoth(self._ended, event, began)
+        done: Deferred[Any] = acted
+        return done.addBoth(self._acted, event, began)
 
-    def _report(self, response: TriggerResponse, event: TriggerEvent) -> Deferred[None] | None:
-        self._note_snapshot(event.snapshot)
-        if not response.task_results:
-            return None
-        accepted: Deferred[None] = self._reports.put(self._usable(event, response.task_results))
-        return accepted
+    def _acted(self, result: TriggerResponse | Failure, event: TriggerEvent, began: float) -> Any:
+        if not isinstance(result, Failure):
+            self._note_snapshot(event.snapshot)
+            if result.task_results:
+                try:
+                    accepted: Deferred[Any] = self._reports.put(self._usable(event, result.task_results))
+                except Exception:
+                    accepted = fail()
+                return accepted.addBoth(self._ended, event, began)
+        return self._ended(result, event, began)
 
-    def _ended(self, result: Failure | None, event: TriggerEvent, began: float) -> Failure | None:
+    def _ended(self, result: object, event: TriggerEvent, began: float) -> Failure | None:
         figures = self._figures.get(event.name) or self._make_figures(event.name)
         figures.seconds.observe(max(0.0, self._clock.seconds() - began))
         self.running -= 1
@@ -92,10 +96,10 @@ class Dispatcher:
             self.failed += 1
             figures.failed.inc()
             self._log_failure(event, result)
-        else:
-            self.succeeded += 1
-            figures.succeeded.inc()
-        return result
+            return result
+        self.succeeded += 1
+        figures.succeeded.inc()
+        return None
 
     def _make_figures(self, trigger: str) -> _Figures:
         events, seconds = self._metrics.events, self._metrics.event_seconds

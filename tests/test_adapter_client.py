@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.client import JOINED, Answer, PluginClient, RequestError
+from scfd.adapter.client import LONG, Answer, PluginClient, RequestError
 from scfd.http1.pool import Pool
 from tests.http1_fakes import FakeConnector, FakeTransport
 
@@ -52,12 +52,13 @@ class PostTests(ClientTestCase):
     def test_a_long_body_is_not_joined(self) -> None:
         written: list[bytes] = []
         self.patch(FakeTransport, "write", lambda self, data: written.append(data))
-        part = b"x" * JOINED
-        self.post(b"{", part, b"}")
+        part = b"x" * LONG
+        self.post(b"{", b'"a":', part, b", ", b"}")
         self.plugin.accept()
-        self.assertIn(b"Content-Length: %d\r\n" % (JOINED + 2), written[0])
-        self.assertEqual(written[1:], [b"{", part, b"}"])
-        self.assertIs(written[2], part)
+        head, begin = written[0].split(b"\r\n\r\n")
+        self.assertIn(b"Content-Length: %d" % (LONG + 8), head)
+        self.assertEqual((begin, written[1:]), (b'{"a":', [part, b", }"]))
+        self.assertIs(written[1], part)
 
     def test_without_a_trace(self) -> None:
         self.post()
