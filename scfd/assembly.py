@@ -16,7 +16,7 @@ from twisted.web.resource import IResource
 from scfd.availability import Availability
 from scfd.config import Address, Config, HttpAdapter, NatsTrigger, TimerTrigger
 from scfd.inflight import InFlight
-from scfd.interfaces import IAdapter
+from scfd.interfaces import IAdapter, IBlockingPlugin
 from scfd.listener import Listener
 from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
@@ -92,10 +92,15 @@ def adapter(
         return _http_adapter(cfg.adapter.http, readiness, availability, metrics, reactor)
     from scfd.adapter.native import Framework, NativeAdapter
     from scfd.adapter.registry import add_plugin_folders, find_plugin
+    from scfd.adapter.threads import PluginThreads
 
     add_plugin_folders(cfg.adapter.path)
     plugin = find_plugin(cfg.adapter.native, cfg.system.name)
-    return NativeAdapter(plugin, Framework(cfg, runtime, task_store), availability, reactor)
+    threads = None
+    if IBlockingPlugin.providedBy(plugin):
+        threads = PluginThreads(cfg.adapter.threads, readiness, availability, reactor)
+        metrics.plugin_threads_stuck.set_function(lambda: threads.stuck)
+    return NativeAdapter(plugin, Framework(cfg, runtime, task_store), threads, availability, reactor)
 
 
 def _http_adapter(

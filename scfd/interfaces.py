@@ -46,6 +46,16 @@ class IFunctionPlugin(IPlugin):
         """
 
 
+class IBlockingPlugin(Interface):
+    """
+    A plugin whose ``init``, ``on_trigger`` and ``stop`` block: they wait for files, sockets, locks, or
+    compute for long. It has nothing to add; declaring it is all.
+
+    The node calls these three in threads of the plugin's own, ``adapter.threads`` of them, and
+    ``on_trigger`` in several at once. They return plain values: no Deferred and no coroutine.
+    """
+
+
 class IStoppable(Interface):
     """A plugin that has something to put in order when the node stops."""
 

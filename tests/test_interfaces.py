@@ -90,7 +90,7 @@ def _timers() -> Timers:
 IMPLEMENTATIONS: list[tuple[Any, Callable[[], Any]]] = [
     (IFramework, _framework),
     (IAdapter, _http_adapter),
-    (IAdapter, lambda: NativeAdapter(Plugin(), _framework(), Availability(), Clock())),
+    (IAdapter, lambda: NativeAdapter(Plugin(), _framework(), None, Availability(), Clock())),
     (IAdapter, FakeAdapter),
     (IReports, _reports),
     (IReports, MemoryReports),

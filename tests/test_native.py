@@ -79,7 +79,7 @@ class NativeAdapterTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.availability = Availability()
         self.framework = Framework(Config(), Runtime("node-abc", "v1"), TaskStore())
-        self.adapter = NativeAdapter(self.plugin, self.framework, self.availability, self.clock)
+        self.adapter = NativeAdapter(self.plugin, self.framework, None, self.availability, self.clock)
 
     def provide(self, *interfaces: Any) -> None:
         alsoProvides(self.plugin, *interfaces)

@@ -7,13 +7,15 @@ from typing import Any, cast
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
+from scfd.adapter.threads import PluginThreads
+from scfd.adapter.time_limits import TimeLimits
 from scfd.availability import Availability
 from scfd.config import Config
 from scfd.errors import PluginError, StartupError, describe
@@ -36,6 +38,8 @@ INIT_TIMEOUT = 300.0
 #: Seconds: the longest call that the platform knows. A Deferred that never fires ends there.
 CALL_TIMEOUT = 900.0
 
+_NO_RESULTS = TriggerResponse()
+
 
 @implementer(IFramework)
 @frozen
@@ -51,15 +55,23 @@ class Framework:
 class NativeAdapter(Service):
     """
     :param plugin: an `IFunctionPlugin`, which may provide the optional interfaces as well.
+    :param threads: for an `IBlockingPlugin`, else None.
     """
 
     def __init__(
-        self, plugin: Any, framework: Framework, availability: Availability, clock: IReactorTime
+        self,
+        plugin: Any,
+        framework: Framework,
+        threads: PluginThreads | None,
+        availability: Availability,
+        clock: IReactorTime,
     ) -> None:
         self._plugin = plugin
         self._framework = framework
+        self._threads = threads
         self._availability = availability
         self._clock = clock
+        self._time_limits = TimeLimits(clock)
         self._static_extra: Mapping[str, Any] = {}
         self._resource: IResource | None = None
         self._ready = False
@@ -71,7 +83,7 @@ class NativeAdapter(Service):
 
     async def _initialise(self) -> None:
         try:
-            ready = maybeDeferred(self._plugin.init, self._framework)
+            ready = self._run(self._plugin.init, self._framework)
             await ready.addTimeout(INIT_TIMEOUT, self._clock, self._not_ready)
             if IWebContributor.providedBy(self._plugin):
                 self._resource = self._plugin.resource()
@@ -94,17 +106,51 @@ class NativeAdapter(Service):
     def _not_ready(self, _: Any, seconds: float) -> Any:
         raise StartupError(f"its init() has not ended after {seconds:g} s")
 
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """In a thread where the plugin blocks, else here."""
+        if self._threads is not None:
+            return self._threads.run(function, *arguments)
+        return maybeDeferred(function, *arguments)
+
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        stopped: Deferred[None] = succeed(None)
         if self._ready and IStoppable.providedBy(self._plugin):
-            return maybeDeferred(self._plugin.stop)
-        return succeed(None)
+            stopped = self._run(self._plugin.stop)
+        return stopped if self._threads is None else stopped.addBoth(_and_then, self._threads.stop)
 
     def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
         """Call the plugin: see `IAdapter`."""
-        call = maybeDeferred(self._plugin.on_trigger, event).addErrback(_contained)
-        limit = event.timeout or CALL_TIMEOUT
-        return call.addTimeout(limit, self._clock, _took_too_long).addCallback(_checked)
+        if self._threads is None:
+            try:
+                value = self._plugin.on_trigger(event)
+            except BaseException:
+                return fail().addErrback(_contained)
+            if value is None or isinstance(value, TriggerResponse):
+                return succeed(value or _NO_RESULTS)  # nothing to wait for, so no time limit either
+            called = maybeDeferred(lambda: value)
+        else:
+            called = self._threads.run(self._plugin.on_trigger, event)
+        called.addErrback(_contained)
+        return self._limit(called, event.timeout or CALL_TIMEOUT).addCallback(_checked)
+
+    def _limit(self, called: Deferred[Any], seconds: float) -> Deferred[Any]:
+        """Fail a call that takes longer; as ``addTimeout``, for a tenth of its cost."""
+        given_up = False
+
+        def give_up() -> None:
+            nonlocal given_up
+            given_up = True
+            called.cancel()
+
+        def ended(result: Any) -> Any:
+            self._time_limits.stop(give_up)
+            if given_up and isinstance(result, Failure) and result.check(CancelledError):
+                raise PluginError(f"no answer after {seconds:g} s") from TimeoutError()
+            return result
+
+        self._time_limits.start(seconds, give_up)
+        return called.addBoth(ended)
 
     def heartbeat_extra(self) -> dict[str, Any]:
         """The plugin's fields: see `IAdapter`. Those it asks for once, then those it makes anew."""
@@ -135,13 +181,14 @@ def _contained(failure: Failure) -> Failure:
     raise PluginError(f"on_trigger raised {describe(cast(BaseException, failure.value))}")
 
 
-def _took_too_long(_: Any, seconds: float) -> Any:
-    raise PluginError(f"no answer after {seconds:g} s") from TimeoutError()
+def _and_then(result: Any, function: Callable[[], object]) -> Any:
+    function()
+    return result
 
 
 def _checked(response: object) -> TriggerResponse:
     if response is None:
-        return TriggerResponse()
+        return _NO_RESULTS
     if not isinstance(response, TriggerResponse):
         raise PluginError(
             f"on_trigger returned {type(response).__name__}; it should be a TriggerResponse or None"

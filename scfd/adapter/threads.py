@@ -1,0 +1,106 @@
+"""Threads for native plugins that block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from scfd.availability import Availability
+from scfd.errors import PluginError
+from scfd.readiness import Readiness
+
+_log = Logger(namespace="scfd.plugin")
+
+#: Calls that may wait for a thread.
+LONGEST_QUEUE = 1_000
+
+
+class PluginThreads:
+    """
+    Threads of the plugin's own: its calls neither hold the reactor up, nor wait for files and names,
+    which have the reactor's threads.
+
+    A thread can't be ended from outside. One whose call was given up is stuck until that returns; when
+    all are, ``availability`` and ``readiness`` hear of it.
+
+    :param size: how many threads.
+    :ivar stuck: how many of them are at work on a call that was given up.
+    """
+
+    def __init__(self, size: int, readiness: Readiness, availability: Availability, reactor: Any) -> None:
+        self._size = size
+        self._readiness = readiness
+        self._availability = availability
+        self._reactor = reactor
+        self._executor = ThreadPoolExecutor(size, "scfd-plugin")
+        self._calls = 0
+        self.stuck = 0
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """
+        Call a function in a thread, as soon as one is free.
+
+        :returns: a Deferred of its value. Cancelled, it fails at once; a call that still waits is then
+            never made, and one that has begun goes on.
+        """
+        if self._calls >= self._size + LONGEST_QUEUE:
+            return fail(
+                PluginError(f"{LONGEST_QUEUE} calls wait for one of its {self._size} threads already")
+            )
+        self._calls += 1
+        given_up: list[bool] = []
+        future = self._executor.submit(function, *arguments)
+
+        def give_up(called: Deferred[Any]) -> None:
+            if future.cancel():
+                called.errback(PluginError(f"none of its {self._size} threads was free"))
+            else:
+                given_up.append(True)
+                self._count_stuck(1)
+
+        called: Deferred[Any] = Deferred(give_up)
+        future.add_done_callback(
+            lambda future: self._reactor.callFromThread(self._ended, future, called, given_up)
+        )
+        return called
+
+    def _ended(self, future: Future[Any], called: Deferred[Any], given_up: list[bool]) -> None:
+        self._calls -= 1
+        if given_up:
+            self._count_stuck(-1)
+        if called.called:
+            return
+        error = future.exception()
+        value = None if error is not None else future.result()
+        if isinstance(value, (Deferred, Coroutine)):
+            name = type(value).__name__
+            error = PluginError(f"returned a {name}; a plugin that blocks returns plain values")
+        if error is None:
+            called.callback(value)
+        else:
+            called.errback(Failure(error))
+
+    def _count_stuck(self, change: int) -> None:
+        all_were = self.stuck == self._size
+        self.stuck += change
+        _log.emit(
+            LogLevel.warn if change > 0 else LogLevel.info,
+            "{stuck} of {size} threads are at work on an event that was given up",
+            stuck=self.stuck,
+            size=self._size,
+        )
+        if self.stuck == self._size:
+            self._availability.set(False)
+            self._readiness.problem("plugin", f"all its {self._size} threads are stuck")
+        elif all_were:
+            self._readiness.well("plugin")
+            self._availability.set(True)
+
+    def stop(self) -> None:
+        """Make no more calls. Those that have begun are left to themselves."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

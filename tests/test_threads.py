@@ -1,0 +1,221 @@
+"""Tests for scfd.adapter.threads: real threads, and a reactor that the test runs by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides
+
+from scfd.adapter import threads as threads_module
+from scfd.adapter.native import Framework, NativeAdapter
+from scfd.adapter.threads import PluginThreads
+from scfd.availability import Availability
+from scfd.config import Config
+from scfd.errors import PluginError
+from scfd.interfaces import IStoppable
+from scfd.model import TaskResult, TriggerEvent, TriggerResponse
+from scfd.readiness import Readiness
+from scfd.runtime import Runtime
+from scfd.tasks import TaskStore
+from tests.test_native import Plugin
+
+#: Seconds in which a thread has to do anything; it takes less than a millisecond.
+LIMIT = 20.0
+RESPONSE = TriggerResponse((TaskResult("a", 2),))
+
+
+class ThreadReactor(Clock):
+    """A clock to which threads hand calls, made when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]] = SimpleQueue()
+
+    def callFromThread(self, function: Callable[..., object], *arguments: Any) -> None:
+        self._calls.put((function, arguments))
+
+    def next_call(self) -> None:
+        """Wait for a thread to hand over a call, and make it."""
+        function, arguments = self._calls.get(timeout=LIMIT)
+        function(*arguments)
+
+
+class Blocking:
+    """A function that returns, or raises, when the test says so."""
+
+    def __init__(self, outcome: Any = RESPONSE) -> None:
+        self.outcome = outcome
+        self.begun = threading.Event()
+        self.end = threading.Event()
+        self.thread = ""
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.thread = threading.current_thread().name
+        self.begun.set()
+        assert self.end.wait(LIMIT)
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+
+class ThreadsTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = ThreadReactor()
+        self.readiness = Readiness(self.reactor.seconds)
+        self.availability = Availability(True)
+        self.threads = PluginThreads(2, self.readiness, self.availability, self.reactor)
+        self.addCleanup(self.threads.stop)
+
+    def run_blocking(self, outcome: Any = RESPONSE) -> tuple[Blocking, Deferred[Any]]:
+        function = Blocking(outcome)
+        self.addCleanup(function.end.set)
+        return function, self.threads.run(function)
+
+    def begin(self, outcome: Any = RESPONSE) -> tuple[Blocking, Deferred[Any]]:
+        function, called = self.run_blocking(outcome)
+        self.assertTrue(function.begun.wait(LIMIT))
+        return function, called
+
+    def finish(self, function: Blocking) -> None:
+        function.end.set()
+        self.reactor.next_call()
+
+
+class PluginThreadsTests(ThreadsTestCase):
+    def test_a_call_and_its_value(self) -> None:
+        function, called = self.begin()
+        self.assertNoResult(called)
+        self.assertTrue(function.thread.startswith("scfd-plugin"), function.thread)
+        self.finish(function)
+        self.assertIs(self.successResultOf(called), RESPONSE)
+
+    def test_whatever_it_raises(self) -> None:
+        for error in (ValueError("no"), SystemExit(3)):
+            with self.subTest(error=error):
+                function, called = self.begin(error)
+                self.finish(function)
+                failure = self.failureResultOf(called)
+                self.assertIs(failure.value, error)
+                self.assertIn("in __call__", failure.getTraceback())
+
+    def test_as_many_at_once_as_there_are_threads(self) -> None:
+        first, _ = self.begin()
+        self.begin()
+        third, called = self.run_blocking()
+        self.assertFalse(third.begun.wait(0))
+        self.finish(first)
+        self.assertTrue(third.begun.wait(LIMIT))
+        self.finish(third)
+        self.successResultOf(called)
+
+    def test_one_that_waits_and_is_given_up_is_never_made(self) -> None:
+        first, _ = self.begin()
+        second, _ = self.begin()
+        third, called = self.run_blocking()
+        called.cancel()
+        self.assertEqual(
+            str(self.failureResultOf(called, PluginError).value), "none of its 2 threads was free"
+        )
+        self.reactor.next_call()
+        self.finish(first)
+        self.finish(second)
+        self.assertFalse(third.begun.wait(0))
+        self.assertEqual(self.threads.stuck, 0)
+
+    def test_one_that_has_begun_is_stuck_until_it_returns(self) -> None:
+        function, called = self.begin(ValueError("too late for anybody"))
+        with capturedLogs() as logged:
+            called.cancel()
+        self.failureResultOf(called, CancelledError)
+        self.assertEqual((self.threads.stuck, self.availability.available), (1, True))
+        self.assertEqual(
+            [formatEvent(event) for event in logged],
+            ["1 of 2 threads are at work on an event that was given up"],
+        )
+        self.finish(function)
+        self.assertEqual(self.threads.stuck, 0)
+
+    def test_all_are_stuck(self) -> None:
+        calls = [self.begin(), self.begin()]
+        for _, called in calls:
+            called.cancel()
+            self.failureResultOf(called, CancelledError)
+        self.assertFalse(self.availability.available)
+        self.assertEqual(
+            [problem.reason for problem in self.readiness.problems()], ["all its 2 threads are stuck"]
+        )
+        self.finish(calls[0][0])
+        self.assertEqual((self.availability.available, self.readiness.problems()), (True, []))
+
+    def test_too_many_wait(self) -> None:
+        self.patch(threads_module, "LONGEST_QUEUE", 1)
+        self.begin()
+        self.begin()
+        self.run_blocking()
+        self.assertEqual(
+            str(self.failureResultOf(self.threads.run(print), PluginError).value),
+            "1 calls wait for one of its 2 threads already",
+        )
+
+
+class BlockingPluginTests(ThreadsTestCase):
+    """A plugin whose calls are made in threads."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.plugin: Any = Plugin()
+        alsoProvides(self.plugin, IStoppable)
+        framework = Framework(Config(), Runtime("node-abc", "v1"), TaskStore())
+        self.adapter = NativeAdapter(self.plugin, framework, self.threads, self.availability, self.reactor)
+        started = self.adapter.startService()
+        self.reactor.next_call()
+        self.successResultOf(started)
+
+    def on_trigger(self, outcome: Any = RESPONSE) -> tuple[Blocking, Deferred[TriggerResponse]]:
+        function = self.plugin.on_trigger = Blocking(outcome)
+        self.addCleanup(function.end.set)
+        called = self.adapter.on_trigger(TriggerEvent("timer", "t", timeout=2.0))
+        self.assertTrue(function.begun.wait(LIMIT))
+        return function, called
+
+    def test_an_event(self) -> None:
+        function, called = self.on_trigger()
+        self.finish(function)
+        self.assertIs(self.successResultOf(called), RESPONSE)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_value_that_only_the_reactor_could_wait_for(self) -> None:
+        function, called = self.on_trigger(Deferred())
+        self.finish(function)
+        self.assertEqual(
+            str(self.failureResultOf(called, PluginError).value),
+            "returned a Deferred; a plugin that blocks returns plain values",
+        )
+
+    def test_what_would_end_the_process_is_that_events_failure(self) -> None:
+        function, called = self.on_trigger(SystemExit(3))
+        self.finish(function)
+        self.assertEqual(
+            str(self.failureResultOf(called, PluginError).value), "on_trigger raised SystemExit: 3"
+        )
+
+    def test_one_that_takes_too_long(self) -> None:
+        function, called = self.on_trigger()
+        self.reactor.advance(2)
+        self.assertEqual(str(self.failureResultOf(called, PluginError).value), "no answer after 2 s")
+        self.assertEqual(self.threads.stuck, 1)
+        self.finish(function)
+        self.assertEqual(self.threads.stuck, 0)
+
+    def test_stop_is_called_in_a_thread_as_well(self) -> None:
+        stopped = self.adapter.stopService()
+        self.reactor.next_call()
+        self.successResultOf(stopped)
+        self.assertEqual([name for name, *_ in self.plugin.journal], ["init", "stop"])
