@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from dateutil.tz import tzlocal
 from treq.client import HTTPClient
@@ -15,7 +16,7 @@ from twisted.web.resource import IResource
 
 from scfd.availability import Availability
 from scfd.config import Address, Config, HttpAdapter, NatsTrigger, TimerTrigger
-from scfd.inflight import InFlight
+from scfd.config import Gateway as GatewaySettings
 from scfd.interfaces import IAdapter, IBlockingPlugin
 from scfd.listener import Listener
 from scfd.metrics import Metrics
@@ -38,7 +39,7 @@ _POOL_SIZE = 32
 _POOL_IDLE = 4
 #: The same for a plugin, whose events can't be sent twice: gunicorn closes after 2 s.
 _PLUGIN_IDLE = 1.5
-#: Seconds.
+#: Seconds that a connection to the plugin may take to be made.
 _CONNECT_TIMEOUT = 5.0
 
 
@@ -166,19 +167,59 @@ def gateway(
     """The front door, where the config has one."""
     if cfg.gateway is None:
         return None
-    from scfd.gateway.forward import Forwarder
-    from scfd.gateway.routes import GatewayRoutes, PluginResource
-    from scfd.gateway.service import Gateway
+    from scfd.gateway.front import Front
+    from scfd.gateway.routes import GatewayRoutes
+    from scfd.gateway.server import Gateway
 
-    forwarding = InFlight()
-    if cfg.adapter.http is None:
-        behind: IResource = PluginResource(adapter)
-    else:
-        behind = Forwarder(
-            _agent(reactor), cfg.adapter.http.url, cfg.gateway.forward_timeout, forwarding, reactor
+    backend = _gateway_backend(cfg.gateway, cfg.adapter.http, adapter, metrics, reactor)
+    routes = GatewayRoutes(runtime, probe, cfg.gateway.probe_token)
+    front = Front(cfg.gateway, routes, backend, metrics, reactor, time.time)
+    metrics.gateway_connections.set_function(lambda: len(front.callers))
+    metrics.gateway_running.set_function(front.busy)
+    return Gateway(front, backend, reactor, _tls(cfg.gateway))
+
+
+def _gateway_backend(
+    settings: GatewaySettings, plugin: HttpAdapter | None, adapter: IAdapter, metrics: Metrics, reactor: Any
+) -> Any:
+    """:returns: a `scfd.gateway.contract.Backend`."""
+    from scfd.gateway.forward import Forwarder
+    from scfd.gateway.native import NativeBackend, site_connector
+    from scfd.http1.connect import connector
+    from scfd.http1.pool import Connector, Pool
+
+    def forwarder(connect: Connector, path: str, host: str) -> Forwarder:
+        pool = Pool(
+            connect,
+            settings.pool_size,
+            settings.pool_idle,
+            min(_CONNECT_TIMEOUT, settings.forward_timeout),
+            reactor,
         )
-    resource = RoutesResource(GatewayRoutes(runtime, probe, cfg.gateway.probe_token), behind)
-    return Gateway(cfg.gateway, resource, forwarding, metrics, reactor)
+        metrics.gateway_plugin_connections.set_function(lambda: pool.open)
+        return Forwarder(pool, path.encode(), host.encode(), metrics.gateway_retries.inc)
+
+    def to_resource(resource: IResource) -> Forwarder:
+        site = QuietSite(resource, max_body=settings.max_body)
+        return forwarder(site_connector(site, reactor), "", str(settings.listen))
+
+    if plugin is None:
+        return NativeBackend(adapter, to_resource)
+    url = urlsplit(plugin.url)
+    return forwarder(connector(plugin.url), url.path, url.netloc)
+
+
+def _tls(settings: GatewaySettings) -> Callable[[], Any] | None:
+    tls = settings.tls
+    if tls is None:
+        return None
+
+    def context() -> Any:
+        from scfd.gateway.tls import server_context  # OpenSSL: 40 ms and 12 MiB
+
+        return server_context(tls)
+
+    return context
 
 
 def dev_nats(cfg: Config, reactor: Any) -> IService | None:

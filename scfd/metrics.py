@@ -124,6 +124,21 @@ class Metrics:
         self.gateway_requests = counter(
             "gateway_requests", "Requests to the gateway, by status code.", "code"
         )
+        self.gateway_seconds = Histogram(
+            "scfd_gateway_seconds",
+            "From the head of a request to the end of its answer.",
+            registry=registry,
+            buckets=_CALL_BUCKETS,
+        )
+        self.gateway_running = gauge("gateway_running", "Requests that are being answered.")
+        self.gateway_connections = gauge("gateway_connections", "Connections of callers.")
+        self.gateway_refused = counter("gateway_refused", "Connections beyond max_connections.")
+        self.gateway_plugin_connections = gauge(
+            "gateway_plugin_connections", "Connections of the gateway to the plugin."
+        )
+        self.gateway_retries = counter(
+            "gateway_retries", "Requests sent again, since an idle connection had been closed."
+        )
 
     def exposition(self) -> bytes:
         """Everything, in Prometheus's text format."""

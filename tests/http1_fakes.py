@@ -108,6 +108,7 @@ class FakeExchange:
         self.upgradable = upgradable
         self.whole = whole
         self.heard: list[tuple[Any, ...]] = []
+        self.reads = 0
         self.connection: Connection | None = None
         self.head: ResponseHead | None = None
         #: Called with the name of each callback after it was noted.
@@ -136,6 +137,10 @@ class FakeExchange:
 
     def on_data(self, data: bytes) -> None:
         self._hear("data", data)
+
+    def on_read(self) -> None:
+        assert not self.over(), "a read after the end"
+        self.reads += 1
 
     def on_end(self) -> None:
         self._hear("end")

@@ -17,6 +17,7 @@ from scfd.config.values import (
     Shutdown,
     System,
     TimerTrigger,
+    Tls,
     Trigger,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "Shutdown",
     "System",
     "TimerTrigger",
+    "Tls",
     "Trigger",
     "load",
 ]

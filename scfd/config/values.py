@@ -108,6 +108,19 @@ class Heartbeat:
 
 
 @frozen
+class Tls:
+    """
+    What the gateway shows to its callers.
+
+    :ivar cert: a PEM file with the certificate and those between it and its root.
+    :ivar key: a PEM file with its key, without a password.
+    """
+
+    cert: str = key(FILLED_TEXT)
+    key: str = key(FILLED_TEXT)
+
+
+@frozen
 class Gateway:
     """
     The front door.
@@ -116,12 +129,31 @@ class Gateway:
     :ivar max_body: bytes that a request may have; 6 MiB by default, as on SCF.
     :ivar forward_timeout: seconds that the plugin may take to answer a forwarded request; 30 by default.
     :ivar probe_token: what probes must show as Bearer token; empty, the default, is nothing.
+    :ivar max_header: bytes of request line and headers; 16 KiB by default.
+    :ivar header_timeout: seconds in which they have to arrive; 10 by default.
+    :ivar body_timeout: seconds without a byte after which a body, or a connection that was upgraded, is
+        given up; 60 by default.
+    :ivar idle_timeout: seconds that a connection is kept between requests; 75 by default.
+    :ivar max_connections: of callers; 1000 by default.
+    :ivar pool_size: connections to the plugin; 256 by default.
+    :ivar pool_idle: seconds that one is kept without a request; 4 by default.
+    :ivar access_log: a log line for each request; off by default.
+    :ivar tls: None, the default, for plain HTTP.
     """
 
     listen: Address = key(ADDRESS, Address("0.0.0.0", 9000))
     max_body: int = key(SIZE, 6 * 1024 * 1024)
     forward_timeout: float = key(POSITIVE_DURATION, 30.0)
     probe_token: str = key(TEXT, "", repr=False)
+    max_header: int = key(SIZE, 16 * 1024)
+    header_timeout: float = key(POSITIVE_DURATION, 10.0)
+    body_timeout: float = key(POSITIVE_DURATION, 60.0)
+    idle_timeout: float = key(POSITIVE_DURATION, 75.0)
+    max_connections: int = key(whole(1), 1000)
+    pool_size: int = key(whole(1), 256)
+    pool_idle: float = key(POSITIVE_DURATION, 4.0)
+    access_log: bool = key(SWITCH, False)
+    tls: Tls | None = key(Section(Tls), None)
 
 
 _ENVIRONMENT = "a mapping of environment variables to text, such as {LANG: C.UTF-8}"

@@ -1,168 +1,223 @@
-"""Forwards what the gateway does not answer itself to the plugin's process."""
+"""Forwards a request to the plugin, and its answer back, both as they come."""
 
 from __future__ import annotations
 
-from io import BytesIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ConnectError
-from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.client import FileBodyProducer, ResponseDone
-from twisted.web.http import NO_BODY_CODES, PotentialDataLoss
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IResponse
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from zope.interface import implementer
 
-from scfd.errors import describe
-from scfd.exchange import cancellable
-from scfd.inflight import InFlight
-from scfd.web import Response, write_response
+from scfd.gateway.contract import ICaller
+from scfd.gateway.headers import to_caller, to_plugin
+from scfd.gateway.request import Request
+from scfd.http1.contract import (
+    ConnectError,
+    ConnectTimeoutError,
+    DisconnectedError,
+    IExchange,
+    ResponseHead,
+    UpstreamError,
+)
+from scfd.http1.pool import Pool
+
+if TYPE_CHECKING:
+    from scfd.http1.connection import Connection
 
 _log = Logger(namespace="scfd.gateway")
 
-#: RFC 9110 section 7.6.1, and the older ones that it names.
-HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"proxy-connection",
-        b"keep-alive",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-    )
-)
+#: Methods whose requests may be sent twice: RFC 9110, section 9.2.2.
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+_BODILESS = (204, 304)
+_SIZED = len(b"content-length")
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
-def end_to_end(headers: Headers) -> Headers:
-    """The headers that are meant for the far end, repeated ones in their order."""
-    named = {
-        token.strip().lower()
-        for value in headers.getRawHeaders(b"connection", [])
-        for token in value.split(b",")
-    }
-    kept = Headers()
-    for name, values in headers.getAllRawHeaders():
-        if name.lower() not in HOP_BY_HOP | named:
-            kept.setRawHeaders(name, values)
-    return kept
-
-
-def forwarded_headers(request: Request) -> Headers:
-    """What the plugin gets: the caller's headers, and who the caller is."""
-    headers = end_to_end(request.requestHeaders)
-    headers.removeHeader(b"content-length")
-    client = request.getClientAddress()
-    headers.addRawHeader(b"X-Forwarded-For", getattr(client, "host", "unknown").encode())
-    headers.setRawHeaders(b"X-Forwarded-Proto", [b"https" if request.isSecure() else b"http"])
-    host = request.requestHeaders.getRawHeaders(b"host")
-    if host:
-        headers.setRawHeaders(b"X-Forwarded-Host", host[:1])
-    headers.setRawHeaders(b"gateway-tag", [b"forward"])
-    return headers
-
-
-class Forwarder(Resource):
+class Forwarder:
     """
-    :param base_url: of the plugin's process.
-    :param timeout: seconds until the plugin's answer begins.
-    :param in_flight: where the exchanges under way are counted.
-    """
+    A `Backend`: whatever it is asked goes to one HTTP server.
 
-    isLeaf = True
+    :param base_path: what stands in front of every target.
+    :param host: the server's, for callers that name none.
+    :param retried: called when a request is sent a second time.
+    """
 
     def __init__(
-        self, agent: IAgent, base_url: str, timeout: float, in_flight: InFlight, clock: IReactorTime
+        self, pool: Pool, base_path: bytes, host: bytes, retried: Callable[[], object] = lambda: None
     ) -> None:
-        super().__init__()
-        self._agent = agent
-        self._base_url = base_url.encode()
-        self._timeout = timeout
-        self._clock = clock
-        self._in_flight = in_flight
+        self.pool = pool
+        self._base_path = base_path
+        self._host = host
+        self.retried = retried
 
-    def render(self, request: Request) -> int:
-        exchange = Deferred.fromCoroutine(self._forward(request))
-        request.notifyFinish().addErrback(lambda gone: exchange.cancel())
-        self._in_flight.add(exchange).addErrback(self._unexpected)
-        return NOT_DONE_YET
+    def responder(self, caller: ICaller, request: Request, identity: bytes) -> Forward:
+        head = to_plugin(request, self._base_path, self._host, identity)
+        return Forward(self, caller, request, head)
 
-    def _unexpected(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            _log.failure("a request could not be forwarded", failure)
-
-    async def _forward(self, request: Request) -> None:
-        assert request.content is not None, "a whole request has been read"
-        body = request.content.read()
-        try:
-            answer = self._agent.request(
-                request.method,
-                self._base_url + request.uri,
-                forwarded_headers(request),
-                FileBodyProducer(BytesIO(body)) if body else None,
-            )
-            response = await cancellable(answer).addTimeout(self._timeout, self._clock)
-        except (TimeoutError, ConnectTimeout):
-            write_response(Response.json({"message": "the plugin did not answer in time"}, 504), request)
-            return
-        except CancelledError:
-            raise
-        except Exception as error:
-            if not isinstance(error, ConnectError):
-                _log.warn("a forwarded request failed: {error}", error=describe(error))
-            write_response(Response.json({"message": "the plugin can't be reached"}, 502), request)
-            return
-        await self._answer(request, response)
-
-    async def _answer(self, request: Request, response: IResponse) -> None:
-        request.setResponseCode(response.code, response.phrase)
-        request.responseHeaders.removeHeader(b"content-type")
-        for name, values in end_to_end(response.headers).getAllRawHeaders():
-            request.responseHeaders.setRawHeaders(name, values)
-        # Without a body the agent says 0, whatever the length of what a GET would answer.
-        bodiless = request.method == b"HEAD" or response.code in NO_BODY_CODES
-        if isinstance(response.length, int) and not bodiless:
-            request.setHeader(b"Content-Length", b"%d" % response.length)
-        copy = _Copy(request)
-        response.deliverBody(copy)
-        await copy.finished
+    def close(self) -> None:
+        self.pool.close()
 
 
-class _Copy(Protocol):
+@implementer(IExchange)
+class Forward:
     """
-    Copies a body to the caller, no faster than the caller reads it.
+    One request between a caller and the plugin: the `Responder` of the one, the exchange of the other.
 
-    :ivar finished: a Deferred that fires at the end; cancelling it closes the connection.
+    What arrives in one read goes on in one write, each way.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, forwarder: Forwarder, caller: ICaller, request: Request, head: bytes) -> None:
+        self._forwarder = forwarder
+        self._caller = caller
         self._request = request
-        self.finished: Deferred[None] = Deferred(lambda _: self._close())
+        self._connection: Connection | None = None
+        #: Kept for a second try.
+        self._head = head
+        self._head_sent = self._body_begun = self._retried = False
+        self._request_complete = request.length == 0
+        self._request_body: list[bytes] = []
+        self._request_end = b""
+        self._answer_head = b""
+        self._answer_body: list[bytes] = []
+        self._chunked = self._stay = self._tunnel = False
+        self._starting = self._over = False
 
-    def _close(self) -> None:
-        assert self.transport is not None, "a body that is being read has a connection"
-        self.transport.loseConnection()
+    # From the caller.
 
-    def connectionMade(self) -> None:
-        self._request.registerProducer(self.transport, True)
+    def start(self) -> None:
+        self._starting = True
+        self._forwarder.pool.submit(self)
+        self._starting = False
+        if self._connection is None and not self._over:
+            self._caller.pause_body(True)
 
-    def dataReceived(self, data: bytes) -> None:
-        self._request.write(data)
+    def on_body(self, data: bytes) -> None:
+        self._request_body.append(data)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.finished.called:
-            return  # the caller is gone
-        self._request.unregisterProducer()
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self._request.finish()
+    def on_body_end(self) -> None:
+        self._request_complete = True
+        if self._request.length is None:
+            self._request_end = _LAST_CHUNK
+
+    def flush(self) -> None:
+        if self._connection is not None:
+            self._send(self._connection)
+
+    def on_caller_writable(self, writable: bool) -> None:
+        if self._connection is None:
+            return
+        if writable:
+            self._connection.resume_reading()
         else:
-            # Half an answer must not look like a whole one.
-            self._request.loseConnection()
-        self.finished.callback(None)
+            self._connection.pause_reading()
+
+    def abandon(self) -> None:
+        self._over = True
+        connection, self._connection = self._connection, None
+        if connection is None:
+            self._forwarder.pool.withdraw(self)
+        elif self._tunnel:
+            connection.close()  # what the caller has said last still gets there
+        else:
+            connection.abort()
+
+    # From the plugin.
+
+    def on_connection(self, connection: Connection) -> None:
+        self._connection = connection
+        self._head_sent = False
+        if self._starting and self._request.length != 0:
+            return  # the beginning of the body has come with the head: see `flush`
+        self._send(connection)
+        self._caller.pause_body(False)
+
+    def _send(self, connection: Connection) -> None:
+        data = _framed(self._request_body, self._request.length is None) + self._request_end
+        self._request_end = b""
+        self._body_begun = self._body_begun or bool(data)
+        if not self._head_sent:
+            self._head_sent = True
+            connection.send(self._head + data, self._request.method == b"HEAD", bool(self._request.upgrade))
+        elif data:
+            connection.write(data)
+        if self._request_complete:
+            connection.end()
+
+    def on_writable(self, writable: bool) -> None:
+        self._caller.pause_body(not writable)
+
+    def on_informational(self, head: ResponseHead) -> None:
+        if self._request.minor == 1:
+            self._caller.write(to_caller(head, self._request, False, True))
+
+    def on_head(self, head: ResponseHead) -> None:
+        request = self._request
+        self._tunnel = head.status == 101
+        ends = self._tunnel or request.method == b"HEAD" or head.status in _BODILESS or _has_length(head)
+        self._chunked = not ends and request.minor == 1
+        self._stay = (ends or self._chunked) and self._caller.may_stay
+        self._answer_head = to_caller(head, request, self._chunked, self._stay)
+        self._caller.begin(head.status)
+
+    def on_data(self, data: bytes) -> None:
+        self._answer_body.append(data)
+
+    def on_read(self) -> None:
+        self._answer(b"")
+
+    def _answer(self, end: bytes) -> None:
+        data = self._answer_head + _framed(self._answer_body, self._chunked) + end
+        self._answer_head = b""
+        if data:
+            self._caller.write(data)
+
+    def on_end(self) -> None:
+        if self._over:
+            return  # the end of a tunnel that the caller has left
+        self._over = True
+        self._connection = None
+        self._answer(_LAST_CHUNK if self._chunked else b"")
+        self._caller.finish(self._stay)
+
+    def on_failure(self, error: UpstreamError) -> None:
+        if self._over:
+            return
+        connection, self._connection = self._connection, None
+        if self._may_retry(error, connection):
+            self._retried = True
+            self._forwarder.retried()
+            self._forwarder.pool.submit(self)
+            return
+        self._over = True
+        if isinstance(error, ConnectTimeoutError):
+            self._caller.fail(504, "the plugin did not answer in time")
+            return
+        if not isinstance(error, ConnectError):
+            _log.warn("a forwarded request failed: {error}", error=str(error))
+        self._caller.fail(502, "the plugin can't be reached")
+
+    def _may_retry(self, error: UpstreamError, connection: Connection | None) -> bool:
+        """Only where the server is likely to have closed an idle connection without seeing the request."""
+        return (
+            isinstance(error, DisconnectedError)
+            and not error.answered
+            and connection is not None
+            and connection.reused
+            and not self._body_begun
+            and not self._retried
+            and self._request.method in _IDEMPOTENT
+        )
+
+
+def _framed(parts: list[bytes], chunked: bool) -> bytes:
+    """Take out what has come of a body, as it goes over the wire."""
+    if not parts:
+        return b""
+    data = b"".join(parts)
+    parts.clear()
+    return b"%x\r\n%b\r\n" % (len(data), data) if chunked else data
+
+
+def _has_length(head: ResponseHead) -> bool:
+    # By length first: this runs for every header of every answer.
+    return any(len(name) == _SIZED and name.lower() == b"content-length" for name, _ in head.headers)

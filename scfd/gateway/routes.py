@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from twisted.web.http_headers import Headers
-from twisted.web.resource import Resource, getChildForRequest
-from twisted.web.server import Request
 
-from scfd.interfaces import IAdapter
 from scfd.moox.probe import ProbeHandler
 from scfd.runtime import Runtime, State
-from scfd.web import NoSuchPath, Response, Routes, route, shows_token
+from scfd.web import Response, Routes, route, shows_token
 
 _HEALTH = {State.STARTING: "starting", State.RUNNING: "healthy", State.STOPPING: "stopping"}
 
@@ -38,22 +35,3 @@ class GatewayRoutes(Routes):
         if not shows_token(headers, self._probe_token):
             return self._probe.unauthorised()
         return self._probe.handle(body)
-
-
-class PluginResource(Resource):
-    """
-    What a native plugin serves, or 404 when it serves nothing.
-
-    The plugin is asked at each request: the gateway listens before the plugin is initialised.
-    """
-
-    isLeaf = True
-
-    def __init__(self, adapter: IAdapter) -> None:
-        super().__init__()
-        self._adapter = adapter
-
-    def render(self, request: Request) -> int | bytes:
-        resource = self._adapter.web_resource() or NoSuchPath()
-        answer: int | bytes = getChildForRequest(resource, request).render(request)
-        return answer

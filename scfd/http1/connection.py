@@ -121,11 +121,14 @@ class Connection(asyncio.Protocol):
             return
         if self._tunnel:
             self._exchange.on_data(data)
+            self._exchange.on_read()
             return
         self._answered = True
         self._parse(data)
         if self._complete:
             self._finish()
+        elif self._exchange is not None:
+            self._exchange.on_read()
 
     def _parse(self, data: bytes) -> None:
         if not self._head_seen:

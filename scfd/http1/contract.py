@@ -76,6 +76,9 @@ class IExchange(Interface):
     def on_data(data: bytes) -> None:
         """A part of the body, without the framing of chunks."""
 
+    def on_read() -> None:
+        """All that has arrived so far has been told, and more is to come: write it on in one go."""
+
     def on_end() -> None:
         """
         The answer is complete. It may be before the request is: then the server does not want to

@@ -1,0 +1,351 @@
+"""A caller's connection: its requests are answered one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, cast
+
+from scfd.gateway.contract import Responder
+from scfd.gateway.headers import identity
+from scfd.gateway.local import whole_answer
+from scfd.gateway.reader import RequestReader
+from scfd.gateway.request import RefusedError, Request
+from scfd.web import Response
+
+if TYPE_CHECKING:
+    from scfd.gateway.front import Front
+
+#: Bytes of an answer that may wait for a slow reader before the plugin is asked to wait.
+HIGH_WATER = 64 * 1024
+#: Pipelined requests that are read before other connections have their turn.
+REQUESTS_AT_ONCE = 16
+#: Seconds that a connection which is being closed has for what is still in its buffers, and for the rest
+#: of a request that nobody reads: closed at once, its caller might not get to see the answer.
+LINGER = 5.0
+#: Seconds that a connection must have been idle to be closed when the node stops.
+IDLE_GRACE = 1.0
+_CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+#: Status that is counted for a caller who left before the answer began, as nginx does.
+CALLER_GONE = 499
+#: A close that the caller sees as a broken connection, not as the end of an answer.
+_RESET = struct.pack("ii", 1, 0)
+_NEVER = float("inf")
+
+
+class Caller(asyncio.BufferedProtocol):
+    """
+    :param front: what all connections have in common.
+    :ivar deadline: when something has to have happened, by the front's clock: see `expire`.
+    """
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._settings = front.settings
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._reader = RequestReader(
+            self._on_request, self._on_body, self._on_body_end, self._settings.max_header
+        )
+        self._input = b""
+        self._advancing = self._closing = self._body_paused = False
+        self._reading = self._writable = True
+        self._unsent = 0
+        self._request: Request | None = None
+        self._responder: Responder | None = None
+        self._begin_request(None)
+        self.deadline = _NEVER
+
+    def _begin_request(self, request: Request | None) -> None:
+        self._request = request
+        self._complete = request is not None and request.length == 0
+        self._begun = self._tunnel = self._head_begun = False
+        self._status = CALLER_GONE
+        self._received = self._sent = 0
+        self._began = self._front.clock.seconds()
+
+    # asyncio's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0].removeprefix("::ffff:") if peer else "unknown"
+        self._identity = identity(self.address, transport.get_extra_info("sslcontext") is not None)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
+        self.deadline = self._began + self._settings.header_timeout
+        self._front.add(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._front.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._closing:
+            return
+        data = bytes(self._front.buffer[:nbytes])
+        if not self._tunnel:
+            self._input += data
+            self._advance()
+        elif self._responder is not None:
+            self._into_tunnel(self._responder, data)
+
+    def eof_received(self) -> bool:
+        """Whoever does not wait for the answer is gone."""
+        return False
+
+    def refuse_connection(self) -> None:
+        """There are more than enough already."""
+        self._transport.write(_CROWDED)
+        self._close()
+
+    def limit_head(self, seconds: float) -> None:
+        """Give the request less time to come."""
+        self.deadline = self._began + seconds
+        self._head_begun = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self.deadline = _NEVER
+        self._front.remove(self)
+        self._end_request(abandon=True)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        self._unsent = self._transport.get_write_buffer_size()
+        self._touch()
+        if self._responder is not None:
+            self._responder.on_caller_writable(False)
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._responder is not None:
+            self._touch()
+            self._responder.on_caller_writable(True)
+        else:
+            self._advance()
+
+    def _touch(self) -> None:
+        self.deadline = self._front.clock.seconds() + self._settings.body_timeout
+
+    # Reading requests.
+
+    def _advance(self) -> None:
+        """Read on, as far as the requests before have been answered."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            for _ in range(REQUESTS_AT_ONCE):
+                if not (self._input and self._wants_input()):
+                    break
+                data, self._input = self._input, b""
+                self._input = self._reader.feed(data)
+            else:
+                asyncio.get_running_loop().call_soon(self._advance)
+        except RefusedError as refusal:
+            self._input = b""
+            self._give_up(refusal.status, str(refusal))
+        finally:
+            self._advancing = False
+        if self._responder is not None:
+            self._responder.flush()
+        elif self._reader.in_head and not self._head_begun:
+            self._head_begun = True
+            self.deadline = self._front.clock.seconds() + self._settings.header_timeout
+        self._steer()
+
+    def _wants_input(self) -> bool:
+        if self._closing:
+            return False
+        if self._responder is None:
+            return self._writable
+        return not (self._complete or self._body_paused or self._tunnel)
+
+    def _steer(self) -> None:
+        """Read from the socket, unless something is waiting already. A caller that leaves is noticed, too."""
+        reading = self._closing or not (self._input or self._body_paused)
+        if reading != self._reading and not self._transport.is_closing():
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _on_request(self, request: Request) -> None:
+        self._begin_request(request)
+        if not request.request_id:
+            request.request_id = self._front.new_id()
+        limit = self._settings.forward_timeout if self._complete else self._settings.body_timeout
+        self.deadline = self._began + limit
+        self._check_length(request.length or 0)
+        self._responder = self._front.responder(self, request, self._identity)
+        self._responder.start()
+
+    def _check_length(self, length: int) -> None:
+        if length > self._settings.max_body:
+            raise RefusedError(413, f"the body is longer than {self._settings.max_body} bytes")
+
+    def _on_body(self, data: bytes) -> None:
+        if self._responder is None:
+            return  # answered already; the rest is only read
+        self._received += len(data)
+        self._check_length(self._received)
+        self._touch()
+        self._responder.on_body(data)
+
+    def _on_body_end(self) -> None:
+        self._complete = True
+        if self._responder is not None:
+            if not self._begun:
+                self.deadline = self._front.clock.seconds() + self._settings.forward_timeout
+            self._responder.on_body_end()
+
+    def _into_tunnel(self, responder: Responder, data: bytes) -> None:
+        self._touch()
+        responder.on_body(data)
+        responder.flush()
+
+    # The responder's side: see `ICaller`.
+
+    @property
+    def may_stay(self) -> bool:
+        request = self._request
+        return request is not None and request.keep_alive and self._complete and self._front.may_stay(self)
+
+    def begin(self, status: int) -> None:
+        self._begun = True
+        self._status = status
+        if status == 101 and self._responder is not None:
+            self._tunnel = True
+            data, self._input = self._input, b""
+            if data:
+                self._into_tunnel(self._responder, data)
+            self._steer()
+
+    def write(self, data: bytes) -> None:
+        self._sent += len(data)
+        self._touch()
+        self._transport.write(data)
+
+    def pause_body(self, paused: bool) -> None:
+        if self._body_paused != paused:
+            self._body_paused = paused
+            self._touch()
+            self._advance()
+
+    def finish(self, stay: bool) -> None:
+        complete = self._complete
+        self._end_request()
+        if not complete or (self._input and not stay):
+            self._linger()
+        elif not stay:
+            self._close()
+        else:
+            self.deadline = self._front.clock.seconds() + self._settings.idle_timeout
+            self._advance()
+
+    def respond(self, response: Response) -> None:
+        stay = self.may_stay
+        self.begin(response.status)
+        self.write(whole_answer(response, self._request, stay, self._front.now()))
+        self.finish(stay)
+
+    def fail(self, status: int, message: str) -> None:
+        if self._begun:
+            self.break_off()
+        else:
+            self.respond(Response.json({"message": message}, status))
+
+    def break_off(self) -> None:
+        self._end_request()
+        self._closing = True
+        # For an answer without a length, the end of its connection is the end of its body.
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
+
+    # Ends.
+
+    def _end_request(self, abandon: bool = False) -> None:
+        responder, self._responder = self._responder, None
+        request, self._request = self._request, None
+        if abandon and responder is not None:
+            responder.abandon()
+        if request is not None or self._begun:
+            self._front.ended(self, request, self._status, self._sent, self._began)
+        self._begun = self._complete = self._body_paused = False
+
+    def _give_up(self, status: int, message: str) -> None:
+        """Answer in the responder's place."""
+        if self._closing:
+            return
+        responder, self._responder = self._responder, None
+        if responder is not None:
+            responder.abandon()
+        self.fail(status, message)
+
+    def _close(self) -> None:
+        self._closing = True
+        self.deadline = self._front.clock.seconds() + LINGER
+        self._transport.close()
+
+    def _linger(self) -> None:
+        """Close, but read on for a while: bytes that nobody reads make the system reset the connection."""
+        self._closing = True
+        self.deadline = self._front.clock.seconds() + LINGER
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._steer()
+
+    def expire(self) -> None:
+        """Called when the deadline has passed."""
+        if self._closing:
+            self._transport.abort()
+        elif self._responder is None:
+            self._expire_between()
+        elif not self._writable:
+            self._expire_unread()
+        elif self._begun:
+            self._responder.abandon()
+            self.break_off()
+        elif not self._complete and not self._body_paused:
+            self._give_up(408, "the rest of the request did not come in time")
+        else:
+            self._give_up(504, "the plugin did not answer in time")
+
+    def _expire_between(self) -> None:
+        if self._reader.in_head:
+            self._give_up(408, "the rest of the request did not come in time")
+        elif self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._close()
+
+    def _expire_unread(self) -> None:
+        """A slow reader may be slow, as long as it reads at all: what waits for it is bounded."""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent = unsent
+            self._touch()
+        else:
+            assert self._responder is not None, "somebody writes the answer"
+            self._responder.abandon()
+            self.break_off()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is under way, for which stopping waits. Tunnels have no end of their own."""
+        answering = self._responder is not None and not self._tunnel
+        return answering or self._transport.get_write_buffer_size() > 0
+
+    def leave_if_idle(self) -> None:
+        """
+        Close the connection unless it has been used just now: a request may be on its way, which is
+        better refused than lost.
+        """
+        if self._responder is None and not self._closing and not self._reader.in_head:
+            idle_since = self.deadline - self._settings.idle_timeout
+            if self._front.clock.seconds() - idle_since >= IDLE_GRACE:
+                self._close()
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        self._transport.abort()

@@ -1,0 +1,74 @@
+"""What a native plugin serves: its resource gets requests through the same path as a plugin's process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.web.resource import IResource
+
+from scfd.bridge import from_asyncio
+from scfd.gateway.contract import ICaller, Responder
+from scfd.gateway.forward import Forwarder
+from scfd.gateway.local import LocalAnswer
+from scfd.gateway.request import Request
+from scfd.http1.connection import Connection
+from scfd.http1.pool import Connector
+from scfd.interfaces import IAdapter
+from scfd.web import Response
+
+
+class NativeBackend:
+    """
+    A `Backend`: forwards to the resource of a native plugin, and answers 404 where it has none.
+
+    The plugin is asked at each request until it has one: the gateway listens before the plugin is
+    initialised.
+
+    :param forwarder: makes a `Forwarder` to a resource.
+    """
+
+    def __init__(self, adapter: IAdapter, forwarder: Callable[[IResource], Forwarder]) -> None:
+        self._adapter = adapter
+        self._make = forwarder
+        self._forwarder: Forwarder | None = None
+
+    def responder(self, caller: ICaller, request: Request, identity: bytes) -> Responder:
+        if self._forwarder is None:
+            resource = self._adapter.web_resource()
+            if resource is None:
+                return LocalAnswer(caller, request, _no_such_path, limit=0)
+            self._forwarder = self._make(resource)
+        return self._forwarder.responder(caller, request, identity)
+
+    def close(self) -> None:
+        if self._forwarder is not None:
+            self._forwarder.close()
+
+
+def _no_such_path(headers: object, body: bytes) -> Response:
+    return Response.json({"message": "no such path"}, 404)
+
+
+def site_connector(site: IProtocolFactory, reactor: Any) -> Connector:
+    """
+    :param site: a server in this process.
+    :returns: for a `Pool`: its connections are pairs of sockets, and need no port.
+    """
+
+    async def connect(factory: Callable[[], Connection]) -> Any:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        with theirs:  # the reactor takes a copy of its number
+            reactor.adoptStreamConnection(theirs.fileno(), socket.AF_UNIX, site)
+        return await asyncio.get_running_loop().create_connection(factory, sock=ours)
+
+    def connector(factory: Callable[[], Connection]) -> Deferred[Any]:
+        return from_asyncio(connect(factory))
+
+    return connector
