@@ -89,9 +89,8 @@ class Metrics:
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"scfd_{name}", text, registry=registry)
 
-        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
-            """By trigger."""
-            made = Histogram(f"scfd_{name}", text, "trigger", buckets)
+        def histogram(name: str, text: str, buckets: Sequence[float], label: str = "trigger") -> Histogram:
+            made = Histogram(f"scfd_{name}", text, label, buckets)
             registry.register(made)
             return made
 
@@ -124,11 +123,8 @@ class Metrics:
         self.gateway_requests = counter(
             "gateway_requests", "Requests to the gateway, by status code.", "code"
         )
-        self.gateway_seconds = Histogram(
-            "scfd_gateway_seconds",
-            "From the head of a request to the end of its answer.",
-            registry=registry,
-            buckets=_CALL_BUCKETS,
+        self.gateway_seconds = histogram(
+            "gateway_seconds", "From the head of a request to the end of its answer.", _CALL_BUCKETS, "code"
         )
         self.gateway_running = gauge("gateway_running", "Requests that are being answered.")
         self.gateway_connections = gauge("gateway_connections", "Connections of callers.")

@@ -136,7 +136,7 @@ class Gateway:
     :ivar idle_timeout: seconds that a connection is kept between requests; 75 by default.
     :ivar max_connections: of callers; 1000 by default.
     :ivar pool_size: connections to the plugin; 256 by default.
-    :ivar pool_idle: seconds that one is kept without a request; 4 by default.
+    :ivar pool_idle: seconds that one is kept without a request; 1.5 by default.
     :ivar access_log: a log line for each request; off by default.
     :ivar tls: None, the default, for plain HTTP.
     """
@@ -151,7 +151,7 @@ class Gateway:
     idle_timeout: float = key(POSITIVE_DURATION, 75.0)
     max_connections: int = key(whole(1), 1000)
     pool_size: int = key(whole(1), 256)
-    pool_idle: float = key(POSITIVE_DURATION, 4.0)
+    pool_idle: float = key(POSITIVE_DURATION, 1.5)
     access_log: bool = key(SWITCH, False)
     tls: Tls | None = key(Section(Tls), None)
 

@@ -140,7 +140,7 @@ class Caller(asyncio.BufferedProtocol):
                 data, self._input = self._input, b""
                 self._input = self._reader.feed(data)
             else:
-                asyncio.get_running_loop().call_soon(self._advance)
+                self._front.clock.callLater(0, self._advance)
         except RefusedError as refusal:
             self._input = b""
             self._give_up(refusal.status, str(refusal))
@@ -194,6 +194,7 @@ class Caller(asyncio.BufferedProtocol):
 
     def _on_body_end(self) -> None:
         self._complete = True
+        self._body_paused = False
         if self._responder is not None:
             if not self._begun:
                 self.deadline = self._front.clock.seconds() + self._settings.forward_timeout
@@ -227,7 +228,8 @@ class Caller(asyncio.BufferedProtocol):
         self._transport.write(data)
 
     def pause_body(self, paused: bool) -> None:
-        if self._body_paused != paused:
+        expected = self._tunnel or not self._complete
+        if expected and self._body_paused != paused:
             self._body_paused = paused
             self._touch()
             self._advance()

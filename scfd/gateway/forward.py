@@ -155,7 +155,7 @@ class Forward:
         self._tunnel = head.status == 101
         ends = self._tunnel or request.method == b"HEAD" or head.status in _BODILESS or _has_length(head)
         self._chunked = not ends and request.minor == 1
-        self._stay = (ends or self._chunked) and self._caller.may_stay
+        self._stay = (ends or self._chunked) and self._caller.may_stay and not self._tunnel
         self._answer_head = to_caller(head, request, self._chunked, self._stay)
         self._caller.begin(head.status)
 

@@ -12,7 +12,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 #: Method, target and version. Methods are any token, since the plugin may have its own. Targets have no
 #: white space and no fragment; bytes above ASCII are let through, as callers that forget to encode send them.
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-\"$-~\x80-\xff]+) HTTP/1\.([01])\r\n")
-_OTHER_VERSION = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/[0-9]\.[0-9]\r\n")
+_OTHER_VERSION = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
 _ABSOLUTE_FORM = re.compile(rb"https?://([^/?]+)(.*)", re.IGNORECASE | re.DOTALL)
 #: A host name or an address, perhaps with a port (RFC 3986, section 3.2.2); without a user name.
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
@@ -125,8 +125,9 @@ def _headers(head: bytes, start: int) -> list[tuple[bytes, bytes]]:
     except HttpParserUpgrade:
         pass
     except HttpParserError as error:
-        names = [name.lower() for name, _ in collector.headers]
-        if names and names[-1] == b"transfer-encoding" and b"content-length" not in names:
+        # What it objects to is behind the last one, or in the coding that this one names.
+        name, value = collector.headers[-1] if collector.headers else (b"", b"")
+        if name.lower() == b"transfer-encoding" and value.lower() != b"chunked":
             raise RefusedError(501, "the transfer coding is not chunked") from None
         raise RefusedError(400, f"bad header: {error}") from None
     return collector.headers
