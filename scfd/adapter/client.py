@@ -200,6 +200,9 @@ class _Request:
             self._give_up()
             self._failed("too long", f"the answer is longer than {self._limit} bytes")
 
+    def on_read(self) -> None:
+        """Nobody waits for a part of the answer."""
+
     def on_end(self) -> None:
         self._time_limits.stop(self._timed_out)
         self._connection = None
