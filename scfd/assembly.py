@@ -171,7 +171,10 @@ def gateway(
     from scfd.gateway.routes import GatewayRoutes
     from scfd.gateway.server import Gateway
 
-    backend = _gateway_backend(cfg.gateway, cfg.adapter.http, adapter, metrics, reactor)
+    if cfg.adapter.http is None:
+        backend = native_backend(cfg.gateway, adapter, metrics, reactor)
+    else:
+        backend = http_backend(cfg.gateway, cfg.adapter.http.url, metrics, reactor)
     routes = GatewayRoutes(runtime, probe, cfg.gateway.probe_token)
     front = Front(cfg.gateway, routes, backend, metrics, reactor, time.time)
     metrics.gateway_connections.set_function(lambda: len(front.callers))
@@ -179,34 +182,36 @@ def gateway(
     return Gateway(front, backend, reactor, _tls(cfg.gateway))
 
 
-def _gateway_backend(
-    settings: GatewaySettings, plugin: HttpAdapter | None, adapter: IAdapter, metrics: Metrics, reactor: Any
-) -> Any:
-    """:returns: a `scfd.gateway.contract.Backend`."""
+def http_backend(settings: GatewaySettings, url: str, metrics: Metrics, reactor: Any) -> Any:
+    """:returns: a `scfd.gateway.contract.Backend` that forwards to a plugin's process."""
+    from scfd.gateway.forward import Forwarder
+    from scfd.http1.connect import connector
+
+    pool = _gateway_pool(connector(url), settings, metrics, reactor)
+    parts = urlsplit(url)
+    return Forwarder(pool, parts.path.encode(), parts.netloc.encode(), metrics.gateway_retries.inc)
+
+
+def native_backend(settings: GatewaySettings, adapter: IAdapter, metrics: Metrics, reactor: Any) -> Any:
+    """:returns: a `scfd.gateway.contract.Backend` that forwards to the resource of a native plugin."""
     from scfd.gateway.forward import Forwarder
     from scfd.gateway.native import NativeBackend, site_connector
-    from scfd.http1.connect import connector
-    from scfd.http1.pool import Connector, Pool
 
-    def forwarder(connect: Connector, path: str, host: str) -> Forwarder:
-        pool = Pool(
-            connect,
-            settings.pool_size,
-            settings.pool_idle,
-            min(_CONNECT_TIMEOUT, settings.forward_timeout),
-            reactor,
-        )
-        metrics.gateway_plugin_connections.set_function(lambda: pool.open)
-        return Forwarder(pool, path.encode(), host.encode(), metrics.gateway_retries.inc)
-
-    def to_resource(resource: IResource) -> Forwarder:
+    def forwarder(resource: IResource) -> Forwarder:
         site = QuietSite(resource, max_body=settings.max_body)
-        return forwarder(site_connector(site, reactor), "", str(settings.listen))
+        pool = _gateway_pool(site_connector(site, reactor), settings, metrics, reactor)
+        return Forwarder(pool, b"", str(settings.listen).encode(), metrics.gateway_retries.inc)
 
-    if plugin is None:
-        return NativeBackend(adapter, to_resource)
-    url = urlsplit(plugin.url)
-    return forwarder(connector(plugin.url), url.path, url.netloc)
+    return NativeBackend(adapter, forwarder)
+
+
+def _gateway_pool(connect: Any, settings: GatewaySettings, metrics: Metrics, reactor: Any) -> Any:
+    from scfd.http1.pool import Pool
+
+    connect_timeout = min(_CONNECT_TIMEOUT, settings.forward_timeout)
+    pool = Pool(connect, settings.pool_size, settings.pool_idle, connect_timeout, reactor)
+    metrics.gateway_plugin_connections.set_function(lambda: pool.open)
+    return pool
 
 
 def _tls(settings: GatewaySettings) -> Callable[[], Any] | None:

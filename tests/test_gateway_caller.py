@@ -1,4 +1,4 @@
-"""Tests for scfd.gateway.caller and scfd.gateway.front: order, deadlines and limits of callers' connections."""
+"""Tests for scfd.gateway.caller and scfd.gateway.front: order, deadlines and limits of connections."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class RefusedTests(CallerTestCase):
         self.assertEqual((caller.answer().status, plugin.ended), (413, "aborted"))
         self.assertEqual((caller.eof, caller.ended), (True, ""))
         caller.receive(b"more of it")
-        self.wait(5.2)
+        self.wait(2.2)
         self.assertEqual(caller.ended, "aborted")
 
     def test_in_the_middle_of_an_answer(self) -> None:
@@ -218,7 +218,7 @@ class RefusedTests(CallerTestCase):
 
 class DeadlineTests(CallerTestCase):
     def after(self, seconds: float, caller: CallerEnd) -> tuple[int, str, bool]:
-        """:returns: status of an answer after that time, how the connection ended, whether nothing is read."""
+        """:returns: status of an answer after that time, how the connection ended, whether none is read."""
         self.wait(seconds)
         sent = caller.take()
         return int(sent.split(b" ", 2)[1]) if sent else 0, caller.ended, caller.closed
@@ -235,7 +235,7 @@ class DeadlineTests(CallerTestCase):
             self.wait(1.5)
         self.assertEqual(self.after(1, caller), (0, "", False))
         self.assertEqual(self.after(0.4, caller), (408, "", True))
-        self.assertEqual(self.after(5.2, caller), (0, "aborted", True))
+        self.assertEqual(self.after(2.2, caller), (0, "aborted", True))
 
     def test_half_a_head_behind_a_request(self) -> None:
         caller = self.caller()

@@ -8,7 +8,6 @@ from typing import Any
 
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementedBy
@@ -19,15 +18,14 @@ from scfd.adapter.client import PluginClient
 from scfd.adapter.http import HttpAdapter
 from scfd.adapter.native import Framework, NativeAdapter
 from scfd.availability import Availability
-from scfd.config import Address, Config
+from scfd.config import Config
 from scfd.config import Gateway as GatewaySettings
 from scfd.config import HttpAdapter as HttpAdapterSettings
 from scfd.config import NatsTrigger as NatsTriggerSettings
 from scfd.gateway.forward import Forwarder
-from scfd.gateway.routes import PluginResource
-from scfd.gateway.service import Gateway
+from scfd.gateway.front import Front
+from scfd.gateway.server import Gateway
 from scfd.http1.pool import Pool
-from scfd.inflight import InFlight
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
 from scfd.metrics import Metrics
 from scfd.moox.client import ControlPlaneClient
@@ -63,8 +61,9 @@ def _http_adapter() -> HttpAdapter:
 
 
 def _gateway() -> Gateway:
-    settings = GatewaySettings(listen=Address("0.0.0.0", 9000))
-    return Gateway(settings, NoSuchPath(), InFlight(), Metrics(), MemoryReactorClock())
+    backend = Forwarder(Pool(FakeConnector(), 1, 1.0, 1.0, Clock()), b"", b"h")
+    front = Front(GatewaySettings(), Routes(), backend, Metrics(), Clock(), lambda: 0.0)
+    return Gateway(front, backend, Clock())
 
 
 def _reports() -> Reports:
@@ -101,8 +100,6 @@ IMPLEMENTATIONS: list[tuple[Any, Callable[[], Any]]] = [
     (scfd.interfaces.IFunctionPlugin, Plugin),
     (IResource, lambda: RoutesResource(Routes(), Resource())),
     (IResource, NoSuchPath),
-    (IResource, lambda: PluginResource(FakeAdapter())),
-    (IResource, lambda: Forwarder(Peer().agent, "http://127.0.0.1:9001", 30, InFlight(), Clock())),
 ]
 
 

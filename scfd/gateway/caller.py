@@ -23,7 +23,7 @@ HIGH_WATER = 64 * 1024
 REQUESTS_AT_ONCE = 16
 #: Seconds that a connection which is being closed has for what is still in its buffers, and for the rest
 #: of a request that nobody reads: closed at once, its caller might not get to see the answer.
-LINGER = 5.0
+LINGER = 2.0
 #: Seconds that a connection must have been idle to be closed when the node stops.
 IDLE_GRACE = 1.0
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

@@ -48,10 +48,10 @@ class LocalAnswer:
     """
     A `Responder`: has a declared route answer.
 
-    :param limit: bytes that the body may have.
+    :param limit: bytes that the body may have; None when nobody looks at it.
     """
 
-    def __init__(self, caller: ICaller, request: Request, handler: Bound, limit: int) -> None:
+    def __init__(self, caller: ICaller, request: Request, handler: Bound, limit: int | None) -> None:
         self._caller = caller
         self._request = request
         self._handler = handler
@@ -63,17 +63,20 @@ class LocalAnswer:
     def start(self) -> None:
         if self._request.length == 0:
             self.on_body_end()
-        elif self._request.length is not None and self._request.length > self._limit:
+        elif self._is_too_long(self._request.length or 0):
             self._caller.fail(413, "the body is too long")
         elif self._request.expects_continue:
             self._caller.write(_CONTINUE)
 
     def on_body(self, data: bytes) -> None:
         self._length += len(data)
-        if self._length > self._limit:
+        if self._is_too_long(self._length):
             self._caller.fail(413, "the body is too long")
-        else:
+        elif self._limit is not None:
             self._body.append(data)
+
+    def _is_too_long(self, length: int) -> bool:
+        return self._limit is not None and length > self._limit
 
     def on_body_end(self) -> None:
         headers = Headers()

@@ -41,7 +41,7 @@ class NativeBackend:
         if self._forwarder is None:
             resource = self._adapter.web_resource()
             if resource is None:
-                return LocalAnswer(caller, request, _no_such_path, limit=0)
+                return LocalAnswer(caller, request, _no_such_path, limit=None)
             self._forwarder = self._make(resource)
         return self._forwarder.responder(caller, request, identity)
 

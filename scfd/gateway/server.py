@@ -26,7 +26,7 @@ from scfd.listener import BACKLOG
 _log = Logger(namespace="scfd.gateway")
 
 #: Seconds from one look at the deadlines to the next: 0.1 ms of work for 1,000 connections.
-_SWEEP = 0.1
+_PERIOD = 0.1
 
 
 @implementer(IDrainable)
@@ -47,8 +47,8 @@ class Gateway(Service):
         self._address = front.settings.listen
         self._context = context
         self._server: asyncio.Server | None = None
-        self._sweeping = LoopingCall(self._sweep)
-        self._sweeping.clock = reactor
+        self._looking = LoopingCall(self._look_after_safely)
+        self._looking.clock = reactor
         self._draining: Deferred[None] | None = None
 
     def startService(self) -> Deferred[None]:
@@ -66,13 +66,23 @@ class Gateway(Service):
             ssl=context,
             ssl_handshake_timeout=timeout,
         )
-        self._sweeping.start(_SWEEP, now=False)
+        self._looking.start(_PERIOD, now=False)
         scheme = "https" if context is not None else "http"
         _log.info("listening on {address} ({scheme})", address=str(self._address), scheme=scheme)
 
-    def _sweep(self) -> None:
+    def _look_after_safely(self) -> None:
+        try:
+            self.look_after()
+        except Exception:
+            # A call that fails once is never made again, and without deadlines nothing bounds a connection.
+            _log.failure("the deadlines of connections could not be looked after")
+
+    def look_after(self) -> None:
+        """See to deadlines, and whether the gateway has drained."""
         self._front.expire()
-        self._look_for_end()
+        if self._draining is not None and not self._front.busy():
+            draining, self._draining = self._draining, None
+            draining.callback(None)
 
     def drain(self) -> Deferred[None]:
         """
@@ -80,21 +90,18 @@ class Gateway(Service):
         meanwhile, so that ``/health`` can say that the node is stopping.
         """
         self._front.draining = True
-        self._draining = Deferred(lambda _: None)
-        draining = self._draining
-        self._look_for_end()
+        draining: Deferred[None] = Deferred(self._stop_draining)
+        self._draining = draining
+        self.look_after()
         return draining
 
-    def _look_for_end(self) -> None:
-        if self._draining is not None and not self._front.busy():
-            draining, self._draining = self._draining, None
-            if not draining.called:
-                draining.callback(None)
+    def _stop_draining(self, _: object) -> None:
+        self._draining = None
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        if self._sweeping.running:
-            self._sweeping.stop()
+        if self._looking.running:
+            self._looking.stop()
         if self._server is not None:
             self._server.close()
         for caller in list(self._front.callers):

@@ -1,0 +1,279 @@
+"""The gateway on real sockets, in this process: listening, TLS, a native plugin's resource, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from scfd.assembly import native_backend
+from scfd.bridge import from_asyncio
+from scfd.config import Address, Tls
+from scfd.config import Gateway as Settings
+from scfd.errors import StartupError
+from scfd.gateway.front import Front
+from scfd.gateway.server import Gateway
+from scfd.gateway.tls import server_context
+from scfd.metrics import Metrics
+from scfd.web import Response, Routes, route
+from tests.fakes import FakeAdapter
+from tests.integration.daemon import free_ports, reactor
+
+
+class Health(Routes):
+    @route("GET", "/health")
+    def health(self, headers: object, body: bytes) -> Response:
+        return Response(200, b"fine")
+
+
+class Tree(Resource):
+    """
+    :ivar waiting: requests for ``/wait``.
+    """
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Request] = []
+
+    def render(self, request: Request) -> bytes | int:
+        assert request.content is not None
+        if request.path == b"/wait":
+            self.waiting.append(request)
+            return NOT_DONE_YET
+        proto = request.getHeader(b"x-forwarded-proto") or b""
+        caller = request.getHeader(b"x-forwarded-for") or b""
+        return b"%b %b %b %b %d" % (request.method, request.uri, proto, caller, len(request.content.read()))
+
+
+def asynchronous(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[Any], Deferred[None]]:
+    """Run an asyncio coroutine as a test."""
+
+    def run(self: Any) -> Deferred[None]:
+        return from_asyncio(test(self))
+
+    run.__name__ = test.__name__
+    return run
+
+
+class GatewayServiceTestCase(TestCase):
+    timeout = 20
+
+    async def start(self, host: str = "127.0.0.1", context: Callable[[], Any] | None = None) -> Gateway:
+        self.port = free_ports(1)[0]
+        self.adapter = FakeAdapter()
+        self.adapter.resource = self.tree = Tree()
+        settings = evolve(Settings(), listen=Address(host, self.port))
+        backend = native_backend(settings, self.adapter, Metrics(), reactor)
+        front = Front(settings, Health(), backend, Metrics(), reactor, time.time)
+        gateway = Gateway(front, backend, reactor, context)
+        await gateway.startService().asFuture(asyncio.get_running_loop())
+        self.addCleanup(self.stop, gateway)
+        return gateway
+
+    async def _stop(self, gateway: Gateway) -> None:
+        await gateway.stopService().asFuture(asyncio.get_running_loop())
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.sleep(0.01)
+        # Both ends of the pairs of sockets are closed in the next turns of the loop.
+        await deferLater(reactor, 0.02).asFuture(asyncio.get_running_loop())
+
+    def stop(self, gateway: Gateway) -> Deferred[None]:
+        return from_asyncio(self._stop(gateway))
+
+    async def ask(self, request: bytes, host: str = "127.0.0.1", **options: Any) -> bytes:
+        """:returns: all that comes until the connection is closed."""
+        reader, writer = await asyncio.open_connection(host, self.port, **options)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+
+class ListeningTests(GatewayServiceTestCase):
+    @asynchronous
+    async def test_addresses(self) -> None:
+        for host, callers in (
+            ("127.0.0.1", ["127.0.0.1"]),
+            ("localhost", ["localhost"]),
+            ("::1", ["::1"]),
+            ("::", ["::1", "127.0.0.1"]),
+            ("0.0.0.0", ["127.0.0.1"]),
+        ):
+            gateway = await self.start(host)
+            for caller in callers:
+                answer = await self.ask(b"GET / HTTP/1.0\r\n\r\n", caller)
+                told = b"127.0.0.1" if caller == "127.0.0.1" else b""
+                self.assertRegex(answer, rb"(?s)200 OK.*GET / http .*" + told + rb" 0$")
+            await self._stop(gateway)
+
+    @asynchronous
+    async def test_an_address_in_use(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            settings = evolve(Settings(), listen=Address("127.0.0.1", port))
+            backend = native_backend(settings, FakeAdapter(), Metrics(), reactor)
+            gateway = Gateway(
+                Front(settings, Routes(), backend, Metrics(), reactor, time.time), backend, reactor
+            )
+            with self.assertRaises(StartupError) as caught:
+                await gateway.startService().asFuture(asyncio.get_running_loop())
+        self.assertEqual(
+            str(caught.exception),
+            f"gateway.listen: can't listen on 127.0.0.1:{port}: Address already in use; "
+            "choose another address",
+        )
+        await gateway.stopService().asFuture(asyncio.get_running_loop())
+
+    @asynchronous
+    async def test_small_writes_are_sent_at_once(self) -> None:
+        await self.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n")
+        began = time.monotonic()
+        while not self.tree.waiting:
+            await asyncio.sleep(0.001)
+        request = self.tree.waiting[0]
+        for _ in range(10):
+            request.write(b"x")
+            await asyncio.sleep(0.002)
+        request.finish()
+        await reader.readuntil(b"0\r\n\r\n")
+        # Each second write waited for an acknowledgement of 40 ms before.
+        self.assertLess(time.monotonic() - began, 0.15)
+        writer.close()
+
+
+class NativePluginTests(GatewayServiceTestCase):
+    @asynchronous
+    async def test_goes_through_the_same_path(self) -> None:
+        await self.start()
+        body = b"x" * 1_000_000
+        answer = await self.ask(
+            b"POST /a//b?c HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
+            + body
+            + b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"
+            + b"GET /%41 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        )
+        self.assertRegex(
+            answer,
+            rb"(?s)POST /a//b\?c http 127\.0\.0\.1 1000000.*200 OK.*fine.*GET /%41 http 127\.0\.0\.1 0$",
+        )
+
+    @asynchronous
+    async def test_a_caller_that_leaves(self) -> None:
+        await self.start()
+        _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n")
+        while not self.tree.waiting:
+            await asyncio.sleep(0.001)
+        gone: list[Any] = []
+        self.tree.waiting[0].notifyFinish().addErrback(gone.append)
+        writer.close()
+        while not gone:
+            await asyncio.sleep(0.001)
+
+
+class StoppingTests(GatewayServiceTestCase):
+    @asynchronous
+    async def test_waits_for_answers_under_way(self) -> None:
+        gateway = await self.start()
+        answering = asyncio.ensure_future(self.ask(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n"))
+        while not self.tree.waiting:
+            await asyncio.sleep(0.001)
+        drained = gateway.drain()
+        self.assertRegex(
+            await self.ask(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"), rb"(?s)^HTTP/1.1 503 .*stopping"
+        )
+        self.assertRegex(
+            await self.ask(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"), rb"(?s)^HTTP/1.1 200 .*fine$"
+        )
+        self.assertFalse(drained.called)
+        self.tree.waiting[0].write(b"late")
+        self.tree.waiting[0].finish()
+        self.assertRegex(await answering, rb"(?s)Connection: close.*late\r\n0\r\n\r\n$")
+        await drained.asFuture(asyncio.get_running_loop())
+
+
+class TlsTests(GatewayServiceTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+
+    def certificate(self, name: str) -> Tls:
+        tls = Tls(str(self.folder / f"{name}.crt"), str(self.folder / f"{name}.key"))
+        command = (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
+        )
+        subprocess.run(
+            [
+                *command.split(),
+                "-addext",
+                "subjectAltName=DNS:localhost",
+                "-keyout",
+                tls.key,
+                "-out",
+                tls.cert,
+            ],
+            check=True,
+            capture_output=True,
+        )
+        return tls
+
+    @asynchronous
+    async def test_is_spoken(self) -> None:
+        tls = self.certificate("a")
+        await self.start(context=lambda: server_context(tls))
+        client = ssl.create_default_context(cafile=tls.cert)
+        body = b"x" * 300_000
+        answer = await self.ask(
+            b"POST /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 300000\r\n\r\n" + body,
+            "localhost",
+            ssl=client,
+        )
+        self.assertRegex(answer, rb"(?s)200 OK.*POST /x https .* 300000$")
+        reader, writer = await asyncio.open_connection("localhost", self.port, ssl=client)
+        writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 9999999\r\n\r\n")
+        self.assertRegex(await reader.readuntil(b"}"), rb"(?s)^HTTP/1.1 413 .*Connection: close")
+        writer.close()
+        client.maximum_version = ssl.TLSVersion.TLSv1_1
+        with self.assertRaises((ssl.SSLError, ConnectionError, OSError)):
+            await self.ask(b"", "localhost", ssl=client)
+
+    def test_files_that_cannot_be_used(self) -> None:
+        one, other = self.certificate("a"), self.certificate("b")
+        missing, garbage = str(self.folder / "none"), str(self.folder / "garbage")
+        Path(garbage).write_text("hello")
+        unusable = "accepted are PEM files with a certificate chain, and with its key, which has no password"
+        for tls, text in (
+            (
+                Tls(missing, one.key),
+                f"gateway.tls.cert: can't read {missing}: No such file or directory; it has to be a PEM file",
+            ),
+            (
+                Tls(one.cert, missing),
+                f"gateway.tls.key: can't read {missing}: No such file or directory; it has to be a PEM file",
+            ),
+            (
+                Tls(one.cert, other.key),
+                f"gateway.tls: the key {other.key} is not the one of the certificate {one.cert}",
+            ),
+            (Tls(garbage, one.key), unusable),
+            (Tls(one.cert, garbage), unusable),
+        ):
+            error = self.assertRaises(StartupError, server_context, tls)
+            self.assertIn(text, str(error))
+            self.assertNotIn("\n", str(error))
