@@ -243,7 +243,8 @@ class Caller(asyncio.BufferedProtocol):
             self._close()
         else:
             self.deadline = self._front.clock.seconds() + self._settings.idle_timeout
-            self._advance()
+            if self._input:
+                self._advance()
 
     def respond(self, response: Response) -> None:
         stay = self.may_stay

@@ -220,4 +220,7 @@ def _framed(parts: list[bytes], chunked: bool) -> bytes:
 
 def _has_length(head: ResponseHead) -> bool:
     # By length first: this runs for every header of every answer.
-    return any(len(name) == _SIZED and name.lower() == b"content-length" for name, _ in head.headers)
+    for name, _ in head.headers:
+        if len(name) == _SIZED and name.lower() == b"content-length":
+            return True
+    return False

@@ -8,6 +8,8 @@ from scfd.gateway.request import HOP_BY_HOP, Request
 from scfd.http1.contract import ResponseHead
 
 _NOT_FORWARDED = HOP_BY_HOP | {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"gateway-tag"}
+#: What `Connection` says without meaning another header; nor does it mean the length of the body.
+_PLAIN_OPTIONS = frozenset((b"", b"close", b"keep-alive", b"upgrade", b"content-length"))
 #: What an answer of the gateway itself says for a status.
 PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 
@@ -40,7 +42,7 @@ def to_plugin(request: Request, base_path: bytes, plugin_host: bytes, identity: 
                 addresses += value + b", "
             continue
         names_id = names_id or lowered == b"x-request-id"
-        lines.append(b"%b: %b\r\n" % (name, value))
+        lines += (name, b": ", value, b"\r\n")
     if request.length is None:
         lines.append(b"Transfer-Encoding: chunked\r\n")
     elif request.upgrade:
@@ -62,21 +64,26 @@ def to_caller(head: ResponseHead, request: Request, chunked: bool, stay: bool) -
     :param stay: that the connection stays open.
     """
     lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    dropped = _dropped(head)
+    dropped: set[bytes] = set()
     names_id = False
     for name, value in head.headers:
         lowered = name.lower()
-        if lowered in HOP_BY_HOP or lowered in dropped:
-            if lowered == b"upgrade" and head.status == 101:
-                lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % value)
-            continue
-        names_id = names_id or lowered == b"x-request-id"
-        lines.append(b"%b: %b\r\n" % (name, value.rstrip(b" \t")))
+        if lowered not in HOP_BY_HOP:
+            names_id = names_id or lowered == b"x-request-id"
+            lines += (name, b": ", value.rstrip(b" \t"), b"\r\n")
+        elif lowered == b"connection":
+            dropped.update(option.strip().lower() for option in value.split(b","))
+        elif lowered == b"upgrade" and head.status == 101:
+            lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % value)
+    if not dropped <= _PLAIN_OPTIONS:
+        dropped = dropped - _PLAIN_OPTIONS | {b"connection"}
+        head.headers = [(name, value) for name, value in head.headers if name.lower() not in dropped]
+        return to_caller(head, request, chunked, stay)
     if chunked:
         lines.append(b"Transfer-Encoding: chunked\r\n")
-    if not names_id and head.status >= 200:
-        lines.append(b"X-Request-Id: %b\r\n" % request.request_id)
     if head.status >= 200:
+        if not names_id:
+            lines.append(b"X-Request-Id: %b\r\n" % request.request_id)
         lines.append(persistence(request, stay))
     lines.append(b"\r\n")
     return b"".join(lines)
@@ -88,12 +95,3 @@ def persistence(request: Request, stay: bool) -> bytes:
         return b"Connection: close\r\n"
     return b"" if request.minor == 1 else b"Connection: keep-alive\r\n"
 
-
-def _dropped(head: ResponseHead) -> set[bytes]:
-    dropped = {
-        option.strip().lower()
-        for name, value in head.headers
-        if len(name) == 10 and name.lower() == b"connection"
-        for option in value.split(b",")
-    }
-    return dropped - {b"content-length"}
