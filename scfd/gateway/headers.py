@@ -94,4 +94,3 @@ def persistence(request: Request, stay: bool) -> bytes:
     if not stay:
         return b"Connection: close\r\n"
     return b"" if request.minor == 1 else b"Connection: keep-alive\r\n"
-

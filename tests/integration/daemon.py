@@ -129,10 +129,9 @@ class Daemon(ProcessProtocol):
         assert self.status is not None
         return self.status
 
-    def clean_up(self) -> None:
+    def clean_up(self) -> Deferred[int] | None:
         """Leave nothing behind, whatever became of the test."""
-        if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
+        return None if self.status is not None else Deferred.fromCoroutine(self.stop(signal.SIGKILL))
 
 
 async def get_json(url: str) -> Any:
