@@ -134,18 +134,40 @@ def timers(
 
 
 def nats_triggers(
-    cfg: Config, dispatch: Dispatch, metrics: Metrics, readiness: Readiness, availability: Availability
+    cfg: Config,
+    dispatch: Dispatch,
+    metrics: Metrics,
+    readiness: Readiness,
+    availability: Availability,
+    reactor: Any,
 ) -> dict[str, IService]:
-    """The NATS triggers, by the names of their services."""
-    settings = [trigger for trigger in cfg.triggers if isinstance(trigger, NatsTrigger)]
-    if not settings:
+    """The NATS triggers and, before them, their connections, by the names of these services."""
+    triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, NatsTrigger)]
+    if not triggers:
         return {}
-    from scfd.triggers.nats import NatsTrigger as Trigger  # 150 ms and 11 MiB that a node without NATS saves
+    # 150 ms and 11 MiB that a node without NATS saves.
+    from scfd.nats.access import Access
+    from scfd.nats.answers import Answers
+    from scfd.nats.connection import Connection
+    from scfd.nats.dead_letter import DeadLetters
+    from scfd.nats.lag import Lag
+    from scfd.nats.trigger import NatsTrigger as Trigger
 
-    return {
-        f"nats trigger {one.name}": Trigger(one, dispatch, metrics, readiness, availability)
-        for one in settings
+    name = f"scfd {cfg.system.node_id or cfg.system.name}".strip()
+    connections = {access: Connection(access, name) for access in map(Access.of, triggers)}
+    services: dict[str, IService] = {
+        f"nats connection {number}": connection
+        for number, connection in enumerate(connections.values(), start=1)
     }
+    for one in triggers:
+        connection = connections[Access.of(one)]
+        dead_letters = DeadLetters(one, connection, readiness, reactor) if one.dead_letter else None
+        answers = Answers(one, connection, dead_letters, metrics, reactor)
+        lag = Lag(one, connection, metrics)
+        services[f"nats trigger {one.name}"] = Trigger(
+            one, connection, dispatch, answers, lag, metrics, readiness, availability, reactor
+        )
+    return services
 
 
 def control(

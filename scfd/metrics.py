@@ -86,8 +86,8 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"scfd_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"scfd_{name}", text, registry=registry)
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"scfd_{name}", text, labels, registry=registry)
 
         def histogram(name: str, text: str, buckets: Sequence[float], label: str = "trigger") -> Histogram:
             made = Histogram(f"scfd_{name}", text, label, buckets)
@@ -113,6 +113,18 @@ class Metrics:
             "plugin_threads_stuck", "Threads at work on an event that was given up."
         )
         self.messages = counter("messages", "NATS messages, by what became of them.", "trigger", "outcome")
+        self.redeliveries = counter(
+            "redeliveries", "NATS messages that were not delivered for the first time.", "trigger"
+        )
+        self.nats_rebinds = counter(
+            "nats_rebinds", "Times that a consumer was lost, or silent, and bound anew.", "trigger"
+        )
+        self.nats_pending = gauge(
+            "nats_pending", "Messages that the consumer has not delivered yet.", "trigger"
+        )
+        self.nats_ack_pending = gauge(
+            "nats_ack_pending", "Messages that nodes have been given and not acknowledged.", "trigger"
+        )
         self.results = counter("results", "Task results from the plugin, by status.", "status")
         self.results_dropped = counter("results_dropped", "Task results that could not be used.", "reason")
         self.reports = counter("reports", "Tries to deliver a task result, by outcome.", "outcome")

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import field, frozen
 
 from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot
+from scfd.trace import traceparent
 from scfd.wire import to_json
 
 
@@ -59,6 +60,10 @@ class TriggerResponse:
     task_results: tuple[TaskResult, ...] = field(default=(), converter=_as_tuple)
 
 
+#: The answer of a plugin that has nothing to report.
+NO_RESULTS = TriggerResponse()
+
+
 @frozen
 class TriggerEvent:
     """Something happened, and the plugin is to act on it.
@@ -103,12 +108,12 @@ class TriggerEvent:
         return self.metadata.get("traceparent", "")
 
     def at_node(self, metadata: Mapping[str, str], snapshot: TaskSnapshot) -> TriggerEvent:
-        """The event with what the node has to add to it."""
+        """The event with what the node has to add to it, and in a trace."""
         return TriggerEvent(
             self.type,
             self.name,
             self.payload,
-            {**self.metadata, **metadata},
+            {**self.metadata, **metadata, "traceparent": traceparent(self.metadata)},
             snapshot,
             self.payload_json,
             self.timeout,

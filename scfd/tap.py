@@ -144,7 +144,7 @@ def makeService(options: Options) -> Any:
         "plugin": adapter,
         "heartbeat": heartbeat,
         "timers": timers,
-        **make.nats_triggers(cfg, dispatcher.dispatch, metrics, readiness, availability),
+        **make.nats_triggers(cfg, dispatcher.dispatch, metrics, readiness, availability, reactor),
         "second tick": Tick(SECOND, timers.tick, reactor, time.time),
         "minute tick": Tick(MINUTE, summary.log, reactor, time.time),
         "hour tick": Tick(HOUR, reports.tidy, reactor, time.time),

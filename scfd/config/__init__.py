@@ -2,6 +2,7 @@
 
 from scfd.config.checks import Address
 from scfd.config.load import load
+from scfd.config.nats import NatsTls, NatsTrigger
 from scfd.config.values import (
     Adapter,
     Config,
@@ -13,7 +14,6 @@ from scfd.config.values import (
     Gateway,
     Heartbeat,
     HttpAdapter,
-    NatsTrigger,
     Shutdown,
     System,
     TimerTrigger,
@@ -33,6 +33,7 @@ __all__ = [
     "Gateway",
     "Heartbeat",
     "HttpAdapter",
+    "NatsTls",
     "NatsTrigger",
     "Shutdown",
     "System",

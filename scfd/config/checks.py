@@ -210,6 +210,12 @@ def _parse_subject(node: Scalar) -> str:
     return node.text
 
 
+def _parse_plain_subject(node: Scalar) -> str:
+    if "*" in node.text or ">" in node.text:
+        raise ValueError
+    return _parse_subject(node)
+
+
 def _parse_path_prefix(node: Scalar) -> str:
     if not re.fullmatch(r"(?:/[\w.~%-]+)+/?", node.text, re.ASCII):
         raise ValueError
@@ -315,6 +321,9 @@ SERVERS = ScalarCheck("a host name, an IP address or a CIDR range, such as 10.0.
 SWITCH = ScalarCheck("true or false", _parse_switch)
 TIMEZONE = ScalarCheck("a time zone's IANA name, such as UTC or Asia/Shanghai", _parse_timezone)
 SUBJECT = ScalarCheck("a subject, such as orders.new, orders.* or orders.>", _parse_subject)
+PLAIN_SUBJECT_OR_EMPTY = ScalarCheck(
+    "a subject without * and >, such as dead.orders", _or_empty(_parse_plain_subject, "")
+)
 
 
 def json_fault(value: Any) -> bool:

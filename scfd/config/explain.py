@@ -8,7 +8,8 @@ from datetime import datetime
 from itertools import islice
 
 from scfd.config.findings import is_secret, without_credentials
-from scfd.config.values import Config, HttpAdapter, NatsTrigger, TimerTrigger, Trigger
+from scfd.config.nats import NatsTrigger
+from scfd.config.values import Config, HttpAdapter, TimerTrigger, Trigger
 from scfd.runtime import NODE_ID_VARIABLES, ServerAddress
 
 #: How many of a timer's next moments are told.

@@ -9,7 +9,7 @@ from attrs import Factory, frozen
 from scfd.config.tree import Listing, Node, Scalar, Table
 from scfd.errors import Mistake
 
-_SECRET = re.compile("token|secret|password", re.IGNORECASE)
+_SECRET = re.compile("token|secret|password|nkey", re.IGNORECASE)
 #: Characters of a value that a message shows.
 _SHOWN = 60
 

@@ -24,7 +24,6 @@ from scfd.config.checks import (
     HTTP_URL,
     HTTP_URL_OR_EMPTY,
     NATS_NAME,
-    NATS_URL,
     PATH_PREFIX,
     PORT,
     POSITIVE_DURATION,
@@ -39,6 +38,7 @@ from scfd.config.checks import (
     whole,
 )
 from scfd.config.findings import without_credentials
+from scfd.config.nats import NatsTrigger
 from scfd.config.schema import FreeForm, ListOf, OneOf, Section, TextMap, key
 from scfd.cron import Cron
 
@@ -237,45 +237,6 @@ class TimerTrigger:
     overlap: str = key(choice("skip", "queue", "allow"), "skip")
     timeout: float | None = key(POSITIVE_DURATION, None)
     jobs_only: bool = key(SWITCH, False)
-
-
-@frozen
-class NatsTrigger:
-    """
-    Events from messages of a JetStream stream.
-
-    :ivar name: unique among the triggers.
-    :ivar url: one server or several joined by commas; may hold credentials.
-    :ivar stream: an existing stream.
-    :ivar subject: which of its messages.
-    :ivar consumer_name: of the durable consumer, created or updated at start.
-    :ivar batch_size: messages fetched at once; 10 by default.
-    :ivar ack_wait: seconds after which an unanswered message is delivered again; 30 by default.
-    :ivar max_deliver: how often a message is delivered at most; -1 is without limit; 3 by default.
-    :ivar fetch_max_wait: seconds that one fetch waits for messages; 5 by default.
-    """
-
-    type: ClassVar[str] = "nats"
-    #: A cache and a backfill that the Go framework has.
-    unused_keys: ClassVar[tuple[str, ...]] = (
-        "cache_enabled",
-        "cache_key_prefix",
-        "cache_max_items",
-        "cache_ttl",
-        "backfill_enabled",
-        "backfill_dataset_id",
-        "backfill_field_keys",
-    )
-
-    name: str
-    url: str = key(NATS_URL, repr=_url_repr)
-    stream: str = key(NATS_NAME)
-    subject: str = key(SUBJECT)
-    consumer_name: str = key(NATS_NAME)
-    batch_size: int = key(whole(1), 10)
-    ack_wait: float = key(POSITIVE_DURATION, 30.0)
-    max_deliver: int = key(whole(1, also=-1), 3)
-    fetch_max_wait: float = key(POSITIVE_DURATION, 5.0)
 
 
 Trigger = TimerTrigger | NatsTrigger

@@ -1,0 +1,1 @@
+"""NATS triggers: messages of JetStream streams become events, acknowledged after the work."""
