@@ -24,6 +24,8 @@ _log = Logger(namespace="scfd.nats")
 
 #: Seconds that a message waits for its turn in this node, about: more of them are better off with others.
 LEAD = 0.1
+#: Seconds that a message is thought to take as long as nothing is known of them.
+FIRST_MEAN = 60.0
 #: How much one message counts in the mean of how long they take.
 _WEIGHT = 0.1
 #: Messages acknowledged lately that are known again, should the acknowledgement have been lost: at least
@@ -64,7 +66,7 @@ class Deliveries:
         self._acknowledged_before: set[tuple[str, str]] = set()
         self._emptied: list[Deferred[None]] = []
         self._single = settings.ack == "single"
-        self._mean = float("inf")
+        self._mean = FIRST_MEAN
         self._unready_since = clock.seconds()
         self._redelivered = metrics.redeliveries.labels(settings.name)
         self._stopping = self._interrupted = False
@@ -135,7 +137,7 @@ class Deliveries:
 
     def _timed(self, result: Any, began: float) -> Any:
         took = self._clock.seconds() - began
-        self._mean = took if self._mean == float("inf") else self._mean + (took - self._mean) * _WEIGHT
+        self._mean += (took - self._mean) * _WEIGHT
         return result
 
     def _succeeded(self, _: None, delivery: Delivery) -> Deferred[None] | None:
