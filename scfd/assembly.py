@@ -148,6 +148,7 @@ def nats_triggers(
     # 150 ms and 11 MiB that a node without NATS saves.
     from scfd.nats.access import Access
     from scfd.nats.answers import Answers
+    from scfd.nats.binding import Binding
     from scfd.nats.connection import Connection
     from scfd.nats.dead_letter import DeadLetters
     from scfd.nats.lag import Lag
@@ -163,9 +164,10 @@ def nats_triggers(
         connection = connections[Access.of(one)]
         dead_letters = DeadLetters(one, connection, readiness, reactor) if one.dead_letter else None
         answers = Answers(one, connection, dead_letters, metrics, reactor)
-        lag = Lag(one, connection, metrics)
+        binding = Binding(connection, one)
+        lag = Lag(one, connection, binding, metrics)
         services[f"nats trigger {one.name}"] = Trigger(
-            one, connection, dispatch, answers, lag, metrics, readiness, availability, reactor
+            one, connection, dispatch, answers, binding, lag, metrics, readiness, availability, reactor
         )
     return services
 

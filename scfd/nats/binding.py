@@ -34,52 +34,101 @@ def most_ahead(settings: NatsTrigger) -> int:
     return max(2 * settings.batch_size, settings.concurrency)
 
 
-async def bind(connection: Connection, settings: NatsTrigger) -> None:
+class Binding:
     """
-    Make the consumer, or update it where it differs; what others have set besides is left alone.
+    The consumer of one trigger.
 
-    :raises BindError: the stream is missing, or the server refuses.
-    :raises Exception: the server does not answer; see `scfd.nats.jetstream.reason`.
+    :ivar floor: all messages up to this sequence are acknowledged, as far as this node knows; None as
+        long as it knows of no consumer.
     """
-    try:
-        info = await call(connection, f"CONSUMER.INFO.{settings.stream}.{settings.consumer_name}")
-    except JetStreamError as error:
-        if error.code == STREAM_NOT_FOUND:
-            await _make_stream(connection, settings)
-        elif error.code != CONSUMER_NOT_FOUND:
-            raise
+
+    def __init__(self, connection: Connection, settings: NatsTrigger) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._created = ""
+        self.floor: int | None = None
+
+    async def bind(self) -> None:
+        """
+        Make the consumer, or update it where it differs; what others have set besides is left alone.
+
+        :raises BindError: the stream is missing, or the server refuses.
+        :raises Exception: the server does not answer; see `scfd.nats.jetstream.reason`.
+        """
+        settings = self._settings
+        stream = await self._stream()
+        if stream["created"] != self._created and self.floor is not None:
+            # Made again: whatever is in it was published while this node was there to take it.
+            self.floor = 0
+        self._created = stream["created"]
+        try:
+            info = await call(self._connection, f"CONSUMER.INFO.{settings.stream}.{settings.consumer_name}")
+        except JetStreamError as error:
+            if error.code != CONSUMER_NOT_FOUND:
+                raise
+            info = await self._make(self._beginning(), {})
+        else:
+            info = await self._update(info)
+        self.note(info)
+
+    def note(self, info: dict[str, Any]) -> None:
+        """Take to heart what the server says of the consumer."""
+        self.floor = int(info["ack_floor"]["stream_seq"])
+
+    async def _stream(self) -> dict[str, Any]:
+        settings = self._settings
+        try:
+            return await call(self._connection, f"STREAM.INFO.{settings.stream}")
+        except JetStreamError as error:
+            if error.code != STREAM_NOT_FOUND:
+                raise
+        if not settings.create_stream:
+            raise BindError(
+                f"there is no stream {settings.stream}; make it, or let the node make it with "
+                "create_stream: true"
+            )
+        body = {"name": settings.stream, "subjects": [settings.subject], "storage": "file", "num_replicas": 1}
+        try:
+            return await call(self._connection, f"STREAM.CREATE.{settings.stream}", body)
+        except JetStreamError as error:
+            raise BindError(f"stream {settings.stream} can't be made: {error}") from None
+
+    def _beginning(self) -> dict[str, Any]:
+        """A consumer that takes the place of another must not leave out what was published in between."""
         # Ten nodes can have all that they hold at the same time.
-        pending = max(USUAL_MAX_ACK_PENDING, 10 * most_held(settings))
-        await _make(connection, settings, {"deliver_policy": "new", "max_ack_pending": pending}, {})
-        return
-    actual = info["config"]
-    if actual.get("deliver_subject"):
-        raise BindError(
-            f"consumer {settings.consumer_name} of stream {settings.stream} is a push consumer; "
-            "scfd needs a pull consumer: choose another consumer_name, or delete it"
-        )
-    if 0 < actual.get("max_ack_pending", 0) < most_held(settings):
-        actual = {**actual, "max_ack_pending": USUAL_MAX_ACK_PENDING + most_held(settings)}
-        await _make(connection, settings, actual, info["config"])
-    elif any(actual.get(name) != value for name, value in wanted(settings).items()):
-        await _make(connection, settings, actual, actual)
+        pending = {"max_ack_pending": max(USUAL_MAX_ACK_PENDING, 10 * most_held(self._settings))}
+        if self.floor is None:
+            return {**pending, "deliver_policy": "new"}
+        return {**pending, "deliver_policy": "by_start_sequence", "opt_start_seq": self.floor + 1}
 
+    async def _update(self, info: dict[str, Any]) -> dict[str, Any]:
+        """:returns: what the server says of the consumer then."""
+        settings, actual = self._settings, info["config"]
+        if actual.get("deliver_subject"):
+            raise BindError(
+                f"consumer {settings.consumer_name} of stream {settings.stream} is a push consumer; "
+                "scfd needs a pull consumer: choose another consumer_name, or delete it"
+            )
+        more = {}
+        if 0 < actual.get("max_ack_pending", 0) < most_held(settings):
+            more["max_ack_pending"] = USUAL_MAX_ACK_PENDING + most_held(settings)
+        if not more and all(actual.get(name) == value for name, value in wanted(settings).items()):
+            return info
+        return await self._make({**actual, **more}, actual)
 
-async def _make(
-    connection: Connection, settings: NatsTrigger, others: dict[str, Any], actual: dict[str, Any]
-) -> None:
-    """
-    :param others: what the consumer has besides what is wanted.
-    :param actual: as it is now; empty when there is none.
-    """
-    name = f"{settings.stream}.{settings.consumer_name}.{settings.subject}"
-    others = {name: value for name, value in others.items() if name != "filter_subjects"}
-    config = {**others, **wanted(settings)}
-    body = {"stream_name": settings.stream, "config": config}
-    try:
-        await call(connection, f"CONSUMER.CREATE.{name}", body)
-    except JetStreamError as error:
-        raise BindError(_refused(settings, actual, error)) from None
+    async def _make(self, others: dict[str, Any], actual: dict[str, Any]) -> dict[str, Any]:
+        """
+        :param others: what the consumer is to have besides what is wanted.
+        :param actual: as it is now; empty when there is none.
+        """
+        settings = self._settings
+        name = f"{settings.stream}.{settings.consumer_name}.{settings.subject}"
+        others = {name: value for name, value in others.items() if name != "filter_subjects"}
+        body = {"stream_name": settings.stream, "config": {**others, **wanted(settings)}}
+        try:
+            return await call(self._connection, f"CONSUMER.CREATE.{name}", body)
+        except JetStreamError as error:
+            raise BindError(_refused(settings, actual, error)) from None
 
 
 def _refused(settings: NatsTrigger, actual: dict[str, Any], error: JetStreamError) -> str:
@@ -96,15 +145,3 @@ def _refused(settings: NatsTrigger, actual: dict[str, Any], error: JetStreamErro
 
 def _shown(name: str, value: Any) -> str:
     return f"{value / _NANO:g} s" if name == "ack_wait" and isinstance(value, int) else str(value or "unset")
-
-
-async def _make_stream(connection: Connection, settings: NatsTrigger) -> None:
-    if not settings.create_stream:
-        raise BindError(
-            f"there is no stream {settings.stream}; make it, or let the node make it with create_stream: true"
-        )
-    body = {"name": settings.stream, "subjects": [settings.subject], "storage": "file", "num_replicas": 1}
-    try:
-        await call(connection, f"STREAM.CREATE.{settings.stream}", body)
-    except JetStreamError as error:
-        raise BindError(f"stream {settings.stream} can't be made: {error}") from None

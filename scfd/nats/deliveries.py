@@ -88,8 +88,9 @@ class Deliveries:
         delivery = Delivery(message)
         if delivery.delivered > 1:
             self._redelivered.inc()
-            if self._known(delivery):
-                return
+        # A server that was killed may not know any more that it has delivered a message.
+        if self._known(delivery):
+            return
         if self._stopping and self._answers.can_give_back(delivery):
             self._answers.give_back(delivery)
         elif len(self._running) < self._settings.concurrency and self.ready and not self._waiting:
@@ -124,6 +125,7 @@ class Deliveries:
         if self._single and dispatched.called and dispatched.result is None:
             # A plugin that answers at once: nothing to keep an eye on.
             self._mean *= 1 - _WEIGHT
+            self._held.pop(delivery.key, None)
             self._succeeded(None, delivery)
             return
         self._held[delivery.key] = delivery

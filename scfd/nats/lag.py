@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scfd.config import NatsTrigger
 from scfd.metrics import Metrics
+from scfd.nats.binding import Binding
 from scfd.nats.connection import Connection
 from scfd.nats.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, JetStreamError, call
 
@@ -11,9 +12,12 @@ from scfd.nats.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, JetStreamE
 class Lag:
     """Asks the server now and then how many messages the consumer has still before it."""
 
-    def __init__(self, settings: NatsTrigger, connection: Connection, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: NatsTrigger, connection: Connection, binding: Binding, metrics: Metrics
+    ) -> None:
         self._subject = f"CONSUMER.INFO.{settings.stream}.{settings.consumer_name}"
         self._connection = connection
+        self._binding = binding
         self._pending = metrics.nats_pending.labels(settings.name)
         self._ack_pending = metrics.nats_ack_pending.labels(settings.name)
         self._arrived_before = -1
@@ -34,6 +38,7 @@ class Lag:
             if error.code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND):
                 return f"the consumer is gone: {error}"
             raise
+        self._binding.note(info)
         self._pending.set(info["num_pending"])
         self._ack_pending.set(info["num_ack_pending"])
         limit = info["config"].get("max_ack_pending", 0)

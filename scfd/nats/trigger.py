@@ -22,7 +22,7 @@ from scfd.interfaces import ITrigger
 from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
 from scfd.nats.answers import Answers
-from scfd.nats.binding import bind
+from scfd.nats.binding import Binding
 from scfd.nats.connection import Connection
 from scfd.nats.deliveries import Deliveries
 from scfd.nats.jetstream import reason
@@ -62,6 +62,7 @@ class NatsTrigger(Service):
         connection: Connection,
         dispatch: Callable[[TriggerEvent], Deferred[None]],
         answers: Answers,
+        binding: Binding,
         lag: Lag,
         metrics: Metrics,
         readiness: Readiness,
@@ -71,6 +72,7 @@ class NatsTrigger(Service):
         self._settings = settings
         self._connection = connection
         self._deliveries = Deliveries(settings, dispatch, answers, metrics, clock, self._top_up)
+        self._binding = binding
         self._lag = lag
         self._rebinds = metrics.nats_rebinds
         self._readiness = readiness
@@ -147,7 +149,7 @@ class NatsTrigger(Service):
         while not self._draining:
             try:
                 await self._connection.up()
-                await bind(self._connection, self._settings)
+                await self._binding.bind()
                 self._well()
                 await self._consume()
             except CancelledError:
