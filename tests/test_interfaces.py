@@ -14,14 +14,14 @@ from zope.interface import implementedBy
 from zope.interface.verify import verifyClass, verifyObject
 
 import scfd.interfaces
+from scfd import assembly
 from scfd.adapter.client import PluginClient
 from scfd.adapter.http import HttpAdapter
 from scfd.adapter.native import Framework, NativeAdapter
 from scfd.availability import Availability
-from scfd.config import Config
+from scfd.config import Config, NatsTrigger
 from scfd.config import Gateway as GatewaySettings
 from scfd.config import HttpAdapter as HttpAdapterSettings
-from scfd.config import NatsTrigger as NatsTriggerSettings
 from scfd.gateway.forward import Forwarder
 from scfd.gateway.front import Front
 from scfd.gateway.server import Gateway
@@ -34,7 +34,6 @@ from scfd.moox.reports import Reports
 from scfd.readiness import Readiness
 from scfd.runtime import Runtime
 from scfd.tasks import TaskStore
-from scfd.triggers.nats import NatsTrigger
 from scfd.triggers.timer import Timers
 from scfd.web import NoSuchPath, Routes, RoutesResource
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
@@ -71,11 +70,16 @@ def _reports() -> Reports:
     return Reports(Outbox("state", None), client, Runtime("node-abc", "v1"), Metrics(), Clock(), 100)
 
 
-def _nats_trigger() -> NatsTrigger:
-    settings = NatsTriggerSettings("q", "nats://127.0.0.1", "S", "s.>", "c")
-    return NatsTrigger(
-        settings, lambda event: succeed(None), Metrics(), Readiness(lambda: 0.0), Availability(True)
+def _nats_trigger() -> Any:
+    services = assembly.nats_triggers(
+        Config(triggers=(NatsTrigger("q", "nats://127.0.0.1", "S", "s.>", "c"),)),
+        lambda event: succeed(None),
+        Metrics(),
+        Readiness(lambda: 0.0),
+        Availability(True),
+        Clock(),
     )
+    return services["nats trigger q"]
 
 
 def _timers() -> Timers:

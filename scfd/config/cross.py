@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scfd.config.checks import WRONG, Address
+from scfd.config.cross_nats import check_nats
 from scfd.config.findings import Findings, shown
 from scfd.config.tree import Listing, Scalar, Table
 from scfd.config.values import Adapter, Heartbeat
@@ -24,6 +25,7 @@ def check_together(values: Mapping[str, Any], table: Table, findings: Findings) 
     if values["adapter"] is not WRONG:
         _check_adapter(values["adapter"], table, findings)
     _check_names(table, findings)
+    check_nats(values["triggers"], table, findings)
     _check_listeners(values, table, findings)
 
 

@@ -153,9 +153,37 @@ def _timer(trigger: TimerTrigger, now: datetime) -> Iterator[str]:
 
 def _nats(trigger: NatsTrigger) -> Iterator[str]:
     limit = "without limit" if trigger.max_deliver == -1 else f"at most {trigger.max_deliver} times"
-    yield f"  url          {without_credentials(trigger.url)}"
-    yield f"  stream       {trigger.stream}"
+    made = ", made where it is missing" if trigger.create_stream else ""
+    yield f"  url          {without_credentials(trigger.url)}{_login(trigger)}"
+    yield f"  stream       {trigger.stream}{made}"
     yield f"  subject      {trigger.subject}"
     yield f"  consumer     {trigger.consumer_name}"
     yield f"  batch        {trigger.batch_size} messages, waiting up to {trigger.fetch_max_wait:g} s"
+    yield f"  at a time    {trigger.concurrency}{', in order' if trigger.concurrency == 1 else ''}"
     yield f"  delivery     {limit}, again after {trigger.ack_wait:g} s without an answer"
+    yield f"  failed ones  again after {_delays(trigger)}"
+    if trigger.dead_letter:
+        yield f"  dead letter  {trigger.dead_letter}"
+    if trigger.ack == "double":
+        yield "  acks         confirmed by the server"
+
+
+def _login(trigger: NatsTrigger) -> str:
+    """How the node shows who it is: by which setting, and nothing of its value."""
+    ways = [
+        text
+        for given, text in (
+            (trigger.user, "a user and a password"),
+            (trigger.token, "a token"),
+            (trigger.nkey, "an NKey"),
+            (trigger.credentials, "a credentials file"),
+            (trigger.tls, "TLS settings"),
+        )
+        if given
+    ]
+    return f", with {' and '.join(ways)}" if ways else ""
+
+
+def _delays(trigger: NatsTrigger) -> str:
+    usable = trigger.backoff if trigger.max_deliver == -1 else trigger.backoff[: trigger.max_deliver - 1]
+    return ", ".join(f"{delay:g} s" for delay in usable) or "no more deliveries"

@@ -278,7 +278,8 @@ class FailureTests(NatsCase):
             lambda: (
                 node.problems
                 == [
-                    "message 1 can't be published on dead.q: the server refuses: no stream has the subject dead.q"
+                    "message 1 can't be published on dead.q: the server refuses: "
+                    "no stream has the subject dead.q"
                 ]
             ),
             "not ready",
