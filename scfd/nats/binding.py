@@ -11,6 +11,11 @@ from scfd.nats.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, BindError,
 _NANO = 1_000_000_000
 #: What the server takes for ``max_ack_pending`` when nobody says anything else. All nodes share it.
 USUAL_MAX_ACK_PENDING = 1000
+#: Full pull requests whose messages may wait, while the handler is quick. Of 10 messages each, 2 of them gave
+#: 65,000 messages/s, 8 gave 115,000, 32 gave 155,000; two of 500 messages each 170,000.
+BATCHES_AHEAD = 32
+#: Messages that may wait, whatever ``batch_size`` is.
+MOST_AHEAD = 1000
 
 
 def wanted(settings: NatsTrigger) -> dict[str, Any]:
@@ -30,8 +35,8 @@ def most_held(settings: NatsTrigger) -> int:
 
 
 def most_ahead(settings: NatsTrigger) -> int:
-    """How many messages may wait in a node while those before them are handled."""
-    return max(2 * settings.batch_size, settings.concurrency)
+    """How many messages may wait in a node while those before them are handled: quick ones, in any case."""
+    return max(min(BATCHES_AHEAD * settings.batch_size, MOST_AHEAD), settings.concurrency)
 
 
 class Binding:
