@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.config import TimerTrigger, load
+from scfd.config import NatsTrigger, TimerTrigger, load
 from scfd.config.schema import keys_of
 from scfd.cron import Cron
 from scfd.metrics import Metrics
@@ -93,6 +93,13 @@ class TimersTests(SynchronousTestCase):
                 later = islice(Cron.parse(expression).moments_after(midnight), 10)
                 that_day = [moment for moment in later if moment.date() == midnight.date()]
                 self.assertEqual(" ".join(f"{moment:%H:%M%z}" for moment in that_day), told, expression)
+
+
+class NatsTests(SynchronousTestCase):
+    def test_every_setting_is_explained(self) -> None:
+        text = (ROOT / "docs/nats.rst").read_text()
+        for name in keys_of(NatsTrigger):
+            self.assertRegex(text, rf"(?m)^``{name}`` ")
 
 
 class ExamplesTests(SynchronousTestCase):
