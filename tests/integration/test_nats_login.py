@@ -1,0 +1,120 @@
+"""Logging in to real nats-servers, in each of the ways there are."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import nkeys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from scfd.config import NatsTls
+from scfd.errors import StartupError
+from tests.integration.daemon import free_ports
+from tests.integration.nats_servers import Server
+from tests.integration.test_nats import NatsCase
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
+    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return cert_file, key_file
+
+
+def make_seed() -> tuple[str, str]:
+    """The seed of a user's NKey, and its public key."""
+    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    return seed.decode(), nkeys.from_seed(bytearray(seed)).public_key.decode()
+
+
+class LoginTests(NatsCase):
+    async def begin(self) -> None:
+        """Each test starts a server of its own."""
+
+    async def run_server(self, *options: str) -> None:
+        [port] = free_ports(1)
+        self.server = Server(Path(self.mktemp()), port, cluster=options)
+        self.addCleanup(self.server.clean_up)
+        await self.server.start()
+
+    async def gets_in(self, **settings: Any) -> None:
+        node = self.node(stream="T", subject="t.>", create_stream=True, **settings)
+        await self.bound(node)
+        await node.stop()
+
+    async def is_refused(self, problem: str, **settings: Any) -> None:
+        node = self.node(stream="T", subject="t.>", create_stream=True, **settings)
+        await self.so(lambda: any(problem in text for text in node.problems), problem)
+        for secret in ("wrong", "s3cret"):
+            self.assertNotIn(secret, " ".join(node.problems))
+        await node.stop()
+
+    async def test_user_and_password(self) -> None:
+        await self.run_server("--user", "me", "--pass", "s3cret/@")
+        await self.gets_in(user="me", password="s3cret/@")
+        url = self.server.url.replace("//", "//me:s3cret%2F%40@")
+        await self.gets_in(url=url)
+        await self.is_refused("Authorization Violation", user="me", password="wrong")
+        await self.is_refused("Authorization Violation", url=self.server.url.replace("//", "//me:wrong@"))
+
+    async def test_token(self) -> None:
+        await self.run_server("--auth", "s3cret")
+        await self.gets_in(token="s3cret")
+        await self.gets_in(url=self.server.url.replace("//", "//s3cret@"))
+        await self.is_refused("Authorization Violation", token="wrong")
+
+    async def test_nkey(self) -> None:
+        seed, public = make_seed()
+        config = Path(self.mktemp())
+        config.write_text(f"authorization: {{users: [{{nkey: {public}}}]}}\n")
+        await self.run_server("-c", str(config))
+        await self.gets_in(nkey=seed)
+        file = Path(self.mktemp())
+        file.write_text(seed)
+        await self.gets_in(nkey=str(file))
+        await self.is_refused("Authorization Violation", nkey=make_seed()[0])
+
+    async def test_tls(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        cert, key = map(str, make_certificate(folder))
+        await self.run_server("--tls", "--tlscert", cert, "--tlskey", key, "--tlsverify", "--tlscacert", cert)
+        await self.gets_in(tls=NatsTls(ca=cert, cert=cert, key=key))
+        await self.is_refused("can't connect", tls=NatsTls(cert=cert, key=key))
+        await self.is_refused("can't connect", tls=NatsTls(ca=cert))
+
+    def test_files_that_can_not_be_read(self) -> None:
+        for settings, text in (
+            ({"credentials": "missing.creds"}, "NATS: credentials: missing.creds: No such file or directory"),
+            ({"nkey": "missing.nk"}, "NATS: nkey: missing.nk: No such file or directory"),
+            ({"tls": NatsTls(ca="missing.pem")}, "NATS: tls.ca: missing.pem: FileNotFoundError"),
+        ):
+            error = self.assertRaises(StartupError, self.node, **settings)
+            self.assertTrue(str(error).startswith(text), error)
