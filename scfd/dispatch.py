@@ -17,7 +17,7 @@ from scfd.metrics import Distribution, Metrics
 from scfd.model import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.runtime import Runtime
 from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
-from scfd.trace import trace_id, traceparent
+from scfd.trace import trace_id
 
 _log = Logger(namespace="scfd.dispatch")
 
@@ -67,7 +67,7 @@ class Dispatcher:
         :returns: a Deferred that fires when the plugin has acted and its results are on disk, and
             fails when the plugin or the disk has: then the event may be tried again.
         """
-        event = event.at_node(self._node_metadata(event), self._task_store.snapshot)
+        event = event.at_node(self._node_metadata(), self._task_store.snapshot)
         began = self._clock.seconds()
         self.running += 1
         try:
@@ -123,12 +123,8 @@ class Dispatcher:
                 "{trigger}: the event failed (trace {trace})", failure, trigger=event.name, trace=trace
             )
 
-    def _node_metadata(self, event: TriggerEvent) -> dict[str, str]:
-        metadata = {
-            "nodeID": self._runtime.node_id,
-            "version": self._runtime.version,
-            "traceparent": traceparent(event.metadata),
-        }
+    def _node_metadata(self) -> dict[str, str]:
+        metadata = {"nodeID": self._runtime.node_id, "version": self._runtime.version}
         if self._runtime.storage_server_url:
             metadata["storage_server_url"] = self._runtime.storage_server_url
         return metadata

@@ -60,10 +60,6 @@ class TriggerResponse:
     task_results: tuple[TaskResult, ...] = field(default=(), converter=_as_tuple)
 
 
-#: The answer of a plugin that has nothing to report.
-NO_RESULTS = TriggerResponse()
-
-
 @frozen
 class TriggerEvent:
     """Something happened, and the plugin is to act on it.

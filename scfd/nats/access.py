@@ -99,7 +99,7 @@ def without_login(server: str) -> str:
 
 def _need_nkeys(setting: str) -> None:
     try:
-        import nkeys  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: F401 - nats-py imports it when it signs, too late for a clear word
+        import nkeys  # noqa: F401 - nats-py imports it when it signs, too late for a clear word
     except ImportError:
         raise StartupError(
             f"NATS: {setting} needs the package nkeys; install it with: pip install 'scfd[nkeys]'"

@@ -76,7 +76,7 @@ class Node:
         return [event.payload for event in self.events]
 
     def count(self, outcome: str, trigger: str = "q") -> float:
-        return self.metrics.messages.labels(trigger, outcome)._value.get()
+        return float(self.metrics.messages.labels(trigger, outcome)._value.get())
 
     @property
     def problems(self) -> list[str]:
@@ -86,7 +86,7 @@ class Node:
 class NatsCase(TestCase):
     timeout = 60
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Any:
         [port] = free_ports(1)
         self.server = Server(Path(self.mktemp()), port)
         self.addCleanup(self.server.clean_up)
