@@ -25,7 +25,7 @@ class Patient:
         from twisted.internet import reactor
 
         self._note("begun", event)
-        return deferLater(reactor, self._config["seconds"], self._note, "ended", event)  # type: ignore[arg-type]
+        return deferLater(reactor, self._config["seconds"], self._note, "ended", event)
 
     def _note(self, what: str, event: TriggerEvent) -> None:
         with Path(self._config["events"]).open("a") as events:
