@@ -1,4 +1,4 @@
-"""How the parts of a node are made from its config; `scfd.tap.makeService` puts them together."""
+"""How the parts of a node are made from its config; `scfd.node.make_node` puts them together."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     page for folder in (".", "docs", "examples/host-metrics") for page in (ROOT / folder).glob("*.rst")
 )
-#: ``scfd/tap.py`` in running text; a name with <placeholders> is no file.
+#: ``scfd/node.py`` in running text; a name with <placeholders> is no file.
 NAMED_FILE = re.compile(r"``((?:scfd|tests|etc|examples|docs|benchmarks|\.ci)/[\w./-]*)``")
 #: A line of the map in CONTRIBUTING.rst: a path, at least two spaces, what it is.
 MAP_LINE = re.compile(r"^    ([\w./-]+) {2,}\S", re.MULTILINE)
@@ -41,7 +41,7 @@ class PagesTests(SynchronousTestCase):
 
     def test_map_of_the_code(self) -> None:
         names = MAP_LINE.findall((ROOT / "CONTRIBUTING.rst").read_text())
-        self.assertIn("scfd/tap.py", names)
+        self.assertIn("scfd/node.py", names)
         for name in names:
             self.assertTrue((ROOT / name).exists(), f"the map names {name}")
 

@@ -1,0 +1,91 @@
+"""The whole node: its collaborators, and the tree of its services. Read this first."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from twisted.logger import Logger
+
+from scfd import assembly as make
+from scfd.availability import Availability
+from scfd.config import Config
+from scfd.dispatch import Dispatcher
+from scfd.errors import EXIT_VERSION_MISMATCH
+from scfd.lifecycle import Node, ProcessEnd
+from scfd.logs import bridge_stdlib
+from scfd.metrics import Metrics
+from scfd.moox.heartbeat import Heartbeat
+from scfd.moox.outbox import Outbox
+from scfd.moox.probe import ProbeHandler
+from scfd.moox.reports import Reports
+from scfd.readiness import Readiness
+from scfd.statedir import StateDir
+from scfd.summary import Summary
+from scfd.tasks import TaskStore
+from scfd.triggers.ticks import HOUR, MINUTE, SECOND, Tick
+
+_log = Logger(namespace="scfd.config")
+
+
+def make_node(cfg: Config, reactor: Any) -> Node:
+    """
+    Collaborators first, then the tree of services. They start from top to bottom, each once the one
+    before is up; they drain together, and stop from bottom to top.
+
+    :raises scfd.errors.StartupError: when no plugin fits the config.
+    """
+    bridge_stdlib()
+    for warning in cfg.warnings:
+        _log.warn("{warning}", warning=warning)
+    metrics, readiness, availability = Metrics(), Readiness(time.time), Availability()
+    runtime, tasks = make.runtime(cfg, os.environ), TaskStore()
+    process = ProcessEnd(reactor)
+    node = Node(reactor, runtime, readiness, cfg.shutdown.drain, process.end)
+    process.handle_signals(node.hurry)
+    # Before the reactor waits for its threads, which is part of the same phase.
+    reactor.addSystemEventTrigger("during", "shutdown", process.insist)
+
+    adapter = make.adapter(cfg, runtime, tasks, readiness, availability, metrics, reactor)
+    client = make.control_plane_client(cfg, reactor)
+    outbox = Outbox(cfg.system.state_dir, reactor)
+    reports = Reports(outbox, client, runtime, metrics, reactor, cfg.system.outbox_limit)
+    dispatcher = Dispatcher(adapter, runtime, tasks, reports, metrics, reactor)
+
+    def wrong_version(wanted: str) -> None:
+        node.leave_for_version(wanted, EXIT_VERSION_MISMATCH)
+
+    interval, servers = cfg.heartbeat.interval, cfg.heartbeat.allowed_servers
+    heartbeat = Heartbeat(
+        client, runtime, tasks, adapter, interval, metrics, readiness, reactor, wrong_version
+    )
+    probe = ProbeHandler(
+        runtime, tasks, adapter, heartbeat, dispatcher, metrics, time.time, allowed_servers=servers
+    )
+    timers = make.timers(cfg, dispatcher.dispatch, tasks, metrics, availability)
+    summary = Summary(dispatcher, reports, time.time())
+    metrics.tasks.set_function(lambda: len(tasks.get_all()))
+    metrics.events_running.set_function(lambda: dispatcher.running)
+    metrics.reports_pending.set_function(reports.pending)
+
+    services = {
+        "state": StateDir(cfg.system.state_dir),
+        "control": make.control(cfg, runtime, readiness, metrics, reactor),
+        "gateway": make.gateway(cfg, runtime, probe, adapter, metrics, reactor),
+        "dev nats": make.dev_nats(cfg, reactor),
+        "dev control plane": make.dev_control_plane(cfg, reactor),
+        "reports": reports,
+        "plugin": adapter,
+        "heartbeat": heartbeat,
+        "timers": timers,
+        **make.nats_triggers(cfg, dispatcher.dispatch, metrics, readiness, availability, reactor),
+        "second tick": Tick(SECOND, timers.tick, reactor, time.time),
+        "minute tick": Tick(MINUTE, summary.log, reactor, time.time),
+        "hour tick": Tick(HOUR, reports.tidy, reactor, time.time),
+    }
+    for name, service in services.items():
+        if service is not None:
+            service.setName(name)
+            service.setServiceParent(node)
+    return node
