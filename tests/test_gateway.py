@@ -172,12 +172,30 @@ class DrainTests(GatewayTestCase):
         caller = self.caller()
         caller.ask("GET", "/x")
         drained = self.gateway.drain()
+        self.clock.advance(1)
         self.gateway.look_after()
         self.assertNoResult(drained)
         self.connector.accept().receive(OK)
         self.gateway.look_after()
         self.successResultOf(drained)
         self.assertEqual(caller.answer().status, 200)
+
+    def test_a_request_that_is_on_its_way(self) -> None:
+        """It is answered, with 503, where its connection was used in the last second."""
+        used, unused = self.caller(), self.caller()
+        self.clock.advance(1)
+        used.ask("GET", "/health")
+        used.take()
+        drained = self.gateway.drain()
+        self.assertEqual((used.ended, unused.ended), ("", "closed"))
+        self.clock.advance(0.9)
+        self.gateway.look_after()
+        self.assertNoResult(drained)
+        used.ask("GET", "/x")
+        self.assertEqual((used.answer().status, used.ended), (503, "closed"))
+        self.clock.advance(0.1)
+        self.gateway.look_after()
+        self.successResultOf(drained)
 
     def test_given_up(self) -> None:
         self.caller().ask("GET", "/x")

@@ -323,10 +323,14 @@ class ConnectionsTests(CallerTestCase):
         self.assertEqual([caller.ended for caller in callers], ["", "", "closed"])
 
     def test_far_beyond(self) -> None:
-        for _ in range(2 + RESERVE):
-            self.caller()
+        """Those that say nothing don't keep others out."""
+        silent = [self.caller() for _ in range(2 + RESERVE)]
+        self.assertEqual([caller.ended for caller in silent], [""] * len(silent))
         caller = self.caller()
-        self.assertEqual((caller.answer().status, caller.ended), (503, "closed"))
+        caller.ask("GET", "/now")
+        self.assertEqual(caller.answer().body, b"now")
+        self.assertEqual((silent[2].answer().status, silent[2].ended), (503, "closed"))
+        self.assertEqual(silent[3].ended, "")
 
 
 class DrainingTests(CallerTestCase):

@@ -24,7 +24,7 @@ REQUESTS_AT_ONCE = 16
 #: Seconds that a connection which is being closed has for what is still in its buffers, and for the rest
 #: of a request that nobody reads: closed at once, its caller might not get to see the answer.
 LINGER = 2.0
-#: Seconds that a connection must have been idle to be closed when the node stops.
+#: Seconds after a request in which the next one may be on its way: until then, stopping leaves it open.
 IDLE_GRACE = 1.0
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 #: Status that is counted for a caller who left before the answer began, as nginx does.
@@ -55,6 +55,7 @@ class Caller(asyncio.BufferedProtocol):
         self._responder: Responder | None = None
         self._begin_request(None)
         self.deadline = _NEVER
+        self._idle_since = self._began
 
     def _begin_request(self, request: Request | None) -> None:
         self._request = request
@@ -93,9 +94,12 @@ class Caller(asyncio.BufferedProtocol):
         return False
 
     def refuse_connection(self) -> None:
-        """There are more than enough already."""
-        self._transport.write(_CROWDED)
-        self._close()
+        """There are more than enough."""
+        if self._begun:
+            self._transport.abort()
+        else:
+            self._transport.write(_CROWDED)
+            self._close()
 
     def limit_head(self, seconds: float) -> None:
         """Give the request less time to come."""
@@ -242,7 +246,8 @@ class Caller(asyncio.BufferedProtocol):
         elif not stay:
             self._close()
         else:
-            self.deadline = self._front.clock.seconds() + self._settings.idle_timeout
+            self._idle_since = self._front.clock.seconds()
+            self.deadline = self._idle_since + self._settings.idle_timeout
             if self._input:
                 self._advance()
 
@@ -339,15 +344,15 @@ class Caller(asyncio.BufferedProtocol):
         answering = self._responder is not None and not self._tunnel
         return answering or self._transport.get_write_buffer_size() > 0
 
+    @property
+    def used_lately(self) -> bool:
+        """Whether a further request may be on its way."""
+        return not self._closing and self._front.clock.seconds() - self._idle_since < IDLE_GRACE
+
     def leave_if_idle(self) -> None:
-        """
-        Close the connection unless it has been used just now: a request may be on its way, which is
-        better refused than lost.
-        """
-        if self._responder is None and not self._closing and not self._reader.in_head:
-            idle_since = self.deadline - self._settings.idle_timeout
-            if self._front.clock.seconds() - idle_since >= IDLE_GRACE:
-                self._close()
+        """Close the connection, unless a request may be on its way: it is better refused than lost."""
+        if self._responder is None and not (self._closing or self._reader.in_head or self.used_lately):
+            self._close()
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""

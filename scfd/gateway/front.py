@@ -52,7 +52,7 @@ class Front:
         self.buffer = memoryview(bytearray(_READ))
         self.draining = False
         self.callers: dict[Caller, None] = {}
-        self._surplus: set[Caller] = set()
+        self._surplus: dict[Caller, None] = {}
         self._routes = routes
         self._backend = backend
         self._metrics = metrics
@@ -70,21 +70,22 @@ class Front:
 
     def add(self, caller: Caller) -> None:
         """A connection has been made."""
-        surplus = len(self.callers) - self.settings.max_connections
         self.callers[caller] = None
-        if surplus < 0:
+        if len(self.callers) <= self.settings.max_connections:
             return
         self._metrics.gateway_refused.inc()
-        if surplus >= RESERVE:
-            caller.refuse_connection()
-        else:
-            self._surplus.add(caller)
-            caller.limit_head(RESERVE_TIMEOUT)
+        if len(self._surplus) >= RESERVE:
+            # The newest one counts, or a few that say nothing would keep the others out.
+            oldest = next(iter(self._surplus))
+            del self._surplus[oldest]
+            oldest.refuse_connection()
+        self._surplus[caller] = None
+        caller.limit_head(RESERVE_TIMEOUT)
 
     def remove(self, caller: Caller) -> None:
         """A connection is gone."""
         self.callers.pop(caller, None)
-        self._surplus.discard(caller)
+        self._surplus.pop(caller, None)
 
     def may_stay(self, caller: Caller) -> bool:
         """Whether a connection may serve another request."""

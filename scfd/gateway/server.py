@@ -17,7 +17,7 @@ from zope.interface import implementer
 from scfd.bridge import from_asyncio
 from scfd.config import Address
 from scfd.errors import StartupError
-from scfd.gateway.caller import Caller
+from scfd.gateway.caller import IDLE_GRACE, Caller
 from scfd.gateway.contract import Backend
 from scfd.gateway.front import Front
 from scfd.interfaces import IDrainable
@@ -49,7 +49,9 @@ class Gateway(Service):
         self._server: asyncio.Server | None = None
         self._looking = LoopingCall(self._look_after_safely)
         self._looking.clock = reactor
+        self._clock = front.clock
         self._draining: Deferred[None] | None = None
+        self._drained_from = 0.0
 
     def startService(self) -> Deferred[None]:
         """:raises scfd.errors.StartupError: (the Deferred) when the address can't be listened on."""
@@ -80,7 +82,9 @@ class Gateway(Service):
     def look_after(self) -> None:
         """See to deadlines, and whether the gateway has drained."""
         self._front.expire()
-        if self._draining is not None and not self._front.busy():
+        if self._draining is None or self._clock.seconds() < self._drained_from:
+            return
+        if not self._front.busy():
             draining, self._draining = self._draining, None
             draining.callback(None)
 
@@ -90,6 +94,8 @@ class Gateway(Service):
         meanwhile, so that ``/health`` can say that the node is stopping.
         """
         self._front.draining = True
+        lately = any(caller.used_lately for caller in self._front.callers)
+        self._drained_from = self._clock.seconds() + (IDLE_GRACE if lately else 0.0)
         draining: Deferred[None] = Deferred(self._stop_draining)
         self._draining = draining
         self.look_after()
