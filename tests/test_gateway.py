@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 from typing import Any
 
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
 
 from scfd.dispatch import Dispatcher
@@ -12,7 +15,7 @@ from scfd.gateway.contract import Backend
 from scfd.gateway.forward import Forwarder
 from scfd.gateway.native import NativeBackend
 from scfd.gateway.routes import GatewayRoutes
-from scfd.gateway.server import Gateway
+from scfd.gateway.server import Gateway, allow_descriptors
 from scfd.moox.heartbeat import Heartbeat
 from scfd.moox.probe import ProbeHandler
 from scfd.readiness import Readiness
@@ -209,3 +212,29 @@ class DrainTests(GatewayTestCase):
         caller = self.caller()
         self.successResultOf(self.gateway.stopService())
         self.assertEqual(caller.ended, "aborted")
+
+
+class DescriptorsTests(SynchronousTestCase):
+    def allow(self, soft: int, hard: int, needed: int) -> tuple[list[int], list[str | None]]:
+        """:returns: the limits that were set, and what was logged."""
+        limits: list[int] = []
+        self.patch(resource, "getrlimit", lambda which: (soft, hard))
+        self.patch(resource, "setrlimit", lambda which, pair: limits.append(pair[0]))
+        with capturedLogs() as logs:
+            allow_descriptors(needed)
+        return limits, [formatEvent(event) for event in logs]
+
+    def test_the_limit_is_raised(self) -> None:
+        unlimited = resource.RLIM_INFINITY
+        for soft, hard, limits in (
+            (1024, 4096, [1500]),
+            (1024, unlimited, [1500]),
+            (1500, 4096, []),
+            (unlimited, unlimited, []),
+        ):
+            self.assertEqual(self.allow(soft, hard, 1500), (limits, []))
+
+    def test_as_far_as_it_goes(self) -> None:
+        limits, logs = self.allow(256, 1024, 1500)
+        self.assertEqual(limits, [1024])
+        self.assertRegex(logs[0] or "", "1024 files may be open, .* may be 1500; raise")

@@ -26,9 +26,7 @@ def explain(config: Config, environ: Mapping[str, str], now: datetime) -> Iterat
         "system": _system(config),
         "node id": _node_id(config, environ),
         "control plane": _control_plane(config),
-        "gateway": str(config.gateway.listen)
-        if config.gateway
-        else "none: the node serves no callers, no probe",
+        "gateway": _gateway(config),
         "control": _control(config),
         "adapter": _adapter(config),
         "drain": f"{config.shutdown.drain:g} s",
@@ -75,6 +73,12 @@ def _control_plane(config: Config) -> str:
     address = ServerAddress(heartbeat.server_ip, heartbeat.server_port, heartbeat.server_url)
     where = without_credentials(address.base_url) or "told by the first probe"
     return f"{where}, a heartbeat every {heartbeat.interval:g} s"
+
+
+def _gateway(config: Config) -> str:
+    if config.gateway is None:
+        return "none: the node serves no callers, no probe"
+    return f"{config.gateway.listen}{', HTTPS' if config.gateway.tls else ''}"
 
 
 def _control(config: Config) -> str:

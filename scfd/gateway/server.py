@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from scfd.config import Address
 from scfd.errors import StartupError
 from scfd.gateway.caller import IDLE_GRACE, Caller
 from scfd.gateway.contract import Backend
-from scfd.gateway.front import Front
+from scfd.gateway.front import RESERVE, Front
 from scfd.interfaces import IDrainable
 from scfd.listener import BACKLOG
 
@@ -27,6 +28,8 @@ _log = Logger(namespace="scfd.gateway")
 
 #: Seconds from one look at the deadlines to the next: 0.1 ms of work for 1,000 connections.
 _PERIOD = 0.1
+#: Files that the rest of the node has open, at the most.
+_OTHER_FILES = 200
 
 
 @implementer(IDrainable)
@@ -59,8 +62,10 @@ class Gateway(Service):
         return from_asyncio(self._start())
 
     async def _start(self) -> None:
+        settings = self._front.settings
+        allow_descriptors(settings.max_connections + RESERVE + settings.pool_size + _OTHER_FILES)
         context = self._context() if self._context is not None else None
-        timeout = self._front.settings.header_timeout if context is not None else None
+        timeout = settings.header_timeout if context is not None else None
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Caller(self._front),
             sock=await listen(self._address),
@@ -114,6 +119,26 @@ class Gateway(Service):
             caller.abort()
         self._backend.close()
         return succeed(None)
+
+
+def allow_descriptors(needed: int) -> None:
+    """
+    Raise this process's limit of open files (often 1,024, of which the callers alone may take 1,064).
+
+    Without descriptors nobody is accepted any more, /health included.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        _log.warn(
+            "gateway: {allowed} files may be open, and with max_connections and pool_size as they are there "
+            "may be {needed}; raise `ulimit -Hn`, or lower them",
+            allowed=allowed,
+            needed=needed,
+        )
 
 
 async def listen(address: Address) -> socket.socket:
