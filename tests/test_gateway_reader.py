@@ -61,6 +61,15 @@ class BoundariesTests(SynchronousTestCase):
         read = Read().feed(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(inside), inside) + GET)
         self.assertEqual(read.told, [b"/c", inside, "end", b"/a"])
 
+    def test_a_body_of_empty_lines(self) -> None:
+        """It takes long to read, so it is not read in one go."""
+        inside = b"\r\n\r\n" * 3000
+        read = Read()
+        rest = read.reader.feed(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(inside), inside) + GET)
+        self.assertGreater(len(rest), 10_000)
+        read.feed(rest)
+        self.assertEqual(read.told, [b"/c", inside, "end", b"/a"])
+
     def test_empty_lines_in_front(self) -> None:
         self.assertEqual(Read().feed(b"\r\n\r\n" + GET + b"\r\n" + GET).told, [b"/a", b"/a"])
 

@@ -20,8 +20,9 @@ from scfd.web import DEFAULT_MAX_BODY, Routes
 if TYPE_CHECKING:
     from scfd.gateway.caller import Caller
 
-#: Bytes that are read from one connection before others have their turn.
-_READ = 64 * 1024
+#: Bytes that are read from one connection before others have their turn: 10 ms of work at the very worst,
+#: which is chunks of one byte.
+_READ = 128 * 1024
 #: Connections beyond `max_connections` that are let in for what the gateway answers itself: a platform
 #: that gets no answer from /health would kill a node that is only busy.
 RESERVE = 64

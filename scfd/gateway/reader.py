@@ -13,6 +13,8 @@ _END = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 #: Bytes of framing that a byte of a chunked body may cost: a chunk of one byte has five.
 _WORST_FRAMING = 16
+#: Empty lines in chunks that are looked at before others have their turn: a body may consist of them.
+_SLICES = 200
 _CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -46,9 +48,9 @@ class RequestReader:
 
     def feed(self, data: bytes) -> bytes:
         """
-        Take bytes up to the end of the request that is being read, or of the next one.
+        Take bytes, at most up to the end of the request that is being read, or of the next one.
 
-        :returns: what comes behind it.
+        :returns: those that have not been taken.
         :raises RefusedError: when they are not to be taken for a request; nothing can be read after that.
         """
         if self._chunks is not None:
@@ -130,7 +132,7 @@ class _Chunks:
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
         """
-        :returns: decoded bytes, and what comes behind the body.
+        :returns: decoded bytes, and what has not been looked at: it is behind the body, or has to wait.
         :raises RefusedError: when the chunks are not well formed.
         """
         # A body ends with an empty line: fed up to each one in turn, llhttp never gets to see what is
@@ -138,14 +140,16 @@ class _Chunks:
         position, seen = 0, self._tail + data
         offset = len(self._tail)
         try:
-            while position < len(data) and not self.complete:
+            for _ in range(_SLICES):
+                if position == len(data) or self.complete:
+                    break
                 end = seen.find(_END, max(0, position + offset - 3))
                 stop = len(data) if end < 0 else end + len(_END) - offset
                 self._parser.feed_data(data[position:stop])
                 position = stop
         except HttpParserError as error:
             raise RefusedError(400, f"bad chunk: {error}") from None
-        self._tail = seen[-3:]
+        self._tail = seen[: position + offset][-3:]
         body = b"".join(self._parts)
         self._parts.clear()
         self._framing += position - (_WORST_FRAMING + 1) * len(body)
