@@ -146,6 +146,24 @@ class RequestTests(ForwardTestCase):
         plugin.protocol.resume_writing()
         self.assertTrue(caller.reading)
 
+    def test_a_plugin_that_is_slow_with_the_end_of_a_body(self) -> None:
+        """That its caller leaves is noticed all the same."""
+        caller = self.caller()
+        caller.receive(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\na")
+        plugin = self.connector.accept()
+        write = plugin.write
+
+        def fill(data: bytes) -> None:
+            write(data)
+            plugin.protocol.pause_writing()
+
+        plugin.write = fill  # type: ignore[assignment, method-assign]
+        caller.receive(b"b")
+        self.assertFalse(caller.reading)
+        plugin.protocol.resume_writing()
+        caller.receive(b"cd")
+        self.assertTrue(caller.reading)
+
     def test_head_and_body_go_in_one_write(self) -> None:
         self.exchange(OK)
         writes: list[bytes] = []

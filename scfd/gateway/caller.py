@@ -146,7 +146,6 @@ class Caller(asyncio.BufferedProtocol):
             else:
                 self._front.clock.callLater(0, self._advance)
         except RefusedError as refusal:
-            self._input = b""
             self._give_up(refusal.status, str(refusal))
         finally:
             self._advancing = False

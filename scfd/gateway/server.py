@@ -74,8 +74,8 @@ class Gateway(Service):
             ssl_handshake_timeout=timeout,
         )
         self._looking.start(_PERIOD, now=False)
-        scheme = "https" if context is not None else "http"
-        _log.info("listening on {address} ({scheme})", address=str(self._address), scheme=scheme)
+        tls = "" if context is None else ", with TLS"
+        _log.info("listening on {address}{tls}", address=str(self._address), tls=tls)
 
     def _look_after_safely(self) -> None:
         try:
