@@ -157,7 +157,7 @@ class RequestTests(ForwardTestCase):
             write(data)
             plugin.protocol.pause_writing()
 
-        plugin.write = fill  # type: ignore[assignment, method-assign]
+        plugin.write = fill  # type: ignore[method-assign]
         caller.receive(b"b")
         self.assertFalse(caller.reading)
         plugin.protocol.resume_writing()
