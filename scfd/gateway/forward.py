@@ -219,5 +219,8 @@ def _framed(parts: list[bytes], chunked: bool) -> bytes:
 
 
 def _has_length(head: ResponseHead) -> bool:
-    # By length first: this runs for every header of every answer.
-    return any(len(name) == _SIZED and name.lower() == b"content-length" for name, _ in head.headers)
+    # By length first, and no generator: this runs for every header of every answer.
+    for name, _ in head.headers:  # noqa: SIM110
+        if len(name) == _SIZED and name.lower() == b"content-length":
+            return True
+    return False
