@@ -36,6 +36,19 @@ HOP_BY_HOP = frozenset(
 #: What `Connection` can't take away: without them a message means something else.
 _ESSENTIAL = frozenset((b"host", b"content-length"))
 _NONE: frozenset[bytes] = frozenset()
+#: What the gateway itself looks at.
+_READ = frozenset(
+    (
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"upgrade",
+        b"expect",
+        b"x-request-id",
+        b"x-scf-request-id",
+    )
+)
 
 
 class RefusedError(Exception):
@@ -138,24 +151,26 @@ def _read_headers(request: Request) -> None:
     upgrade = b""
     ids: dict[bytes, bytes] = {}
     for name, value in request.headers:
-        reader = name.lower()
-        if reader == b"host":
+        lowered = name.lower()
+        if lowered not in _READ:
+            continue
+        if lowered == b"host":
             if request.host is not None or not _HOST.fullmatch(value):
                 raise RefusedError(400, "bad or repeated Host")
             request.host = value
-        elif reader == b"content-length":
+        elif lowered == b"content-length":
             request.length = int(value)
-        elif reader == b"transfer-encoding":
+        elif lowered == b"transfer-encoding":
             _check_coding(request, value)
             request.length = None
-        elif reader == b"connection":
+        elif lowered == b"connection":
             options.update(option.strip().lower() for option in value.split(b","))
-        elif reader == b"upgrade":
+        elif lowered == b"upgrade":
             upgrade = value
-        elif reader == b"expect":
+        elif lowered == b"expect":
             request.expects_continue = request.minor == 1 and value.lower() == b"100-continue"
-        elif reader in (b"x-request-id", b"x-scf-request-id") and _REQUEST_ID.fullmatch(value):
-            ids.setdefault(reader, value)
+        elif _REQUEST_ID.fullmatch(value):
+            ids.setdefault(lowered, value)
     if request.host is None and request.minor == 1:
         raise RefusedError(400, "no Host")
     if ids:
