@@ -1,0 +1,52 @@
+"""A connection to NATS that the test runs by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nats.aio.msg import Msg
+from twisted.internet.defer import Deferred, succeed
+
+
+class FakeConnection:
+    """
+    What `scfd.nats.connection.Connection` offers to the parts of a trigger.
+
+    :ivar answers: (reply, payload) of each acknowledgement.
+    :ivar sent: (subject, payload, reply) of all else that was said.
+    :ivar requests: (subject, payload, the Deferred of its answer).
+    :ivar deliver: what subscribed, to be called with messages.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, bytes]] = []
+        self.sent: list[tuple[str, bytes, str]] = []
+        self.requests: list[tuple[str, bytes, Deferred[Any]]] = []
+        self.deliver: Callable[[Msg], object] = lambda message: None
+        self.connected = True
+
+    def up(self) -> Deferred[None]:
+        return succeed(None)
+
+    def new_inbox(self) -> str:
+        return "_INBOX.test"
+
+    def answer(self, reply: str, payload: bytes = b"") -> None:
+        assert reply.startswith("$JS.ACK."), reply
+        self.answers.append((reply, payload))
+
+    def send(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
+        self.sent.append((subject, payload, reply))
+
+    def request(
+        self, subject: str, payload: bytes, timeout: float, headers: dict[str, str] | None = None
+    ) -> Deferred[Any]:
+        assert timeout > 0
+        answer: Deferred[Any] = Deferred()
+        self.requests.append((subject, payload, answer))
+        return answer
+
+    def subscribe(self, subject: str, callback: Callable[[Msg], object]) -> Deferred[Any]:
+        self.deliver = callback
+        return succeed(object())

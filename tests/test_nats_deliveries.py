@@ -1,0 +1,232 @@
+"""Tests for scfd.nats.deliveries and answers: turns, deadlines, failures, the end of a node."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nats.aio.msg import Msg
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from scfd.config import NatsTrigger
+from scfd.errors import PluginError
+from scfd.metrics import Metrics
+from scfd.model import TriggerEvent
+from scfd.nats.answers import Answers
+from scfd.nats.binding import most_ahead
+from scfd.nats.deliveries import LONGEST_WAIT, Deliveries
+from tests.nats_fakes import FakeConnection
+
+
+def a_message(sequence: int, delivered: int = 1) -> Msg:
+    client: Any = None
+    reply = f"$JS.ACK.S.c.{delivered}.{sequence}.{sequence}.17356896602500{sequence:05}.0"
+    return Msg(client, subject="s.a", reply=reply, data=b"%d" % sequence)
+
+
+class DeliveriesCase(SynchronousTestCase):
+    def make(self, **settings: Any) -> Deliveries:
+        given: dict[str, Any] = {
+            "name": "q",
+            "url": "nats://h",
+            "stream": "S",
+            "subject": "s.>",
+            "consumer_name": "c",
+            **settings,
+        }
+        trigger = NatsTrigger(**given)
+        self.clock = Clock()
+        self.connection = FakeConnection()
+        self.metrics = Metrics()
+        self.begun: list[int] = []
+        self.plugin: dict[int, Deferred[None]] = {}
+        self.room = 0
+        connection: Any = self.connection
+        answers = Answers(trigger, connection, None, self.metrics, self.clock)
+        self.settings = trigger
+        self.deliveries = Deliveries(
+            trigger, self.dispatch, answers, self.metrics, self.clock, self.made_room
+        )
+        self.deliveries.set_ready(True)
+        return self.deliveries
+
+    def made_room(self) -> None:
+        self.room += 1
+
+    def dispatch(self, event: TriggerEvent) -> Deferred[None]:
+        self.begun.append(event.payload)
+        return self.plugin.setdefault(event.payload, Deferred())
+
+    def receive(self, *sequences: int, delivered: int = 1) -> None:
+        for sequence in sequences:
+            self.deliveries.received(a_message(sequence, delivered))
+
+    @property
+    def answers(self) -> list[tuple[int, str]]:
+        """(sequence, what was said) of each answer."""
+        return [(int(reply.split(".")[5]), payload.decode()) for reply, payload in self.connection.answers]
+
+    @property
+    def extended(self) -> list[int]:
+        return [
+            int(subject.split(".")[5]) for subject, payload, _ in self.connection.sent if payload == b"+WPI"
+        ]
+
+
+class TurnTests(DeliveriesCase):
+    def test_one_after_the_other(self) -> None:
+        self.make()
+        self.receive(1, 2, 3)
+        self.assertEqual((self.begun, self.deliveries.held), ([1], 3))
+        self.plugin[1].callback(None)
+        self.assertEqual((self.begun, self.answers, self.room), ([1, 2], [(1, "+ACK")], 1))
+
+    def test_several_at_a_time(self) -> None:
+        self.make(concurrency=2)
+        self.receive(1, 2, 3)
+        self.assertEqual(self.begun, [1, 2])
+        self.plugin[2].callback(None)
+        self.assertEqual((self.begun, self.answers), ([1, 2, 3], [(2, "+ACK")]))
+
+    def test_a_plugin_that_answers_at_once(self) -> None:
+        self.make()
+        self.plugin = {sequence: succeed(None) for sequence in range(10)}
+        self.receive(*range(10))
+        self.assertEqual((self.begun, self.deliveries.held), (list(range(10)), 0))
+        self.assertEqual(self.answers, [(sequence, "+ACK") for sequence in range(10)])
+
+    def test_nothing_is_begun_while_the_plugin_is_away(self) -> None:
+        self.make()
+        self.deliveries.set_ready(False)
+        self.receive(1, 2)
+        self.assertEqual((self.begun, self.answers), ([], []))
+        self.deliveries.set_ready(True)
+        self.assertEqual(self.begun, [1])
+
+    def test_what_waits_for_the_plugin_too_long_is_given_back(self) -> None:
+        self.make()
+        self.deliveries.set_ready(False)
+        self.receive(1)
+        self.receive(2, delivered=3)
+        self.clock.advance(LONGEST_WAIT + 1)
+        self.deliveries.extend()
+        self.assertEqual((self.answers, self.deliveries.held), ([(1, "-NAK")], 1))
+        self.deliveries.set_ready(True)
+        self.assertEqual(self.begun, [2])
+
+
+class AheadTests(DeliveriesCase):
+    def take(self, seconds: float, count: int = 200) -> None:
+        """Handle messages that take so long each."""
+        for sequence in range(count):
+            self.receive(sequence)
+            self.clock.advance(seconds)
+            self.plugin[sequence].callback(None)
+
+    def test_none_as_long_as_nothing_is_known(self) -> None:
+        self.assertEqual(self.make().ahead(), 0)
+
+    def test_as_many_as_are_begun_within_a_tenth_of_a_second(self) -> None:
+        for seconds, concurrency, ahead in ((0.005, 1, 20), (0.02, 4, 20), (0.09, 1, 1), (1.0, 4, 0)):
+            with self.subTest(seconds=seconds, concurrency=concurrency):
+                self.make(concurrency=concurrency)
+                self.take(seconds)
+                self.assertIn(self.deliveries.ahead(), (ahead - 1, ahead))
+
+    def test_not_without_bounds(self) -> None:
+        self.make(batch_size=10)
+        self.plugin = {sequence: succeed(None) for sequence in range(10_000)}
+        self.receive(*range(10_000))
+        self.assertEqual(self.deliveries.ahead(), most_ahead(self.settings))
+        self.assertEqual(most_ahead(self.settings), 320)
+
+
+class DeadlineTests(DeliveriesCase):
+    def test_extended_while_it_is_here(self) -> None:
+        self.make()
+        self.receive(1, 2)
+        self.deliveries.extend()
+        self.assertEqual(self.extended, [])  # they have just come
+        self.deliveries.extend()
+        self.assertEqual(self.extended, [1, 2])
+        self.plugin[1].callback(None)
+        self.deliveries.extend()
+        self.assertEqual(self.extended, [1, 2, 2])
+
+    def test_one_that_comes_again_while_it_is_here(self) -> None:
+        self.make(max_deliver=2, backoff=(5,))
+        self.receive(1)
+        self.receive(1, delivered=2)
+        self.assertEqual(self.begun, [1])
+        self.plugin[1].errback(PluginError("no"))
+        self.flushLoggedErrors()
+        self.assertEqual(self.connection.answers, [("$JS.ACK.S.c.2.1.1.1735689660250000001.0", b"-NAK")])
+
+    def test_one_whose_acknowledgement_was_lost(self) -> None:
+        self.make()
+        self.plugin[1] = succeed(None)
+        self.receive(1)
+        self.receive(1, delivered=2)
+        self.assertEqual((self.begun, self.answers), ([1], [(1, "+ACK"), (1, "+ACK")]))
+
+
+class FailureTests(DeliveriesCase):
+    def test_delays(self) -> None:
+        for delivered, delay in ((1, 1), (2, 5), (3, 30), (9, 30)):
+            with self.subTest(delivered=delivered):
+                self.make(backoff=(1, 5, 30), max_deliver=-1)
+                self.plugin[1] = fail(PluginError("no"))
+                self.receive(1, delivered=delivered)
+                [(_, said)] = self.answers
+                verb, _, body = said.partition(" ")
+                self.assertEqual((verb, json.loads(body)), ("-NAK", {"delay": delay * 1_000_000_000}))
+
+    def test_the_slot_is_free_again(self) -> None:
+        self.make()
+        self.plugin[1] = fail(PluginError("no"))
+        self.receive(1, 2)
+        self.assertEqual((self.begun, self.deliveries.held), ([1, 2], 1))
+
+    def test_confirmed_acknowledgements(self) -> None:
+        self.make(ack="double")
+        self.plugin[1] = succeed(None)
+        self.receive(1, 2)
+        [(_, payload, confirmed)] = self.connection.requests
+        self.assertEqual((payload, self.begun), (b"+ACK", [1]))
+        confirmed.errback(Exception("lost"))
+        self.clock.advance(2)
+        self.connection.requests[1][2].callback(None)
+        self.assertEqual(self.begun, [1, 2])
+
+
+class EndTests(DeliveriesCase):
+    def test_what_is_not_begun_is_given_back(self) -> None:
+        self.make()
+        self.receive(1, 2, 3)
+        self.deliveries.begin_no_more()
+        self.assertEqual(self.answers, [(2, "-NAK"), (3, "-NAK")])
+        self.receive(4)  # it was on its way
+        self.assertEqual(self.answers[2:], [(4, "-NAK")])
+        emptied = self.deliveries.empty()
+        self.assertNoResult(emptied)
+        self.plugin[1].callback(None)
+        self.successResultOf(emptied)
+        self.assertEqual((self.begun, self.answers[3:]), ([1], [(1, "+ACK")]))
+
+    def test_what_would_not_come_again_is_handled(self) -> None:
+        self.make(max_deliver=3)
+        self.receive(1)
+        self.receive(2, delivered=3)
+        self.deliveries.begin_no_more()
+        self.plugin[1].callback(None)
+        self.assertEqual((self.begun, self.answers), ([1, 2], [(1, "+ACK")]))
+
+    def test_what_is_interrupted_is_given_back_without_a_delay(self) -> None:
+        self.make(concurrency=2)
+        self.receive(1, 2)
+        self.deliveries.begin_no_more()
+        self.deliveries.interrupt()
+        self.assertEqual(self.answers, [(1, "-NAK"), (2, "-NAK")])
+        self.successResultOf(self.deliveries.empty())
