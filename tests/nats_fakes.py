@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from nats.aio.msg import Msg
 from twisted.internet.defer import Deferred, succeed
+
+from scfd.nats.client import Message
 
 
 class FakeConnection:
@@ -23,7 +24,7 @@ class FakeConnection:
         self.answers: list[tuple[str, bytes]] = []
         self.sent: list[tuple[str, bytes, str]] = []
         self.requests: list[tuple[str, bytes, Deferred[Any]]] = []
-        self.deliver: Callable[[Msg], object] = lambda message: None
+        self.deliver: Callable[[Message], object] = lambda message: None
         self.connected = True
 
     def up(self) -> Deferred[None]:
@@ -47,6 +48,6 @@ class FakeConnection:
         self.requests.append((subject, payload, answer))
         return answer
 
-    def subscribe(self, subject: str, callback: Callable[[Msg], object]) -> Deferred[Any]:
+    def subscribe(self, subject: str, callback: Callable[[Message], object]) -> Deferred[Any]:
         self.deliver = callback
         return succeed(object())

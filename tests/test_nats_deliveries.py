@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from nats.aio.msg import Msg
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,14 +15,14 @@ from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
 from scfd.nats.answers import Answers
 from scfd.nats.binding import most_ahead
+from scfd.nats.client import Message
 from scfd.nats.deliveries import LONGEST_WAIT, Deliveries
 from tests.nats_fakes import FakeConnection
 
 
-def a_message(sequence: int, delivered: int = 1) -> Msg:
-    client: Any = None
+def a_message(sequence: int, delivered: int = 1) -> Message:
     reply = f"$JS.ACK.S.c.{delivered}.{sequence}.{sequence}.17356896602500{sequence:05}.0"
-    return Msg(client, subject="s.a", reply=reply, data=b"%d" % sequence)
+    return Message(subject="s.a", reply=reply, data=b"%d" % sequence)
 
 
 class DeliveriesCase(SynchronousTestCase):

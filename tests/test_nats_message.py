@@ -8,11 +8,11 @@ from typing import Any
 
 from attrs import evolve
 from hypothesis import given, settings, strategies
-from nats.aio.msg import Msg
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsTrigger
 from scfd.model import TriggerEvent
+from scfd.nats.client import Message
 from scfd.nats.message import Delivery, MessageEvent, message_payload
 from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot
 
@@ -25,9 +25,8 @@ REPLY_WITHOUT_TOKEN = "$JS.ACK._.ACCOUNT.SAMPLES.rolling-mean.3.42.7.17356896602
 TRIGGER = NatsTrigger("my-queue", "nats://127.0.0.1:4222", "SAMPLES", "samples.>", "rolling-mean", timeout=7)
 
 
-def a_message(data: bytes = b"{}", reply: str = REPLY, headers: dict[str, str] | None = None) -> Msg:
-    client: Any = None  # only acknowledging needs it
-    return Msg(client, subject="samples.cpu", reply=reply, data=data, headers=headers)
+def a_message(data: bytes = b"{}", reply: str = REPLY, headers: dict[str, str] | None = None) -> Message:
+    return Message(subject="samples.cpu", reply=reply, data=data, headers=headers)
 
 
 def an_event(*args: Any, **kwargs: Any) -> MessageEvent:
@@ -124,8 +123,8 @@ class MessageEventTests(SynchronousTestCase):
             event.nothing  # noqa: B018
 
     def test_headers_keep_their_names(self) -> None:
-        event = an_event(headers={"Nats-Msg-Id": "abc", "x-Trace": ""})
-        self.assertEqual(event.metadata["header.Nats-Msg-Id"], "abc")
+        event = an_event(headers={"Nats-Message-Id": "abc", "x-Trace": ""})
+        self.assertEqual(event.metadata["header.Nats-Message-Id"], "abc")
         self.assertEqual(event.metadata["header.x-Trace"], "")
 
     def test_a_header_can_not_stand_in_for_metadata(self) -> None:

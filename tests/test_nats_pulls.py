@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from nats.aio.msg import Msg
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsTrigger
+from scfd.nats.client import Message
 from scfd.nats.pulls import Pulls
 from tests.nats_fakes import FakeConnection
 
@@ -28,7 +28,7 @@ class PullsTests(SynchronousTestCase):
         self.clock = Clock()
         self.connection = FakeConnection()
         self.lost: list[str] = []
-        self.came: list[Msg] = []
+        self.came: list[Message] = []
         self.expired = 0
         connection: Any = self.connection
         self.pulls = Pulls(
@@ -41,8 +41,7 @@ class PullsTests(SynchronousTestCase):
         self.expired += 1
 
     def arrives(self, reply: str = "$JS.ACK.S.c.1.1.1.1.0", **headers: str) -> None:
-        client: Any = None
-        self.connection.deliver(Msg(client, subject="s.a", reply=reply, headers=headers or None))
+        self.connection.deliver(Message(subject="s.a", reply=reply, data=b"", headers=headers or None))
 
     def says(self, status: str, description: str = "", missing: int = 0) -> None:
         more = {"Nats-Pending-Messages": str(missing)} if missing else {}
@@ -57,7 +56,7 @@ class PullsTests(SynchronousTestCase):
         self.assertEqual([request["batch"] for request in self.asked], [10, 10, 5])
         subject, _, reply = self.connection.sent[0]
         self.assertEqual((subject, reply), ("$JS.API.CONSUMER.MSG.NEXT.S.c", "_INBOX.test"))
-        self.assertEqual((self.asked[0]["expires"], self.asked[0]["idle_heartbeat"]), (5 * 10**9, 2 * 10**9))
+        self.assertEqual((self.asked[0]["expires"], self.asked[0]["idle_heartbeat"]), (5 * 10**9, 10**9))
 
     def test_short_requests_have_no_heartbeats(self) -> None:
         self.make(fetch_max_wait=0.5).ask(1)
@@ -109,7 +108,7 @@ class PullsTests(SynchronousTestCase):
             self.pulls.look()
             if self.lost:
                 break
-        self.assertEqual((second, self.lost), (17, ["nothing heard of the consumer for 12.0 s"]))
+        self.assertEqual((second, self.lost), (13, ["nothing heard of the consumer for 8.0 s"]))
 
     def test_silence_is_right_when_nothing_was_asked_for(self) -> None:
         self.make(fetch_max_wait=60)

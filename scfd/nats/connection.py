@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from twisted.application.service import Service
@@ -19,6 +18,7 @@ from twisted.logger import Logger
 from scfd.bridge import from_asyncio
 from scfd.errors import describe
 from scfd.nats.access import Access, login_of, without_login
+from scfd.nats.client import Client, Message
 
 _log = Logger(namespace="scfd.nats")
 
@@ -27,12 +27,12 @@ _log = Logger(namespace="scfd.nats")
 CONNECT_TIMEOUT = 5.0
 #: Between two rounds of tries; the first pause is short, for a server that is just started again.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-#: From one look at a silent connection to the next, and for its answer: a server that hangs closes nothing.
-PING_INTERVAL, PING_TIMEOUT = 10.0, 5.0
+#: From one look at a connection to the next.
+LOOK_INTERVAL = 0.5
+#: Looks after which a server is asked for a sign of life, and seconds for it: one that hangs closes nothing.
+PING_EVERY, PING_TIMEOUT = 20, 5.0
 #: For the last words at the end.
 CLOSE_TIMEOUT = 2.0
-#: Callbacks in a row that hold up the reactor for no longer than this.
-LONGEST_BURST = 0.005
 
 
 class NotConnectedError(Exception):
@@ -60,7 +60,6 @@ class Connection(Service):
         self._waiting: list[Deferred[None]] = []
         self._watchers: list[Callable[[], object]] = []
         self._running: Deferred[None] | None = None
-        self._last_yield = 0.0
         self._complaints: set[str] = set()
         self.reason = "not connected yet"
 
@@ -121,23 +120,14 @@ class Connection(Service):
             return fail(NotConnectedError(self.reason))
         return from_asyncio(self._client.request(subject, payload, timeout=timeout, headers=headers))
 
-    def subscribe(self, subject: str, callback: Callable[[Msg], object]) -> Deferred[Subscription]:
+    def subscribe(self, subject: str, callback: Callable[[Message], object]) -> Deferred[Subscription]:
         """
         :param callback: called with each message, in order.
         :returns: a Deferred of a subscription, which ends with this connection.
         """
         if self._client is None:
             return fail(NotConnectedError(self.reason))
-        loop = asyncio.get_running_loop()
-
-        async def deliver(message: Msg) -> None:
-            callback(message)
-            # nats-py goes on to the next message at once: a long queue would hold up everything else.
-            if loop.time() - self._last_yield > LONGEST_BURST:
-                await asyncio.sleep(0)
-                self._last_yield = loop.time()
-
-        return from_asyncio(self._client.subscribe(subject, cb=deliver))
+        return from_asyncio(_subscribe(self._client, subject, callback))
 
     def new_inbox(self) -> str:
         """A subject for answers that nobody else has."""
@@ -231,9 +221,11 @@ class Connection(Service):
 
     async def _watch(self, client: Client, lost: asyncio.Future[None]) -> None:
         """Wait until the connection is lost, or does not answer any more."""
-        while not lost.done() and client.is_connected:
-            await asyncio.wait({lost}, timeout=PING_INTERVAL)
-            if not lost.done():
+        looks = 0
+        while not lost.done() and client.is_alive:
+            await asyncio.wait({lost}, timeout=LOOK_INTERVAL)
+            looks += 1
+            if not lost.done() and looks % PING_EVERY == 0:
                 try:
                     await client.flush(int(PING_TIMEOUT))
                 except Exception:
@@ -289,6 +281,15 @@ class Connection(Service):
         if text not in self._complaints and len(self._complaints) < 100:
             self._complaints.add(text)
             _log.warn("{server}: {error}", server=self._access.shown, error=text)
+
+
+async def _subscribe(client: Client, subject: str, callback: Callable[[Message], object]) -> Subscription:
+    async def never_called(message: Msg) -> None:
+        """nats-py wants one; messages take the direct way."""
+
+    subscription = await client.subscribe(subject, cb=never_called)
+    client.direct[subscription._id] = callback
+    return subscription
 
 
 def _why(client: Client) -> str:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from nats.aio.msg import Msg
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -18,6 +17,7 @@ from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
 from scfd.nats.answers import Answers
 from scfd.nats.binding import most_ahead
+from scfd.nats.client import Message
 from scfd.nats.message import Delivery, MessageEvent
 
 _log = Logger(namespace="scfd.nats")
@@ -83,7 +83,7 @@ class Deliveries:
             return most_ahead(self._settings)
         return int(LEAD * self._settings.concurrency / self._mean)
 
-    def received(self, message: Msg) -> None:
+    def received(self, message: Message) -> None:
         """Begin with a message, or keep it until its turn."""
         delivery = Delivery(message)
         if delivery.delivered > 1:

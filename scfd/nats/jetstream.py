@@ -12,8 +12,8 @@ from scfd.errors import describe
 from scfd.nats.connection import Connection, NotConnectedError
 from scfd.wire import from_json, to_json
 
-#: Seconds for one answer.
-REQUEST_TIMEOUT = 5.0
+#: Seconds for one answer. A cluster without a leader drops requests: better to ask again soon.
+REQUEST_TIMEOUT = 2.0
 #: Codes of the server's refusals.
 STREAM_NOT_FOUND, CONSUMER_NOT_FOUND = 10059, 10014
 
@@ -79,10 +79,14 @@ def reason(error: BaseException) -> str:
         return f"JetStream does not answer within {REQUEST_TIMEOUT:g} s"
     if isinstance(error, JetStreamError):
         return f"the server refuses: {error}"
-    if isinstance(error, (NotConnectedError, BindError)):
+    if isinstance(error, (NotConnectedError, BindError, LostError)):
         return str(error)
     return describe(error)
 
 
 class BindError(Exception):
     """The stream or the consumer are not as they should be; the text is a line for the user."""
+
+
+class LostError(Exception):
+    """There is nothing more to be expected of the consumer; the text says why."""

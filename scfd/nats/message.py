@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from nats.aio.msg import Msg
-
 from scfd.config import NatsTrigger
 from scfd.model import TriggerEvent
+from scfd.nats.client import Message
 from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot
 from scfd.trace import traceparent
 from scfd.wire import from_json, rfc3339
@@ -35,7 +34,7 @@ class Delivery:
 
     __slots__ = ("_at", "_parts", "delivered", "extended", "key", "message", "reply")
 
-    def __init__(self, message: Msg) -> None:
+    def __init__(self, message: Message) -> None:
         self.message = message
         self.reply = message.reply
         self._parts = parts = message.reply.split(".")
@@ -89,22 +88,19 @@ class MessageEvent(TriggerEvent):
     than all the rest of a message's way through the node.
     """
 
-    __slots__ = ("_delivery", "_node")
+    __slots__ = ("_delivery", "_node", "_settings")
 
     _delivery: Delivery
     _node: Mapping[str, str]
+    _settings: NatsTrigger
 
     @classmethod
     def of(cls, settings: NatsTrigger, delivery: Delivery) -> MessageEvent:
         """The event of one delivery to a trigger."""
         event = cls.__new__(cls)
-        _set(event, "type", "nats")
         _set(event, "name", settings.name)
-        _set(event, "snapshot", EMPTY_SNAPSHOT)
-        _set(event, "timeout", settings.timeout)
-        _set(event, "beside", settings.tasks)
+        _set(event, "_settings", settings)
         _set(event, "_delivery", delivery)
-        _set(event, "_node", {})
         return event
 
     def at_node(self, metadata: Mapping[str, str], snapshot: TaskSnapshot) -> MessageEvent:
@@ -115,8 +111,21 @@ class MessageEvent(TriggerEvent):
 
     def __getattr__(self, name: str) -> Any:
         # Only asked for what has not been set yet.
-        if name not in ("payload", "payload_json", "metadata"):
+        if name in ("payload", "payload_json", "metadata"):
+            self._read()
+        elif name in ("type", "snapshot", "timeout", "beside", "_node"):
+            _set(self, "type", "nats")
+            _set(self, "timeout", self._settings.timeout)
+            _set(self, "beside", self._settings.tasks)
+            if name == "snapshot":
+                _set(self, "snapshot", EMPTY_SNAPSHOT)
+            elif name == "_node":
+                _set(self, "_node", {})
+        else:
             raise AttributeError(name)
+        return getattr(self, name)
+
+    def _read(self) -> None:
         delivery = self._delivery
         payload, encoded, metadata = message_payload(delivery.message.data)
         metadata.update(
@@ -134,4 +143,3 @@ class MessageEvent(TriggerEvent):
         _set(self, "payload", payload)
         _set(self, "payload_json", encoded)
         _set(self, "metadata", metadata)
-        return getattr(self, name)

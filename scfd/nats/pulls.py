@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from scfd.bridge import from_asyncio
 from scfd.config import NatsTrigger
+from scfd.nats.client import Message
 from scfd.nats.connection import Connection
 from scfd.wire import to_json
 
@@ -21,7 +21,7 @@ _NANO = 1_000_000_000
 #: Seconds: pull requests that stand shorter than this have no heartbeats; their ends are often enough.
 SHORTEST_WITH_HEARTBEAT = 2.0
 #: Seconds between two heartbeats, at most.
-LONGEST_HEARTBEAT = 5.0
+LONGEST_HEARTBEAT = 3.0
 #: Seconds more than two heartbeats until silence counts as a stall.
 GRACE = 1.0
 #: Seconds for what is on its way when nothing more is wanted.
@@ -45,7 +45,7 @@ class Pulls:
         self,
         connection: Connection,
         settings: NatsTrigger,
-        received: Callable[[Msg], object],
+        received: Callable[[Message], object],
         expired: Callable[[], object],
         lost: Callable[[str], object],
         clock: IReactorTime,
@@ -54,8 +54,7 @@ class Pulls:
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{settings.stream}.{settings.consumer_name}"
         self._batch = settings.batch_size
         self._expires = settings.fetch_max_wait
-        # The server refuses heartbeats that are not shorter than half the time a request stands.
-        self._heartbeat = min(LONGEST_HEARTBEAT, self._expires * 0.4)
+        self._heartbeat = min(LONGEST_HEARTBEAT, self._expires * 0.2)
         if self._expires < SHORTEST_WITH_HEARTBEAT:
             self._heartbeat = 0.0
         self._longest_silence = (self._heartbeat * 2 or self._expires * 2) + GRACE
@@ -117,7 +116,7 @@ class Pulls:
         elif now - self._heard_at > self._longest_silence:
             self._lost(f"nothing heard of the consumer for {now - self._heard_at:.1f} s")
 
-    def _arrived(self, message: Msg) -> None:
+    def _arrived(self, message: Message) -> None:
         self._heard = True
         if message.reply:
             self.arrived += 1

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from typing import cast
 
-from nats.aio.msg import Msg
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -23,9 +22,10 @@ from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
 from scfd.nats.answers import Answers
 from scfd.nats.binding import Binding
+from scfd.nats.client import Message
 from scfd.nats.connection import Connection
 from scfd.nats.deliveries import Deliveries
-from scfd.nats.jetstream import reason
+from scfd.nats.jetstream import LostError, reason
 from scfd.nats.lag import Lag
 from scfd.nats.pulls import Pulls
 from scfd.readiness import Readiness
@@ -34,15 +34,11 @@ _log = Logger(namespace="scfd.nats")
 
 # Seconds.
 #: Before the next try, when the consumer can't be bound or is lost.
-RETRY_PAUSE = 1.0
+RETRY_PAUSE = 0.5
 #: From one look at the pull requests to the next.
 LOOK_INTERVAL = 1.0
 #: From one look at the consumer's lag to the next.
 LAG_INTERVAL = 10.0
-
-
-class LostError(Exception):
-    """There is nothing more to be expected of the consumer; the text says why."""
 
 
 @implementer(ITrigger)
@@ -186,7 +182,7 @@ class NatsTrigger(Service):
         self._changed = Deferred()
         return self._changed
 
-    def _received(self, message: Msg) -> None:
+    def _received(self, message: Message) -> None:
         self._deliveries.received(message)
         if self._pulls is not None and self._pulls.requested <= self._enough:
             self._top_up()

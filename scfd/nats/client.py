@@ -1,0 +1,78 @@
+"""nats-py's client, with an end that always comes and a shorter way for messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from attrs import define
+from nats.aio.client import Client as NatsClient
+
+#: Seconds: messages in a row that hold up the reactor for no longer than this, by themselves.
+LONGEST_BURST = 0.005
+
+
+@define(eq=False)
+class Message:
+    """
+    What has come for a subscription.
+
+    :ivar reply: where an answer goes; empty when none is wanted.
+    """
+
+    subject: str
+    reply: str
+    data: bytes
+    headers: dict[str, str] | None = None
+
+
+class Client(NatsClient):
+    """
+    The only place that knows of nats-py's own affairs.
+
+    Its way for messages to a callback, a queue and a task for each subscription, takes a fifth of all the
+    time that a message takes in a node. What is in ``direct`` is called at once.
+
+    :ivar direct: by the id of a subscription, what is called with each of its messages.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direct: dict[int, Callable[[Message], object]] = {}
+        self._yielded_at = 0.0
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        received = self.direct.get(sid)
+        if received is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        parsed = await self._process_headers(headers) if headers else None
+        received(Message(subject.decode(), reply.decode(), bytes(data), parsed))
+        now = asyncio.get_running_loop().time()
+        if now - self._yielded_at > LONGEST_BURST:
+            await asyncio.sleep(0)
+            self._yielded_at = now
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a connection, and somebody who reads what comes."""
+        return self.is_connected and self._reading_task is not None and not self._reading_task.done()
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].done():
+            # Whoever waited for it has given up. nats-py 2.16 stops reading at this, without a word, and
+            # stays connected.
+            self._pongs.pop(0)
+            self._pings_outstanding = 0
+            return
+        await super()._process_pong()
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        try:
+            await super()._close(status, do_cbs)
+        except OSError:
+            # It wanted to write what was left, such as acks, to a connection that is broken (nats-py
+            # 2.16), which ended the closing half-way. Without this the loss went unnoticed for 10 s.
+            self._pending, self._pending_data_size = [], 0
+            self._status = NatsClient.DISCONNECTED  # for a closed one there is nothing to close
+            await super()._close(status, do_cbs)
