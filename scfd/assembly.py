@@ -126,11 +126,16 @@ def _http_adapter(
 
 
 def timers(
-    cfg: Config, dispatch: Dispatch, task_store: TaskStore, metrics: Metrics, availability: Availability
+    cfg: Config,
+    dispatch: Dispatch,
+    task_store: TaskStore,
+    metrics: Metrics,
+    availability: Availability,
+    reactor: Any,
 ) -> Timers:
     """All timer triggers; expressions are read in the process's own zone."""
     triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, TimerTrigger)]
-    return Timers(triggers, dispatch, task_store, metrics, availability, tzlocal(), time.time, time.monotonic)
+    return Timers(triggers, dispatch, task_store, metrics, availability, tzlocal(), time.time, reactor)
 
 
 def nats_triggers(

@@ -26,7 +26,6 @@ class _Figures(NamedTuple):
     """What is counted of one trigger's events: to look a label up takes longer than to count."""
 
     succeeded: Counter
-    failed: Counter
     seconds: Distribution
 
 
@@ -94,7 +93,7 @@ class Dispatcher:
         self.running -= 1
         if isinstance(result, Failure):
             self.failed += 1
-            figures.failed.inc()
+            self._metrics.events.labels(event.name, "failed").inc()
             self._log_failure(event, result)
             return result
         self.succeeded += 1
@@ -102,9 +101,8 @@ class Dispatcher:
         return None
 
     def _make_figures(self, trigger: str) -> _Figures:
-        events, seconds = self._metrics.events, self._metrics.event_seconds
         self._figures[trigger] = figures = _Figures(
-            events.labels(trigger, "succeeded"), events.labels(trigger, "failed"), seconds.labels(trigger)
+            self._metrics.events.labels(trigger, "succeeded"), self._metrics.event_seconds.labels(trigger)
         )
         return figures
 

@@ -63,7 +63,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     probe = ProbeHandler(
         runtime, tasks, adapter, heartbeat, dispatcher, metrics, time.time, allowed_servers=servers
     )
-    timers = make.timers(cfg, dispatcher.dispatch, tasks, metrics, availability)
+    timers = make.timers(cfg, dispatcher.dispatch, tasks, metrics, availability, reactor)
     summary = Summary(dispatcher, reports, time.time())
     metrics.tasks.set_function(lambda: len(tasks.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)

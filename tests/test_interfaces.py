@@ -85,7 +85,7 @@ def _nats_trigger() -> Any:
 def _timers() -> Timers:
     available = Availability(True)
     return Timers(
-        [], lambda event: succeed(None), TaskStore(), Metrics(), available, timezone.utc, float, float
+        [], lambda event: succeed(None), TaskStore(), Metrics(), available, timezone.utc, float, Clock()
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,6 +24,7 @@ from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
 from scfd.tasks import TaskStore
 from scfd.triggers import timer
+from scfd.triggers.schedule import LOOK_AFTER, LOOKED_FOR_AT_ONCE
 from scfd.triggers.timer import Timers
 from scfd.wire import rfc3339
 
@@ -54,7 +56,7 @@ class Harness:
             self.availability,
             zone,
             self.clock.seconds,
-            self.clock.seconds,
+            self.clock,
         )
         self.timers.startService()
 
@@ -178,10 +180,41 @@ class TimersTests(SynchronousTestCase):
     def test_everything_that_is_due_is_fired_before_croniter_is_asked(self) -> None:
         asked: list[int] = []
         harness = Harness(("a", "* * * * * *"), ("b", "*/1 * * * * *"))
-        for schedule in harness.timers._heap:
+        for schedule in harness.timers._schedules._heap:
             self.patch(schedule, "_advance", lambda: asked.append(len(harness.events)))
         harness.advance(1)
         self.assertEqual(asked, [2, 2])
+
+    def noted(self, notes: list[str], function: Callable[[], None]) -> Callable[[], None]:
+        def call() -> None:
+            notes.append("called")
+            function()
+
+        return call
+
+    def test_with_many_next_moments_are_looked_for_later(self) -> None:
+        harness = Harness(
+            *[
+                (f"t{n}", f"* * * * * * {1970 + n % 25}-1999/{n // 25 + 1},2000-2099")
+                for n in range(LOOKED_FOR_AT_ONCE * 2 + 1)
+            ]
+        )
+        count = len(harness.timers._schedules._heap)
+        self.assertEqual(count, LOOKED_FOR_AT_ONCE * 2 + 1)
+        asked: list[str] = []
+        for schedule in harness.timers._schedules._heap:
+            self.patch(schedule, "_advance", self.noted(asked, schedule._advance))
+        harness.freeze(1)
+        self.assertEqual((len(harness.events), len(asked)), (count, 0))
+        harness.clock.advance(LOOK_AFTER)
+        self.assertEqual((len(asked), harness.clock.getDelayedCalls()), (count, []))
+        harness.freeze(1 - LOOK_AFTER)
+        self.assertEqual(len(harness.events), 2 * count)
+        # The next tick comes before they are looked for.
+        harness.freeze(1)
+        self.assertEqual(len(harness.events), 3 * count)
+        harness.timers.stopService()
+        self.assertEqual(harness.clock.getDelayedCalls(), [])
 
     def test_lateness_is_measured(self) -> None:
         harness = Harness(("every-second", "* * * * * *"))
@@ -331,7 +364,7 @@ class ClockTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.wall = START
-        self.steady = 5.0
+        self.steady = Clock()
         self.events: list[TriggerEvent] = []
         self.timers = Timers(
             [TimerTrigger("t", Cron.parse("* * * * * *"))],
@@ -341,7 +374,7 @@ class ClockTests(SynchronousTestCase):
             Availability(True),
             UTC,
             lambda: self.wall,
-            lambda: self.steady,
+            self.steady,
         )
         self.timers.startService()
 
@@ -351,7 +384,7 @@ class ClockTests(SynchronousTestCase):
 
     def said_after(self, wall: float, steady: float) -> list[str]:
         self.wall += wall
-        self.steady += steady
+        self.steady.advance(steady)
         with capturedLogs() as logged:
             self.timers.tick(self.wall)
         return [formatEvent(entry) for entry in logged]

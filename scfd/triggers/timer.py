@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime, tzinfo
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -23,6 +23,7 @@ from scfd.jobs import timer_payload
 from scfd.metrics import Metrics
 from scfd.model import TriggerEvent
 from scfd.tasks import TaskStore
+from scfd.triggers.schedule import Schedule, Schedules
 from scfd.triggers.standstill import Standstill
 from scfd.wire import rfc3339
 
@@ -30,10 +31,6 @@ _log = Logger(namespace="scfd.timer")
 
 #: Seconds: a fire that comes later than this is a missed one.
 LATE = 1.0
-#: Seconds between two moments of an expression, at least.
-SHORTEST_PERIOD = 1.0
-#: Moments of one expression that are looked at after a standstill; 1.6 s of CPU. A day has 86,400 seconds.
-MOST_MISSED = 100_000
 #: Events of one trigger that may wait for their turn.
 LONGEST_QUEUE = 10_000
 
@@ -52,84 +49,19 @@ class _Entry:
     waiting: deque[tuple[datetime, int]] = field(factory=deque)
 
 
-class _Schedule:
-    """
-    The triggers that share one expression and one zone, and so their moments.
-
-    :ivar due: the next moment, seconds since the epoch; infinity when there is none.
-    """
-
-    def __init__(self, cron: Cron, zone: tzinfo, entries: list[_Entry]) -> None:
-        self.cron = cron
-        self.entries = entries
-        self.due = float("inf")
-        self._zone = zone
-        self._moments: Iterator[datetime] = iter(())
-        self._next: datetime | None = None
-        self._taken = False
-
-    def start(self, now: float) -> None:
-        """Begin after ``now``, seconds since the epoch."""
-        self._moments = self.cron.moments_after(datetime.fromtimestamp(now, self._zone))
-        self._advance()
-
-    def _advance(self) -> None:
-        self._next = next(self._moments, None)
-        self.due = self._next.timestamp() if self._next is not None else float("inf")
-
-    def take(self, now: float) -> list[datetime]:
-        """
-        `move_on` has to follow.
-
-        :returns: every moment up to ``now`` that has not been taken; at least one when it is due.
-        """
-        if self._next is not None and now < self.due + SHORTEST_PERIOD:
-            self._taken = True
-            return [self._next]
-        taken = self._walk(now)
-        if len(taken) == MOST_MISSED:
-            # More than can be looked at: go on shortly before now, with as long a time as those took.
-            self.start(max(taken[-1].timestamp(), now - (taken[-1] - taken[0]).total_seconds() / 2))
-            taken = self._walk(now) or taken[-1:]
-            if self.due <= now:
-                self.start(now)
-        return taken
-
-    def move_on(self) -> None:
-        """
-        Look for the moment after those that were taken.
-
-        Apart from `take`, so that everything that is due is fired first: croniter takes 18 us.
-        """
-        if self._taken:
-            self._taken = False
-            self._advance()
-
-    def _walk(self, now: float) -> list[datetime]:
-        taken: list[datetime] = []
-        while self._next is not None and self.due <= now and len(taken) < MOST_MISSED:
-            taken.append(self._next)
-            self._advance()
-        return taken
-
-    def __lt__(self, other: _Schedule) -> bool:
-        return self.due < other.due
-
-
 @implementer(ITrigger)
 class Timers(Service):
     """
     All timer triggers of a node.
 
-    Each distinct expression has its next moment in a heap, so that a tick at which nothing is due
-    costs the same for one trigger and for ten thousand. Start-up does not fire for the past.
+    Those of one expression share its moments. Start-up does not fire for the past.
 
     :param dispatch: see `ITrigger`.
     :param availability: of the plugin: what falls due while it can't take events is missed, and made up
         by each trigger's misfire rule once it can.
     :param zone: the one that expressions without a zone of their own are read in.
     :param now: the wall clock, seconds since the epoch.
-    :param monotonic: a clock that nobody sets, seconds.
+    :param clock: one that nobody sets.
     """
 
     def __init__(
@@ -141,27 +73,31 @@ class Timers(Service):
         availability: Availability,
         zone: tzinfo,
         now: Callable[[], float],
-        monotonic: Callable[[], float],
+        clock: IReactorTime,
     ) -> None:
         sharing: dict[tuple[Cron, tzinfo | None], list[_Entry]] = defaultdict(list)
         for trigger in triggers:
             sharing[trigger.cron, trigger.timezone].append(_Entry(trigger))
-        self._heap = [_Schedule(cron, where or zone, entries) for (cron, where), entries in sharing.items()]
+        self._schedules = Schedules(
+            (Schedule(cron, where or zone, entries) for (cron, where), entries in sharing.items()), clock
+        )
         self._dispatch = dispatch
         self._task_store = task_store
         self._metrics = metrics
         self._availability = availability
         self._now = now
-        self._standstill = Standstill(monotonic)
+        self._standstill = Standstill(clock.seconds)
         self._in_flight = InFlight()
 
     def startService(self) -> None:
         super().startService()
         now = self._now()
         self._standstill.start(now)
-        for schedule in self._heap:
-            schedule.start(now)
-        heapq.heapify(self._heap)
+        self._schedules.start(now)
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._schedules.stop()
 
     def drain(self) -> Deferred[None]:
         """Fire no more: see `IDrainable`. What waits for its turn is left out."""
@@ -179,18 +115,14 @@ class Timers(Service):
         stood_still = self._standstill.look(now)
         if not self._availability.available:
             return
-        due = []
-        while self._heap and self._heap[0].due <= now:
-            due.append(heapq.heappop(self._heap))
+        due = self._schedules.take_due(now)
         try:
             missed = sum(self._fire_all(schedule, now, stood_still) for schedule in due)
         finally:
-            for schedule in due:
-                schedule.move_on()
-                heapq.heappush(self._heap, schedule)
+            self._schedules.put_back(due)
         self._standstill.tell(missed)
 
-    def _fire_all(self, schedule: _Schedule, now: float, stood_still: bool) -> int:
+    def _fire_all(self, schedule: Schedule, now: float, stood_still: bool) -> int:
         """:returns: how many fires were missed."""
         moments = schedule.take(now)
         on_time = not stood_still and now - moments[-1].timestamp() <= LATE
