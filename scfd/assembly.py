@@ -112,10 +112,11 @@ def _http_adapter(
     from scfd.adapter.process import PluginProcess
     from scfd.http1.connect import connector
     from scfd.http1.pool import Pool
+    from scfd.http1.turn import Turn
 
-    connect = connector(settings.url)
-    pool = Pool(connect, settings.max_connections, _PLUGIN_IDLE, _CONNECT_TIMEOUT, reactor)
-    health_pool = Pool(connect, 1, 0, _CONNECT_TIMEOUT, reactor)
+    connect, turn = connector(settings.url), Turn()
+    pool = Pool(connect, settings.max_connections, _PLUGIN_IDLE, _CONNECT_TIMEOUT, reactor, turn)
+    health_pool = Pool(connect, 1, 0, _CONNECT_TIMEOUT, reactor, turn)
     client = PluginClient(settings.url, pool, health_pool, settings.max_answer, reactor)
     process = None
     if settings.command:
@@ -199,13 +200,14 @@ def gateway(
     from scfd.gateway.front import Front
     from scfd.gateway.routes import GatewayRoutes
     from scfd.gateway.server import Gateway
+    from scfd.http1.turn import Turn
 
     if cfg.adapter.http is None:
         backend = native_backend(cfg.gateway, adapter, metrics, reactor)
     else:
         backend = http_backend(cfg.gateway, cfg.adapter.http.url, metrics, reactor)
     routes = GatewayRoutes(runtime, probe, cfg.gateway.probe_token)
-    front = Front(cfg.gateway, routes, backend, metrics, reactor, time.time)
+    front = Front(cfg.gateway, routes, backend, metrics, reactor, time.time, Turn())
     metrics.gateway_connections.set_function(lambda: len(front.callers))
     metrics.gateway_running.set_function(front.busy)
     return Gateway(front, backend, reactor, _tls(cfg.gateway))
@@ -236,9 +238,10 @@ def native_backend(settings: GatewaySettings, adapter: IAdapter, metrics: Metric
 
 def _gateway_pool(connect: Any, settings: GatewaySettings, metrics: Metrics, reactor: Any) -> Any:
     from scfd.http1.pool import Pool
+    from scfd.http1.turn import Turn
 
     connect_timeout = min(_CONNECT_TIMEOUT, settings.forward_timeout)
-    pool = Pool(connect, settings.pool_size, settings.pool_idle, connect_timeout, reactor)
+    pool = Pool(connect, settings.pool_size, settings.pool_idle, connect_timeout, reactor, Turn())
     metrics.gateway_plugin_connections.set_function(lambda: pool.open)
     return pool
 

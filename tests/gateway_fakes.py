@@ -15,7 +15,7 @@ from scfd.gateway.front import Front
 from scfd.http1.pool import Pool
 from scfd.metrics import Metrics
 from scfd.web import Routes
-from tests.http1_fakes import FakeConnector, FakeTransport
+from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 from tests.http_fakes import Received, parse
 
 
@@ -100,14 +100,14 @@ class GatewayTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.metrics = Metrics()
         self.connector = FakeConnector()
-        self.pool = Pool(self.connector, self.pool_size, 4.0, 5.0, self.clock)
+        self.pool = Pool(self.connector, self.pool_size, 4.0, 5.0, self.clock, AT_ONCE)
         self.front = self.make_front(self.settings, self.backend())
 
     def backend(self) -> Backend:
         return Forwarder(self.pool, self.base_path, b"plugin:9001", self.metrics.gateway_retries.inc)
 
     def make_front(self, settings: Settings, backend: Backend) -> Front:
-        return Front(settings, self.routes, backend, self.metrics, self.clock, lambda: 0.0)
+        return Front(settings, self.routes, backend, self.metrics, self.clock, lambda: 0.0, AT_ONCE)
 
     def caller(self, peer: tuple[str, int] = ("10.1.2.3", 54321)) -> CallerEnd:
         return CallerEnd(Caller(self.front), peer)

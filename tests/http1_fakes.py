@@ -11,6 +11,10 @@ from zope.interface import implementer
 
 from scfd.http1.connection import Connection
 from scfd.http1.contract import IExchange, ResponseHead, UpstreamError
+from scfd.http1.turn import Turn
+
+#: Writes at once.
+AT_ONCE = Turn(lambda function: function())
 
 
 class FakeTransport(asyncio.Transport):

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.adapter.client import LONG, Answer, PluginClient, RequestError
 from scfd.http1.pool import Pool
-from tests.http1_fakes import FakeConnector, FakeTransport
+from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 
 URL = "http://127.0.0.1:9001"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -24,8 +24,8 @@ class ClientTestCase(SynchronousTestCase):
         self.client = self.make_client()
 
     def make_client(self, url: str = URL, max_answer: int = 1000) -> PluginClient:
-        pool = Pool(self.plugin, 2, 1.5, 5.0, self.clock)
-        health_pool = Pool(self.health, 1, 1.5, 5.0, self.clock)
+        pool = Pool(self.plugin, 2, 1.5, 5.0, self.clock, AT_ONCE)
+        health_pool = Pool(self.health, 1, 1.5, 5.0, self.clock, AT_ONCE)
         return PluginClient(url, pool, health_pool, max_answer, self.clock)
 
     def post(self, *body: bytes, timeout: float = 30.0, **further: Any) -> Deferred[Answer]:

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from scfd.http1.connection import LONGEST_HEAD, Connection
 from scfd.http1.contract import IExchange
-from tests.http1_fakes import FakeExchange, FakeTransport
+from tests.http1_fakes import AT_ONCE, FakeExchange, FakeTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -20,7 +20,7 @@ class ConnectionTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.free: list[Connection] = []
         self.lost: list[Connection] = []
-        self.connection = Connection(self.free.append, self.lost.append)
+        self.connection = Connection(self.free.append, self.lost.append, AT_ONCE)
         self.transport = FakeTransport(self.connection)
 
     def ask(self, exchange: FakeExchange | None = None) -> FakeExchange:

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.http1.pool import Pool
-from tests.http1_fakes import FakeConnector, FakeExchange, FakeTransport
+from tests.http1_fakes import AT_ONCE, FakeConnector, FakeExchange, FakeTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -15,7 +15,7 @@ class PoolTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.server = FakeConnector()
-        self.pool = Pool(self.server, size=2, idle=4.0, connect_timeout=5.0, clock=self.clock)
+        self.pool = Pool(self.server, size=2, idle=4.0, connect_timeout=5.0, clock=self.clock, turn=AT_ONCE)
 
     def ask(self, count: int = 1) -> list[FakeExchange]:
         exchanges = [FakeExchange() for _ in range(count)]

@@ -22,7 +22,7 @@ from scfd.http1.pool import Pool
 from scfd.metrics import Metrics
 from scfd.model import TaskResult, TriggerEvent, TriggerResponse
 from scfd.readiness import Readiness
-from tests.http1_fakes import FakeConnector, FakeTransport
+from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 
 URL = "http://127.0.0.1:9001"
 EVENT = TriggerEvent(
@@ -89,7 +89,9 @@ class HttpAdapterTestCase(SynchronousTestCase):
 
     def make_adapter(self, process: bool = True, **settings: Any) -> HttpAdapter:
         chosen = Settings(**{"name": "my-plugin", "url": URL, "ready_timeout": 3.0, **settings})
-        pool, health_pool = (Pool(server, 2, 1.5, 5.0, self.clock) for server in (self.plugin, self.health))
+        pool, health_pool = (
+            Pool(server, 2, 1.5, 5.0, self.clock, AT_ONCE) for server in (self.plugin, self.health)
+        )
         return HttpAdapter(
             chosen,
             PluginClient(URL, pool, health_pool, chosen.max_answer, self.clock),

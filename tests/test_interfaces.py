@@ -37,7 +37,7 @@ from scfd.tasks import TaskStore
 from scfd.triggers.timer import Timers
 from scfd.web import NoSuchPath, Routes, RoutesResource
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
-from tests.http1_fakes import FakeConnector
+from tests.http1_fakes import AT_ONCE, FakeConnector
 from tests.http_fakes import Peer
 from tests.test_native import Plugin
 
@@ -47,7 +47,7 @@ def _framework() -> Framework:
 
 
 def _http_adapter() -> HttpAdapter:
-    pool = Pool(FakeConnector(), 1, 1.0, 1.0, Clock())
+    pool = Pool(FakeConnector(), 1, 1.0, 1.0, Clock(), AT_ONCE)
     return HttpAdapter(
         HttpAdapterSettings(),
         PluginClient("http://127.0.0.1", pool, pool, 100, Clock()),
@@ -60,8 +60,8 @@ def _http_adapter() -> HttpAdapter:
 
 
 def _gateway() -> Gateway:
-    backend = Forwarder(Pool(FakeConnector(), 1, 1.0, 1.0, Clock()), b"", b"h")
-    front = Front(GatewaySettings(), Routes(), backend, Metrics(), Clock(), lambda: 0.0)
+    backend = Forwarder(Pool(FakeConnector(), 1, 1.0, 1.0, Clock(), AT_ONCE), b"", b"h")
+    front = Front(GatewaySettings(), Routes(), backend, Metrics(), Clock(), lambda: 0.0, AT_ONCE)
     return Gateway(front, backend, Clock())
 
 

@@ -96,9 +96,9 @@ class Caller(asyncio.BufferedProtocol):
     def refuse_connection(self) -> None:
         """There are more than enough."""
         if self._begun:
-            self._transport.abort()
+            self.abort()
         else:
-            self._transport.write(_CROWDED)
+            self._front.turn.write(self._transport, _CROWDED)
             self._close()
 
     def limit_head(self, seconds: float) -> None:
@@ -228,7 +228,7 @@ class Caller(asyncio.BufferedProtocol):
     def write(self, data: bytes) -> None:
         self._sent += len(data)
         self._touch()
-        self._transport.write(data)
+        self._front.turn.write(self._transport, data)
 
     def pause_body(self, paused: bool) -> None:
         expected = self._tunnel or not self._complete
@@ -267,7 +267,7 @@ class Caller(asyncio.BufferedProtocol):
         self._closing = True
         # For an answer without a length, the end of its connection is the end of its body.
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.abort()
+        self.abort()
 
     # Ends.
 
@@ -292,12 +292,14 @@ class Caller(asyncio.BufferedProtocol):
     def _close(self) -> None:
         self._closing = True
         self.deadline = self._front.clock.seconds() + LINGER
+        self._front.turn.flush(self._transport)
         self._transport.close()
 
     def _linger(self) -> None:
         """Close, but read on for a while: bytes that nobody reads make the system reset the connection."""
         self._closing = True
         self.deadline = self._front.clock.seconds() + LINGER
+        self._front.turn.flush(self._transport)
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._steer()
@@ -305,7 +307,7 @@ class Caller(asyncio.BufferedProtocol):
     def expire(self) -> None:
         """Called when the deadline has passed."""
         if self._closing:
-            self._transport.abort()
+            self.abort()
         elif self._responder is None:
             self._expire_between()
         elif not self._writable:
@@ -322,7 +324,7 @@ class Caller(asyncio.BufferedProtocol):
         if self._reader.in_head:
             self._give_up(408, "the rest of the request did not come in time")
         elif self._transport.get_write_buffer_size():
-            self._transport.abort()
+            self.abort()
         else:
             self._close()
 
@@ -341,7 +343,11 @@ class Caller(asyncio.BufferedProtocol):
     def busy(self) -> bool:
         """Whether an answer is under way, for which stopping waits. Tunnels have no end of their own."""
         answering = self._responder is not None and not self._tunnel
-        return answering or self._transport.get_write_buffer_size() > 0
+        return (
+            answering
+            or self._front.turn.holds(self._transport)
+            or self._transport.get_write_buffer_size() > 0
+        )
 
     @property
     def used_lately(self) -> bool:
@@ -355,4 +361,5 @@ class Caller(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
+        self._front.turn.forget(self._transport)
         self._transport.abort()

@@ -14,6 +14,7 @@ from scfd.gateway.access_log import AccessLog
 from scfd.gateway.contract import Backend, Responder
 from scfd.gateway.local import LocalAnswer
 from scfd.gateway.request import RefusedError, Request
+from scfd.http1.turn import Turn
 from scfd.metrics import Metrics
 from scfd.web import DEFAULT_MAX_BODY, Routes
 
@@ -34,6 +35,7 @@ class Front:
     """
     :param backend: answers what the routes do not.
     :param now: the wall clock, seconds since the epoch.
+    :ivar turn: what callers are sent goes through it.
     :ivar buffer: where each connection's bytes arrive; they are taken out before the next one reads.
     :ivar draining: no new work is taken any more.
     """
@@ -46,10 +48,12 @@ class Front:
         metrics: Metrics,
         clock: IReactorTime,
         now: Callable[[], float],
+        turn: Turn,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.now = now
+        self.turn = turn
         self.buffer = memoryview(bytearray(_READ))
         self.draining = False
         self.callers: dict[Caller, None] = {}

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from scfd.http1.contract import BadResponseError, DisconnectedError, ResponseHead, UpstreamError
+from scfd.http1.turn import Turn
 
 _log = Logger(namespace="scfd.http1")
 
@@ -23,13 +24,17 @@ class Connection(asyncio.Protocol):
     """
     :param free: called when the answer is complete and another request may follow.
     :param lost: called once, when the connection is gone.
+    :param turn: what is sent goes through it.
     :ivar reused: whether the request under way is not its first one: the server may have closed an
         idle connection at the moment in which the request was sent.
     """
 
-    def __init__(self, free: Callable[[Connection], object], lost: Callable[[Connection], object]) -> None:
+    def __init__(
+        self, free: Callable[[Connection], object], lost: Callable[[Connection], object], turn: Turn
+    ) -> None:
         self._free = free
         self._lost = lost
+        self._turn = turn
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser = HttpResponseParser(self)
         self._exchange: Any = None  # an IExchange
@@ -71,11 +76,11 @@ class Connection(asyncio.Protocol):
         """
         self._bodiless = bodiless
         self._upgradable = upgradable
-        self._transport.write(head)
+        self._turn.write(self._transport, head)
 
     def write(self, data: bytes) -> None:
         """Send more of the body, framed as it goes over the wire."""
-        self._transport.write(data)
+        self._turn.write(self._transport, data)
 
     def end(self) -> None:
         """Say that the request has been sent whole."""
@@ -90,10 +95,15 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Give the request up, and the connection with it. Its owner hears no more of it."""
         self._exchange = None
+        self._abort()
+
+    def _abort(self) -> None:
+        self._turn.forget(self._transport)
         self._transport.abort()
 
     def close(self) -> None:
-        """Close an idle connection."""
+        """Close an idle connection, or a tunnel, once everything has been sent."""
+        self._turn.flush(self._transport)
         self._transport.close()
 
     @property
@@ -117,7 +127,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._exchange is None:
             # Nobody has asked: whatever it is, it must not become the answer to the next request.
-            self._transport.abort()
+            self._abort()
             return
         if self._tunnel:
             self._exchange.on_data(data)
@@ -227,13 +237,13 @@ class Connection(asyncio.Protocol):
             self._free(self)
         else:
             # At once: whoever does not read the rest of a request would keep it open.
-            self._transport.abort()
+            self._abort()
         if exchange is not None:
             exchange.on_end()
 
     def _fail(self, error: UpstreamError) -> None:
         exchange, self._exchange = self._exchange, None
-        self._transport.abort()
+        self._abort()
         if exchange is not None:
             exchange.on_failure(error)
 

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from scfd.errors import describe
 from scfd.http1.connection import Connection
 from scfd.http1.contract import ConnectError, ConnectTimeoutError
+from scfd.http1.turn import Turn
 
 #: What makes a connection: given a factory of `Connection`, a Deferred that fires once one is connected.
 Connector = Callable[[Callable[[], Connection]], "Deferred[Any]"]
@@ -34,17 +35,25 @@ class Pool:
     :param idle: seconds that a connection is kept without a request: less than the server keeps its
         own, so that no request is sent into a connection that is just being closed.
     :param connect_timeout: seconds.
+    :param turn: what is sent goes through it.
     :ivar open: how many connections there are, those that are being made included.
     """
 
     def __init__(
-        self, connect: Connector, size: int, idle: float, connect_timeout: float, clock: IReactorTime
+        self,
+        connect: Connector,
+        size: int,
+        idle: float,
+        connect_timeout: float,
+        clock: IReactorTime,
+        turn: Turn,
     ) -> None:
         self._connect = connect
         self._size = size
         self._idle_limit = idle
         self._connect_timeout = connect_timeout
         self._clock = clock
+        self._turn = turn
         #: (connection, since when), the longest idle one first; the last one is taken first.
         self._idle: deque[tuple[Connection, float]] = deque()
         self._waiting: deque[Any] = deque()  # of IExchange
@@ -112,7 +121,7 @@ class Pool:
             connecting.addBoth(self._made, connecting)
 
     def _new(self) -> Connection:
-        return Connection(self._free, self._lost)
+        return Connection(self._free, self._lost, self._turn)
 
     def _made(self, result: Any, connecting: Deferred[Any]) -> None:
         self._connecting.discard(connecting)

@@ -26,6 +26,7 @@ from scfd.errors import StartupError
 from scfd.gateway.front import Front
 from scfd.gateway.server import Gateway
 from scfd.gateway.tls import server_context
+from scfd.http1.turn import Turn
 from scfd.metrics import Metrics
 from scfd.web import Response, Routes, route
 from tests.fakes import FakeAdapter
@@ -78,7 +79,7 @@ class GatewayServiceTestCase(TestCase):
         self.adapter.resource = self.tree = Tree()
         settings = evolve(Settings(), listen=Address(host, self.port))
         backend = native_backend(settings, self.adapter, Metrics(), reactor)
-        front = Front(settings, Health(), backend, Metrics(), reactor, time.time)
+        front = Front(settings, Health(), backend, Metrics(), reactor, time.time, Turn())
         gateway = Gateway(front, backend, reactor, context)
         await gateway.startService().asFuture(asyncio.get_running_loop())
         self.addCleanup(self.stop, gateway)
@@ -127,7 +128,7 @@ class ListeningTests(GatewayServiceTestCase):
             settings = evolve(Settings(), listen=Address("127.0.0.1", port))
             backend = native_backend(settings, FakeAdapter(), Metrics(), reactor)
             gateway = Gateway(
-                Front(settings, Routes(), backend, Metrics(), reactor, time.time), backend, reactor
+                Front(settings, Routes(), backend, Metrics(), reactor, time.time, Turn()), backend, reactor
             )
             with self.assertRaises(StartupError) as caught:
                 await gateway.startService().asFuture(asyncio.get_running_loop())
