@@ -54,7 +54,7 @@ ROWS = [
     Row("64 KiB", "/large", 1),
     Row("64 KiB", "/large", 32, is_goal=True),
     Row("64 KiB", "/large", 256),
-    Row("64 KiB sent", "/", 32, post=True),
+    Row("64 KiB sent", "/reads", 32, post=True),
 ]
 
 

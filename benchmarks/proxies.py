@@ -46,8 +46,14 @@ BACKEND = """
     listen 127.0.0.1:{port} backlog=1024;
     location /small {{ return 200 "{small}"; }}
     location /large {{ root .; sendfile on; }}
+    # `return` alone answers before it has read a body; what is behind a proxy_pass is asked after that.
+    location /reads {{
+      client_max_body_size 1m; proxy_pass http://self/; proxy_pass_request_body off; proxy_http_version 1.1;
+      proxy_set_header Connection ""; proxy_set_header Content-Length "";
+    }}
     location / {{ return 200; }}
   }}
+  upstream self {{ server 127.0.0.1:{port}; keepalive 256; keepalive_requests 1000000000; }}
 """
 
 _HOP_BY_HOP = frozenset(("connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"))
