@@ -161,8 +161,13 @@ def nginx(content: str, port: int) -> Iterator[int]:
         Path(folder, "large").write_bytes(b"x" * LARGE)
         Path(folder, "nginx.conf").write_text(NGINX.format(content=content))
         with process(["nginx", "-e", "stderr", "-p", folder, "-c", "nginx.conf"], port) as master:
-            (worker,) = psutil.Process(master.pid).children()
-            yield worker.pid
+            yield _worker(master.pid)
+
+
+def _worker(master: int) -> int:
+    while not (workers := psutil.Process(master).children()):
+        time.sleep(0.01)  # it listens before it makes them
+    return int(workers[0].pid)
 
 
 @contextmanager
