@@ -1,9 +1,9 @@
 """
 What else handles the messages of a JetStream consumer, for comparison.
 
-``python -m benchmarks.nats_peers fetch URL CONSUMER CONCURRENCY SECONDS`` or ``faststream …`` handles them until
-it is killed, so many at once, each for so many seconds. ``faststream-10`` is ``faststream`` with pull requests
-for ten, which it handles all at once.
+``python -m benchmarks.nats_peers fetch URL CONSUMER CONCURRENCY SECONDS`` or ``faststream …`` handles them
+until it is killed, so many at once, each for so many seconds. ``faststream-10`` is ``faststream`` with pull
+requests for ten, which it handles all at once.
 """
 
 from __future__ import annotations
