@@ -117,7 +117,8 @@ def _connection_headers(draw: st.DrawFn, named: Headers) -> Headers:
             max_size=2,
         )
     )
-    if named and draw(st.booleans()):
+    says_so: bool = draw(st.booleans())
+    if named and says_so:
         headers.append((b"Connection", b"%b ,keep-alive" % named[0][0]))
     return headers
 

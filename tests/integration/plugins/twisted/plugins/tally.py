@@ -33,7 +33,7 @@ class Tally:
         from twisted.internet import reactor
 
         done: Deferred[None] = Deferred()
-        reactor.callLater(self._takes, done.callback, None)  # type: ignore[attr-defined]
+        reactor.callLater(self._takes, done.callback, None)
         return done.addCallback(lambda _: self._note(event.metadata))
 
     def _note(self, metadata: Any) -> None:
