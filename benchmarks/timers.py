@@ -31,6 +31,8 @@ MANY = 10_000
 BURST = 1_000
 #: Seconds over which the CPU time of an idle node is taken.
 IDLE_SECONDS = 20
+#: Seconds in which two bursts come, or three.
+BURSTS_SECONDS = 22
 #: Each start-up is the median of so many.
 STARTS = 3
 
@@ -138,40 +140,40 @@ def idle_cpu(receiver: Receiver, count: int) -> float:
 
 
 def measure_bursts(receiver: Receiver) -> None:
-    print(f"{BURST:,} entries due in the same second, ms      first to last   second to last")
+    print(f"{BURST:,} entries due in the same second, ms        the first time             later")
+    print(f"{'':<42} {'first to last':>13} {'all':>6} {'first to last':>13} {'all':>6}")
     for name, distinct in (("one expression", False), ("distinct expressions", True)):
-        print_burst(f"{name}, to a native plugin", native_burst(at_once(distinct)))
-        with running(http(receiver, at_once(distinct))):
-            print_burst(f"{name}, over HTTP", http_burst(receiver))
+        print_bursts(f"{name}, to a native plugin", native_bursts(at_once(distinct)))
+        print_bursts(f"{name}, over HTTP", http_bursts(receiver, at_once(distinct)))
 
 
-def print_burst(what: str, arrivals: list[Arrival]) -> None:
-    came = [arrival.received for arrival in arrivals]
-    spread, latest = max(came) - min(came), max(arrival.lateness for arrival in arrivals)
-    print(f"  {what:<44} {spread * 1000:>9.1f} {latest * 1000:>16.1f}", flush=True)
+def print_bursts(what: str, arrivals: list[Arrival]) -> None:
+    """Of the first burst and of the last one: from its first event to its last, and from its second to that."""
+    moments = Counter(arrival.scheduled for arrival in arrivals)
+    whole = sorted(moment for moment, count in moments.items() if count == BURST)
+    if len(whole) < 2:
+        raise SystemExit(f"fewer than two bursts came whole: {dict(moments)}")
+    figures = []
+    for moment in (whole[0], whole[-1]):
+        late = [arrival.lateness * 1000 for arrival in arrivals if arrival.scheduled == moment]
+        figures += [f"{max(late) - min(late):>13.1f}", f"{max(late):>6.1f}"]
+    print(f"  {what:<40}", *figures, flush=True)
 
 
-def http_burst(receiver: Receiver) -> list[Arrival]:
-    """The second burst of those that fall into 20 s: in the first one the connections are made."""
-    return one_burst(watch(receiver, 20))
+def http_bursts(receiver: Receiver, triggers: Sequence[Any]) -> list[Arrival]:
+    receiver.take()
+    with running(http(receiver, triggers)):
+        time.sleep(BURSTS_SECONDS)
+        return receiver.take()
 
 
-def native_burst(triggers: Sequence[Any]) -> list[Arrival]:
+def native_bursts(triggers: Sequence[Any]) -> list[Arrival]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "arrivals")
         adapter = {"native": "arrivals", "path": str(Path(__file__).with_name("plugins"))}
         with running({"adapter": adapter, "plugin": {"arrivals": str(file)}, "triggers": triggers}):
-            time.sleep(21)
-        return one_burst([Arrival(*json.loads(line)) for line in file.read_text().splitlines()])
-
-
-def one_burst(arrivals: list[Arrival]) -> list[Arrival]:
-    """Those of the last moment for which all came."""
-    moments = Counter(arrival.scheduled for arrival in arrivals)
-    whole = [moment for moment, count in moments.items() if count == BURST]
-    if not whole:
-        raise SystemExit(f"no burst came whole: {dict(moments)}")
-    return [arrival for arrival in arrivals if arrival.scheduled == max(whole)]
+            time.sleep(BURSTS_SECONDS)
+        return [Arrival(*json.loads(line)) for line in file.read_text().splitlines()]
 
 
 def measure_start_up(receiver: Receiver) -> None:
