@@ -148,7 +148,7 @@ def measure_bursts(receiver: Receiver) -> None:
 
 
 def print_bursts(what: str, arrivals: list[Arrival]) -> None:
-    """Of the first burst and of the last one: from its first event to its last, and from its second to that."""
+    """Of the first burst and of the last one: from its first event to the last, from its second to that."""
     moments = Counter(arrival.scheduled for arrival in arrivals)
     whole = sorted(moment for moment, count in moments.items() if count == BURST)
     if len(whole) < 2:
