@@ -172,6 +172,10 @@ class Explain(CliCase):
             self.explain("system: {name: f}"),
         )
 
+    def test_tls(self) -> None:
+        lines = self.explain("gateway: {listen: ':9443', tls: {cert: c.pem, key: k.pem}}")
+        self.assertIn("gateway        0.0.0.0:9443, HTTPS", lines)
+
     def test_little(self) -> None:
         lines = self.explain("control: {listen: ''}")
         self.assertIn("control plane  told by the first probe, a heartbeat every 9 s", lines)
