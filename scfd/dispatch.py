@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter as Counts
 from typing import Any, NamedTuple
 
-from prometheus_client import Counter
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -13,7 +12,7 @@ from twisted.python.failure import Failure
 
 from scfd.errors import EventError
 from scfd.interfaces import IAdapter, IReports
-from scfd.metrics import Distribution, Metrics
+from scfd.metrics import Count, Distribution, Metrics
 from scfd.model import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.runtime import Runtime
 from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
@@ -25,7 +24,7 @@ _log = Logger(namespace="scfd.dispatch")
 class _Figures(NamedTuple):
     """What is counted of one trigger's events: to look a label up takes longer than to count."""
 
-    succeeded: Counter
+    succeeded: Count
     seconds: Distribution
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -71,6 +71,42 @@ class Histogram(Collector):
         yield family
 
 
+class Count:
+    """:ivar value: how often it has happened."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def inc(self) -> None:
+        """Count one more."""
+        self.value += 1
+
+
+class Tally(Collector):
+    """A counter with labels, on one thread: a tenth of what prometheus_client's costs with its lock."""
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._name = name
+        self._text = text
+        self._labels = labels
+        self._children: dict[tuple[str, ...], Count] = {}
+
+    def labels(self, *values: str) -> Count:
+        """What is known of one value of each label; it stays the same object."""
+        child = self._children.get(values)
+        if child is None:
+            child = self._children[values] = Count()
+        return child
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for values, child in self._children.items():
+            family.add_metric(values, child.value)
+        yield family
+
+
 class Metrics:
     """
     The node's metrics, by the names they have in Prometheus without ``scfd_`` and ``_total``.
@@ -94,9 +130,12 @@ class Metrics:
             registry.register(made)
             return made
 
-        self.events = counter(
-            "events", "Events the plugin was given, by how they ended.", "trigger", "outcome"
-        )
+        def tally(name: str, text: str, *labels: str) -> Tally:
+            made = Tally(f"scfd_{name}", text, *labels)
+            registry.register(made)
+            return made
+
+        self.events = tally("events", "Events the plugin was given, by how they ended.", "trigger", "outcome")
         self.event_seconds = histogram("event_seconds", "How long the plugin took.", _CALL_BUCKETS)
         self.events_running = gauge("events_running", "Events the plugin is acting on.")
         self.timer_lateness = histogram(
@@ -112,7 +151,7 @@ class Metrics:
         self.plugin_threads_stuck = gauge(
             "plugin_threads_stuck", "Threads at work on an event that was given up."
         )
-        self.messages = counter("messages", "NATS messages, by what became of them.", "trigger", "outcome")
+        self.messages = tally("messages", "NATS messages, by what became of them.", "trigger", "outcome")
         self.redeliveries = counter(
             "redeliveries", "NATS messages that were not delivered for the first time.", "trigger"
         )

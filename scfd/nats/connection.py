@@ -236,9 +236,10 @@ class Connection(Service):
         loop = asyncio.get_running_loop()
         while True:
             while outgoing:
-                subject, payload, reply, _ = outgoing[0]
-                await client.publish(subject, payload, reply)
-                outgoing.popleft()
+                count = len(outgoing)
+                await client.publish_all(entry[:3] for entry in outgoing)
+                for _ in range(count):
+                    outgoing.popleft()
             self._wake = loop.create_future()
             await self._wake
 

@@ -76,7 +76,7 @@ class Node:
         return [event.payload for event in self.events]
 
     def count(self, outcome: str, trigger: str = "q") -> float:
-        return float(self.metrics.messages.labels(trigger, outcome)._value.get())
+        return self.metrics.messages.labels(trigger, outcome).value
 
     @property
     def problems(self) -> list[str]:
