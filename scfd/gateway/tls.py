@@ -7,6 +7,9 @@ import ssl
 from scfd.config import Tls
 from scfd.errors import StartupError
 
+#: What OpenSSL says of a key of the same kind, and of another kind.
+_NOT_A_PAIR = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+
 
 def server_context(settings: Tls) -> ssl.SSLContext:
     """
@@ -37,9 +40,10 @@ def _no_password() -> str:
 
 
 def _reason(error: ssl.SSLError, settings: Tls) -> str:
-    if error.reason == "KEY_VALUES_MISMATCH":
+    if error.reason in _NOT_A_PAIR:
         return f"the key {settings.key} is not the one of the certificate {settings.cert}"
+    why = f" ({error.reason})" if error.reason else ""
     return (
-        f"{settings.cert} and {settings.key} can't be used: {error.reason or error}; accepted are PEM files "
-        "with a certificate chain, and with its key, which has no password"
+        f"{settings.cert} and {settings.key} can't be used{why}; accepted are PEM files with a certificate "
+        "chain, and with its key, which has no password"
     )

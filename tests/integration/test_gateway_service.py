@@ -214,6 +214,13 @@ class TlsTests(GatewayServiceTestCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
 
+    def key(self, name: str, *options: str) -> str:
+        """:returns: an RSA key's file."""
+        file = str(self.folder / name)
+        command = ["openssl", "genpkey", "-algorithm", "RSA", *options, "-out", file]
+        subprocess.run(command, check=True, capture_output=True)
+        return file
+
     def certificate(self, name: str) -> Tls:
         tls = Tls(str(self.folder / f"{name}.crt"), str(self.folder / f"{name}.key"))
         command = (
@@ -258,6 +265,7 @@ class TlsTests(GatewayServiceTestCase):
         one, other = self.certificate("a"), self.certificate("b")
         missing, garbage = str(self.folder / "none"), str(self.folder / "garbage")
         Path(garbage).write_text("hello")
+        rsa, locked = self.key("rsa"), self.key("locked", "-aes256", "-pass", "pass:x")
         unusable = "accepted are PEM files with a certificate chain, and with its key, which has no password"
         for tls, text in (
             (
@@ -272,6 +280,11 @@ class TlsTests(GatewayServiceTestCase):
                 Tls(one.cert, other.key),
                 f"gateway.tls: the key {other.key} is not the one of the certificate {one.cert}",
             ),
+            (
+                Tls(one.cert, rsa),
+                f"gateway.tls: the key {rsa} is not the one of the certificate {one.cert}",
+            ),
+            (Tls(one.cert, locked), f"gateway.tls: {one.cert} and {locked} can't be used; {unusable}"),
             (Tls(garbage, one.key), unusable),
             (Tls(one.cert, garbage), unusable),
         ):
