@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from dateutil.tz import tzlocal
@@ -29,6 +29,9 @@ from scfd.runtime import Runtime, ServerAddress
 from scfd.tasks import TaskStore
 from scfd.triggers.timer import Timers
 from scfd.web import NoSuchPath, QuietSite, RoutesResource
+
+if TYPE_CHECKING:
+    from scfd.adapter.http import HttpAdapter as Adapter
 
 Dispatch = Callable[[TriggerEvent], "Deferred[None]"]
 
@@ -210,6 +213,8 @@ def gateway(
     front = Front(cfg.gateway, routes, backend, metrics, reactor, time.time, Turn())
     metrics.gateway_connections.set_function(lambda: len(front.callers))
     metrics.gateway_running.set_function(front.busy)
+    if cfg.adapter.http is not None:
+        cast("Adapter", adapter).also_busy(front.busy)
     return Gateway(front, backend, reactor, _tls(cfg.gateway))
 
 

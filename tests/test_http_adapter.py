@@ -360,6 +360,15 @@ class HealthTests(HttpAdapterTestCase):
             self.next_look(None, pause)
         self.assertEqual(len(self.problems()), 1)
 
+    def test_nor_while_it_is_busy_with_the_gateways_callers(self) -> None:
+        forwarded = [1, 1, 1, 0, 0, 0]
+        self.adapter.also_busy(lambda: forwarded.pop(0))
+        for pause in (5, 5, 5, 5, 1):
+            self.next_look(None, pause)
+        self.assertEqual(self.problems(), [])
+        self.next_look(None, 1)
+        self.assertEqual(len(self.problems()), 1)
+
     def test_a_refused_connection_counts_also_while_it_is_busy(self) -> None:
         self.adapter.on_trigger(EVENT)
         self.plugin.accept()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,6 +26,7 @@ class Health:
     :ivar last: what the last look got, in a few words; empty when the plugin was ready.
     :ivar silent: whether the last look got no answer at all.
     :ivar busy: how many events the plugin is acting on, which may keep it from answering.
+    :ivar busy_otherwise: asks how many other requests it is acting on.
     """
 
     def __init__(self, client: PluginClient, interval: float, failures: int, clock: Any) -> None:
@@ -36,6 +38,7 @@ class Health:
         self.last = "nothing yet"
         self.silent = self._late = False
         self.busy = 0
+        self.busy_otherwise: Callable[[], int] = lambda: 0
 
     def event_answered(self) -> None:
         """Say that the plugin has answered an event: it is not stuck."""
@@ -57,7 +60,7 @@ class Health:
         Look from time to time, and return once too many looks have failed in a row.
 
         One that is not answered in time does not count while the plugin is busy: many serve one request
-        after the other, and an event has its own time limit. Once an event has run into that, it counts.
+        after the other, and each has its own time limit. Once an event has run into that, it counts.
         """
         self._event_lost = False
         failed = 0
@@ -65,7 +68,7 @@ class Health:
             await self._pause(again=failed > 0)
             if await self._look():
                 failed = 0
-            elif not (self._late and self.busy and not self._event_lost):
+            elif not (self._late and (self.busy or self.busy_otherwise()) and not self._event_lost):
                 failed += 1
                 _log.warn(
                     "GET /health: {last} ({failed} of {most} in a row)",

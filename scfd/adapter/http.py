@@ -6,6 +6,7 @@ Speaks to a plugin in a process of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -62,6 +63,14 @@ class HttpAdapter(Service):
         self._watch: Deferred[None] = succeed(None)
         self._first_ready: Deferred[None] = Deferred()
         self.plugin_name = settings.name
+
+    def also_busy(self, requests: Callable[[], int]) -> None:
+        """
+        Have requests that do not come from here taken for a reason not to answer ``GET /health``.
+
+        :param requests: asks how many the plugin is acting on.
+        """
+        self._health.busy_otherwise = requests
 
     def startService(self) -> Deferred[None]:
         """:returns: a Deferred that fires when the plugin is ready."""
