@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from attrs import define
 from nats.aio.client import Client as NatsClient
-from nats.errors import ConnectionClosedError
+from nats.errors import ConnectionClosedError, Error
 
 #: Seconds: messages in a row that hold up the reactor for no longer than this, by themselves.
 LONGEST_BURST = 0.005
@@ -54,6 +55,15 @@ class Client(NatsClient):
         if now - self._yielded_at > LONGEST_BURST:
             await asyncio.sleep(0)
             self._yielded_at = self._now()
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        server = self._current_server
+        wanted = self.options.get("tls") or (server is not None and server.uri.scheme == "tls")
+        encrypted = info.get("tls_required") or self.options.get("tls_handshake_first")
+        if initial_connection and wanted and not encrypted:
+            # nats-py would send the login in clear.
+            raise Error("the server does not offer TLS, which is wanted")
+        await super()._process_info(info, initial_connection)
 
     async def publish_all(self, messages: Iterable[tuple[str, bytes, str]]) -> None:
         """

@@ -110,6 +110,13 @@ class LoginTests(NatsCase):
         await self.is_refused("can't connect", tls=NatsTls(cert=cert, key=key))
         await self.is_refused("can't connect", tls=NatsTls(ca=cert))
 
+    async def test_no_login_in_clear_where_tls_is_wanted(self) -> None:
+        await self.run_server("--user", "me", "--pass", "s3cret")
+        login = {"user": "me", "password": "s3cret"}
+        await self.is_refused("does not offer TLS", tls=NatsTls(), **login)
+        await self.is_refused("does not offer TLS", url=self.server.url.replace("nats:", "tls:"), **login)
+        await self.gets_in(**login)
+
     def test_files_that_can_not_be_read(self) -> None:
         for settings, text in (
             ({"credentials": "missing.creds"}, "NATS: credentials: missing.creds: No such file or directory"),
