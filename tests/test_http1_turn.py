@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.http1.turn import LARGE, Turn
+from scfd.http1.turn import LARGE, TOO_LARGE_TO_COPY, Turn
 
 
 class Transport:
@@ -54,6 +54,13 @@ class TurnTests(SynchronousTestCase):
         for data in (b"1", b"2"):
             self.turn.write(self.a, data)
             self.assertEqual(self.end(), [("a", data)])
+
+    def test_one_that_is_too_large_to_copy_goes_on_its_own(self) -> None:
+        large = b"x" * TOO_LARGE_TO_COPY
+        for data in (b"1", b"2", large):
+            self.turn.write(self.a, data)
+        self.assertEqual(self.journal, [("a", b"12"), ("a", large)])
+        self.assertIs(self.journal[1][1], large)
 
     def test_a_large_one_goes_at_once_and_after_what_waits(self) -> None:
         large = b"x" * LARGE

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 #: Bytes from which on a write is not put off: the time it takes is that of its bytes then.
 LARGE = 8 * 1024
+#: Bytes from which on it takes longer to copy a write, behind what waits, than to send it on its own.
+TOO_LARGE_TO_COPY = 64 * 1024
 
 
 def call_soon(function: Callable[[], object]) -> None:
@@ -34,7 +36,11 @@ class Turn:
         waiting = self._waiting
         if len(data) >= LARGE:
             before = waiting.pop(transport, None)
-            transport.write(data if before is None else b"".join([*before, data]))
+            if before is not None and len(data) < TOO_LARGE_TO_COPY:
+                data = b"".join([*before, data])
+            elif before is not None:
+                transport.write(b"".join(before))
+            transport.write(data)
         elif transport in waiting:
             waiting[transport].append(data)
         else:
