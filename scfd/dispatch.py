@@ -20,6 +20,8 @@ from scfd.trace import trace_id
 
 _log = Logger(namespace="scfd.dispatch")
 
+_STATUSES = frozenset(map(int, TaskStatus))
+
 
 class _Figures(NamedTuple):
     """What is counted of one trigger's events: to look a label up takes longer than to count."""
@@ -137,7 +139,9 @@ class Dispatcher:
                 count=dropped,
             )
         for status, count in Counts(int(result.status) for result in usable).items():
-            self._metrics.results.labels(str(status)).inc(count)
+            # A plugin may make up any number; a label with as many values would fill the memory.
+            label = str(status) if status in _STATUSES else "other"
+            self._metrics.results.labels(label).inc(count)
         self._note_failing(usable, event.snapshot)
         return usable
 

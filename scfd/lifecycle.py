@@ -17,6 +17,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from scfd.cancelling import detached
 from scfd.errors import EXIT_ASKED_TO_STOP, EXIT_COULD_NOT_START, StartupError, describe
 from scfd.interfaces import IDrainable
 from scfd.readiness import Readiness
@@ -126,14 +127,14 @@ class Node(MultiService):
         await self._drain()
         for service in reversed(self._started):
             try:
-                await maybeDeferred(service.stopService).addTimeout(STOP_LIMIT, self._reactor)
+                await detached(maybeDeferred(service.stopService)).addTimeout(STOP_LIMIT, self._reactor)
             except Exception:
                 _log.failure("{service} did not stop cleanly", service=service.name or type(service).__name__)
         _log.info("stopped")
 
     async def _drain(self) -> None:
         drains = [
-            maybeDeferred(cast(Any, service).drain)
+            detached(maybeDeferred(cast(Any, service).drain))
             for service in self._started
             if IDrainable.providedBy(service)
         ]

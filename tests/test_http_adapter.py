@@ -270,11 +270,21 @@ class ProcessEndsTests(HttpAdapterTestCase):
         self.process.ends("its process ended: exit status 1")
         self.process.starts()
         for _ in range(100):
-            self.look(REFUSED)
+            self.look(UNWELL)
             self.clock.advance(1)
-        self.assertEqual(len(self.problems()), 1)
+        self.assertEqual((len(self.problems()), self.process.journal), (1, ["start"]))
         self.look(OK)
         self.assertEqual(self.problems(), [])
+
+    def test_one_that_hangs_before_it_is_ready_again_is_started_again(self) -> None:
+        self.process.ends("its process ended: exit status 1")
+        self.process.starts()
+        self.look(UNWELL)
+        self.clock.advance(1)
+        why = "it has stopped answering: no answer after 5 s"
+        self.look(None)
+        self.assertEqual(self.process.journal, ["start", f"restart: {why}"])
+        self.assertEqual(self.problems(), [f"plugin: {why}"])
 
     def test_stopping_ends_the_looks(self) -> None:
         self.process.ends("its process ended: exit status 1")

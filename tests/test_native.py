@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
@@ -223,6 +224,30 @@ class OnTriggerTests(NativeAdapterTestCase):
         self.clock.advance(2.1)
         failure = self.failureResultOf(call, PluginError)
         self.assertEqual(failure.getErrorMessage(), "no answer after 2 s")
+
+    def test_a_coroutine_that_swallows_its_end(self) -> None:
+        again: Deferred[None] = Deferred()
+
+        async def stubborn() -> None:
+            with contextlib.suppress(Exception):
+                await Deferred()
+            await again
+
+        self.plugin.outcome["on_trigger"] = stubborn()
+        call = self.adapter.on_trigger(TriggerEvent("timer", "t", timeout=2.0))
+        self.clock.advance(2.1)
+        self.assertEqual(self.failureResultOf(call, PluginError).getErrorMessage(), "no answer after 2 s")
+        again.callback(None)
+
+    def test_a_canceller_that_raises(self) -> None:
+        def canceller(_: Deferred[None]) -> None:
+            raise ZeroDivisionError
+
+        self.plugin.outcome["on_trigger"] = Deferred(canceller)
+        call = self.adapter.on_trigger(TriggerEvent("timer", "t", timeout=2.0))
+        self.clock.advance(2.1)
+        self.failureResultOf(call, PluginError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_a_call_does_not_last_for_ever(self) -> None:
         cancelled: list[object] = []

@@ -214,6 +214,18 @@ class BlockingPluginTests(ThreadsTestCase):
         self.finish(function)
         self.assertEqual(self.threads.stuck, 0)
 
+    def test_the_node_stops_with_all_threads_stuck_and_calls_waiting(self) -> None:
+        stuck = [self.on_trigger()[1] for _ in range(2)]
+        waiting = self.adapter.on_trigger(TriggerEvent("timer", "t"))
+        self.reactor.advance(2)
+        for called in stuck:
+            self.failureResultOf(called, PluginError)
+        self.successResultOf(self.adapter.stopService())
+        self.reactor.next_call()
+        self.assertEqual(str(self.failureResultOf(waiting, PluginError).value), "the node is stopping")
+        self.assertEqual([name for name, *_ in self.plugin.journal], ["init"])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_stop_is_called_in_a_thread_as_well(self) -> None:
         stopped = self.adapter.stopService()
         self.reactor.next_call()

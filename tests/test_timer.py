@@ -473,11 +473,16 @@ class OverlapTests(SynchronousTestCase):
         self.assertEqual([name for name, _ in self.harness.fired()], ["slow", "quick", "quick", "quick"])
         self.assertEqual(
             [formatEvent(entry) for entry in logged],
-            ["slow: its last event is still under way; this fire is skipped"] * 2,
+            ["slow: its last event is still under way; this fire is skipped"],
         )
         self.assertEqual(self.harness.sample("timer_skipped_total", trigger="slow", reason="overlap"), 2.0)
         del self.harness.answers["slow"]
-        self.under_way.callback(None)
+        with capturedLogs() as logged:
+            self.under_way.callback(None)
+        self.assertEqual(
+            [formatEvent(entry) for entry in logged],
+            ["slow: 2 fires were skipped while an event was under way"],
+        )
         self.harness.advance(1)
         self.assertIn(("slow", "2032-01-01T00:00:04Z"), self.harness.fired())
 

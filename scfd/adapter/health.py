@@ -48,12 +48,23 @@ class Health:
         """Say that the plugin has let the time for an event pass."""
         self._event_lost = True
 
-    async def until_ready(self) -> None:
-        """Look again and again until the plugin is ready."""
+    async def until_ready(self, longest_silence: float) -> bool:
+        """
+        Look again and again until the plugin is ready.
+
+        :param longest_silence: seconds without any answer after which it is no use to go on.
+        :returns: whether it is ready.
+        """
         pause = FIRST_PAUSE
+        heard_at = self._clock.seconds()
         while not await self._look():
+            if not self.silent:
+                heard_at = self._clock.seconds()
+            elif self._clock.seconds() - heard_at >= longest_silence:
+                return False
             await deferLater(self._clock, pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+        return True
 
     async def while_ready(self) -> None:
         """

@@ -6,6 +6,7 @@ Speaks to a plugin in a process of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -102,9 +103,11 @@ class HttpAdapter(Service):
     async def _watch_over(self) -> None:
         """From its start to the end of its process: wait until it is ready, and see that it stays so."""
         while True:
-            await self._health.until_ready()
-            self._up()
-            await self._health.while_ready()
+            # Before it has been ready once, `ready_timeout` is the limit of the whole start.
+            owned = self._process is not None and self._first_ready.called
+            if await self._health.until_ready(self._settings.ready_timeout if owned else math.inf):
+                self._up()
+                await self._health.while_ready()
             if self._health.silent:
                 self._down(f"it has stopped answering: {self._health.last}")
                 if self._process is not None:

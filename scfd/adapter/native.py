@@ -17,6 +17,7 @@ from zope.interface import implementer
 from scfd.adapter.threads import PluginThreads
 from scfd.adapter.time_limits import TimeLimits
 from scfd.availability import Availability
+from scfd.cancelling import detached
 from scfd.config import Config
 from scfd.errors import PluginError, StartupError, describe
 from scfd.interfaces import (
@@ -83,7 +84,7 @@ class NativeAdapter(Service):
 
     async def _initialise(self) -> None:
         try:
-            ready = self._run(self._plugin.init, self._framework)
+            ready = detached(self._run(self._plugin.init, self._framework))
             await ready.addTimeout(INIT_TIMEOUT, self._clock, self._not_ready)
             if IWebContributor.providedBy(self._plugin):
                 self._resource = self._plugin.resource()
@@ -116,8 +117,14 @@ class NativeAdapter(Service):
         super().stopService()
         stopped: Deferred[None] = succeed(None)
         if self._ready and IStoppable.providedBy(self._plugin):
-            stopped = self._run(self._plugin.stop)
+            stopped = self._stop_plugin()
         return stopped if self._threads is None else stopped.addBoth(_and_then, self._threads.stop)
+
+    def _stop_plugin(self) -> Deferred[None]:
+        if self._threads is not None and self._threads.all_stuck:
+            _log.warn("the plugin's stop() is left out: all its threads are stuck")
+            return succeed(None)
+        return self._run(self._plugin.stop)
 
     def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
         """Call the plugin: see `IAdapter`."""
@@ -131,7 +138,7 @@ class NativeAdapter(Service):
             called = maybeDeferred(lambda: value)
         else:
             called = self._threads.run(self._plugin.on_trigger, event)
-        called.addErrback(_contained)
+        called = detached(called.addErrback(_contained))
         return self._limit(called, event.timeout or CALL_TIMEOUT).addCallback(_checked)
 
     def _limit(self, called: Deferred[Any], seconds: float) -> Deferred[Any]:

@@ -75,6 +75,9 @@ class PluginThreads:
             self._count_stuck(-1)
         if called.called:
             return
+        if future.cancelled():
+            called.errback(PluginError("the node is stopping"))
+            return
         error = future.exception()
         value = None if error is not None else future.result()
         if isinstance(value, (Deferred, Coroutine)):
@@ -85,8 +88,13 @@ class PluginThreads:
         else:
             called.errback(Failure(error))
 
+    @property
+    def all_stuck(self) -> bool:
+        """Whether no thread is left for another call."""
+        return self.stuck == self._size
+
     def _count_stuck(self, change: int) -> None:
-        all_were = self.stuck == self._size
+        all_were = self.all_stuck
         self.stuck += change
         _log.emit(
             LogLevel.warn if change > 0 else LogLevel.info,
@@ -94,7 +102,7 @@ class PluginThreads:
             stuck=self.stuck,
             size=self._size,
         )
-        if self.stuck == self._size:
+        if self.all_stuck:
             self._availability.set(False)
             self._readiness.problem("plugin", f"all its {self._size} threads are stuck")
         elif all_were:

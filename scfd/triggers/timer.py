@@ -42,11 +42,13 @@ class _Entry:
 
     :ivar running: events that are under way.
     :ivar waiting: (moment, fires missed that it stands for) of those that wait for their turn.
+    :ivar skipped: fires that were skipped since the last event ended.
     """
 
     trigger: TimerTrigger
     running: int = 0
     waiting: deque[tuple[datetime, int]] = field(factory=deque)
+    skipped: int = 0
 
 
 @implementer(ITrigger)
@@ -171,7 +173,9 @@ class Timers(Service):
             entry.waiting.append((moment, missed))
         else:
             self._count_skipped(name, "overlap", 1)
-            _log.warn("{trigger}: its last event is still under way; this fire is skipped", trigger=name)
+            entry.skipped += 1
+            if entry.skipped == 1:
+                _log.warn("{trigger}: its last event is still under way; this fire is skipped", trigger=name)
 
     def _call(self, entry: _Entry, moment: datetime, missed: int) -> None:
         trigger = entry.trigger
@@ -193,5 +197,12 @@ class Timers(Service):
 
     def _ended(self, _: Any, entry: _Entry) -> None:
         entry.running -= 1
+        if entry.skipped > 1:
+            _log.warn(
+                "{trigger}: {count} fires were skipped while an event was under way",
+                trigger=entry.trigger.name,
+                count=entry.skipped,
+            )
+        entry.skipped = 0
         while entry.waiting and not entry.running and self.running:
             self._call(entry, *entry.waiting.popleft())
