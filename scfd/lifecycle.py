@@ -12,7 +12,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    TimeoutError,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -126,10 +133,15 @@ class Node(MultiService):
         self._starting.cancel()
         await self._drain()
         for service in reversed(self._started):
+            name = service.name or type(service).__name__
             try:
                 await detached(maybeDeferred(service.stopService)).addTimeout(STOP_LIMIT, self._reactor)
+            except TimeoutError:
+                _log.warn(
+                    "{service} did not stop in {limit:g} s; left behind", service=name, limit=STOP_LIMIT
+                )
             except Exception:
-                _log.failure("{service} did not stop cleanly", service=service.name or type(service).__name__)
+                _log.failure("{service} did not stop cleanly", service=name)
         _log.info("stopped")
 
     async def _drain(self) -> None:

@@ -158,10 +158,11 @@ class StopTests(NodeTestCase):
         self.start()
         stopped = self.stop()
         self.assertEqual(self.journal[3:], ["stop c", "stop b"])
-        self.reactor.advance(STOP_LIMIT)
+        with capturedLogs() as logged:
+            self.reactor.advance(STOP_LIMIT)
         self.successResultOf(stopped)
         self.assertEqual(self.journal[5:], ["stop a"])
-        self.assertEqual(len(self.flushLoggedErrors()), 1)
+        self.assertEqual(formatEvent(logged[0]), "b did not stop in 5 s; left behind")
 
     def test_while_starting(self) -> None:
         self.b.starting = Deferred()
