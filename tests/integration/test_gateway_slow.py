@@ -1,0 +1,102 @@
+"""Callers that are slow, or never come to an end: nobody else waits for them, and they hold no memory."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import psutil
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.gateway_rig import Answer, Rig
+from tests.integration.raw_http import Message, Stream
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+LARGE = 64 * 1024 * 1024
+
+
+class SlowCallerTests(SynchronousTestCase):
+    def rig(self, **gateway: Any) -> Rig:
+        rig = Rig(**gateway)
+        self.addCleanup(rig.close)
+        return rig
+
+    def slowest_health(self, rig: Rig) -> float:
+        """:returns: seconds that the slowest of ten answers took, each over a connection of its own."""
+        slowest = 0.0
+        for _ in range(10):
+            began = time.monotonic()
+            with rig.connect() as stream:
+                stream.send(HEALTH)
+                self.assertEqual(stream.answer().body, b'{"status":"healthy"}')
+            slowest = max(slowest, time.monotonic() - began)
+        return slowest
+
+    def test_500_half_open_connections(self) -> None:
+        """Some of them have sent nothing, some a part of a head, some a part of a body."""
+        rig = self.rig()
+        parts = (
+            b"",
+            b"GET / HTTP/1.1\r\nHo",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf",
+        )
+        with ExitStack() as stack:
+            for number in range(500):
+                stack.enter_context(rig.connect()).send(parts[number % len(parts)])
+            self.assertLess(self.slowest_health(rig), 0.05)
+
+    def test_more_connections_than_there_may_be(self) -> None:
+        rig = self.rig(max_connections=20)
+        with ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(rig.connect()).send(b"GET / HTTP/1.1\r\nHo")
+            with rig.connect() as stream:
+                stream.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                self.assertEqual((stream.answer().status, stream.rest()), (503, b""))
+            self.assertLess(self.slowest_health(rig), 0.05)
+
+    def test_what_does_not_come_in_time_is_given_up(self) -> None:
+        rig = self.rig(header_timeout=0.3, body_timeout=0.3, idle_timeout=0.3)
+        for sent, status in (
+            (b"", None),
+            (b"GET / HTTP/1.1\r\nHo", 408),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf", 408),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nha", 408),
+        ):
+            with rig.connect() as stream:
+                stream.send(sent)
+                if status is not None:
+                    self.assertEqual(stream.answer().status, status)
+                self.assertEqual(stream.rest(), b"")
+        self.assertEqual(rig.plugin.requests, [])
+
+    def test_a_reader_that_does_not_read_holds_no_memory(self) -> None:
+        rig = self.rig()
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE
+
+        def endless(request: Message, stream: Stream) -> None:
+            stream.send(head)
+            for _ in range(LARGE >> 20):
+                stream.send(bytes(1 << 20))
+
+        rig.plugin.serve = endless
+        node = psutil.Process(rig.pid)
+        before = node.memory_info().rss
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(rig.connect()).send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            deadline = time.monotonic() + 1
+            while time.monotonic() < deadline:
+                self.assertLess(node.memory_info().rss - before, 8 << 20)
+                time.sleep(0.05)
+            self.assertLess(self.slowest_health(rig), 0.05)
+
+    def test_an_answer_as_large_as_that_comes_whole(self) -> None:
+        rig = self.rig()
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (8 << 20)
+        rig.plugin.answer = lambda request: Answer(head + bytes(8 << 20))
+        with rig.connect() as stream:
+            stream.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(0.2)
+            self.assertEqual(len(stream.answer().body), 8 << 20)
