@@ -21,7 +21,7 @@ help:
 	@echo "make test           run the tests; TESTS=tests.test_logs for some of them"
 	@echo "make lint           check style (ruff) and types (mypy)"
 	@echo "make check-install  install in new environments, three ways, and look that all of it works"
-	@echo "make bench          measure, for a quarter of an hour, and print the figures; see benchmarks/README.rst"
+	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
 	@echo "make clean          remove the environment and whatever else was made here"
 	@echo
 	@echo "PYTHON=$(PYTHON) makes the environment $(VENV)."
@@ -46,6 +46,7 @@ bench: $(BENCH)
 	$(BIN)/python -m benchmarks.reports
 	$(BIN)/python -m benchmarks.timers
 	$(BIN)/python -m benchmarks.plugin
+	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.nats
 
 clean:

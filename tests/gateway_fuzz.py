@@ -20,8 +20,9 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, globalLogBeginner, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogBeginner, globalLogPublisher
 from twisted.web.http_headers import Headers
+from zope.interface import implementer
 
 from scfd.config import Gateway as Settings
 from scfd.gateway.caller import Caller
@@ -32,6 +33,7 @@ from scfd.gateway.reader import RequestReader
 from scfd.http1.connection import Connection
 from scfd.http1.contract import ConnectError
 from scfd.http1.pool import Pool
+from scfd.http1.turn import Turn
 from scfd.metrics import Metrics
 from scfd.web import Response, Routes, route
 from tests.gateway_fakes import CallerEnd
@@ -125,11 +127,13 @@ class _Connector(FakeConnector):
     """One whose attempts end when they are given up, as real ones do."""
 
     def __call__(self, factory: Callable[[], Connection]) -> Deferred[Any]:
-        attempt = (factory, Deferred(lambda _: self.attempts.remove(attempt)))
+        made: Deferred[Any] = Deferred(lambda _: self.attempts.remove(attempt))
+        attempt = (factory, made)
         self.attempts.append(attempt)
-        return attempt[1]
+        return made
 
 
+@implementer(ILogObserver)
 class Fuzzer:
     """A gateway without sockets, which lives through one input after the other."""
 
@@ -137,14 +141,15 @@ class Fuzzer:
         self.clock = Clock()
         metrics = Metrics()
         self.connector = _Connector()
-        self.pool = Pool(self.connector, 3, 4.0, 5.0, self.clock)
+        turn = Turn(lambda function: self.clock.callLater(0, function))
+        self.pool = Pool(self.connector, 3, 4.0, 5.0, self.clock, turn)
         settings = Settings(max_header=2000, max_body=3000, max_connections=2)
         forwarder = Forwarder(self.pool, b"", b"plugin", metrics.gateway_retries.inc)
-        self.front = Front(settings, _Local(), forwarder, metrics, self.clock, lambda: 0.0)
+        self.front = Front(settings, _Local(), forwarder, metrics, self.clock, lambda: 0.0, turn)
         self.failures: list[LogEvent] = []
 
-    def observe(self, event: LogEvent) -> None:
-        """Hear of what was logged: a failure is one of the gateway."""
+    def __call__(self, event: LogEvent) -> None:
+        """Hear of what was logged (`ILogObserver`): a failure is one of the gateway."""
         if "log_failure" in event:
             self.failures.append(event)
 
@@ -236,7 +241,7 @@ def stall(end: FakeTransport) -> None:
     """The far end does not read, or reads again."""
     if not end.ended:
         end.unsent = 0 if end.unsent else 100_000
-        (end.protocol.pause_writing if end.unsent else end.protocol.resume_writing)()  # type: ignore[attr-defined]
+        (end.protocol.pause_writing if end.unsent else end.protocol.resume_writing)()
 
 
 def check_requests(data: bytes) -> None:
@@ -288,7 +293,7 @@ def fuzz(count: int, seed: int) -> Iterator[int]:
     :raises AssertionError: naming the input that broke something.
     """
     fuzzer = Fuzzer()
-    globalLogPublisher.addObserver(fuzzer.observe)
+    globalLogPublisher.addObserver(fuzzer)
     try:
         for number in range(count):
             given = make(random.Random(seed * 1_000_000_007 + number))
@@ -298,7 +303,7 @@ def fuzz(count: int, seed: int) -> Iterator[int]:
                 raise AssertionError(f"input {number} of seed {seed}: {error!r}\n{given!r:.5000}") from error
             yield number
     finally:
-        globalLogPublisher.removeObserver(fuzzer.observe)
+        globalLogPublisher.removeObserver(fuzzer)
 
 
 def left_over() -> dict[str, int]:

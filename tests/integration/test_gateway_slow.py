@@ -98,5 +98,5 @@ class SlowCallerTests(SynchronousTestCase):
         rig.plugin.answer = lambda request: Answer(head + bytes(8 << 20))
         with rig.connect() as stream:
             stream.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            time.sleep(0.2)
+            time.sleep(0.2)  # all buffers on the way are full by then
             self.assertEqual(len(stream.answer().body), 8 << 20)
