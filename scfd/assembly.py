@@ -231,10 +231,10 @@ def http_backend(settings: GatewaySettings, url: str, metrics: Metrics, reactor:
 def native_backend(settings: GatewaySettings, adapter: IAdapter, metrics: Metrics, reactor: Any) -> Any:
     """:returns: a `scfd.gateway.contract.Backend` that forwards to the resource of a native plugin."""
     from scfd.gateway.forward import Forwarder
-    from scfd.gateway.native import NativeBackend, site_connector
+    from scfd.gateway.native import NativeBackend, PluginSite, site_connector
 
     def forwarder(resource: IResource) -> Forwarder:
-        site = QuietSite(resource, max_body=settings.max_body)
+        site = PluginSite(resource, settings.max_body)
         pool = _gateway_pool(site_connector(site, reactor), settings, metrics, reactor)
         return Forwarder(pool, b"", str(settings.listen).encode(), metrics.gateway_retries.inc)
 

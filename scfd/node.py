@@ -80,7 +80,8 @@ def make_node(cfg: Config, reactor: Any) -> Node:
         "heartbeat": heartbeat,
         "timers": timers,
         **make.nats_triggers(cfg, dispatcher.dispatch, metrics, readiness, availability, reactor),
-        "second tick": Tick(SECOND, timers.tick, reactor, time.time),
+        # At once: a second may have begun since the timers have looked at the clock.
+        "second tick": Tick(SECOND, timers.tick, reactor, time.time, at_once=True),
         "minute tick": Tick(MINUTE, summary.log, reactor, time.time),
         "hour tick": Tick(HOUR, reports.tidy, reactor, time.time),
     }

@@ -197,6 +197,7 @@ class QuietSite(Site):
     A site that writes no log line a request, which would halve its throughput.
 
     :param answered: called with each request that has been answered.
+    :param forms: whether bodies that are forms are parsed; that takes time, and refuses malformed ones.
     :ivar max_body: bytes; a request with a longer body is answered 413.
     """
 
@@ -208,9 +209,9 @@ class QuietSite(Site):
         resource: IResource,
         answered: Callable[[Request], object] = lambda request: None,
         max_body: int = DEFAULT_MAX_BODY,
+        forms: bool = False,
     ) -> None:
-        # Nobody here reads a request's forms; parsing them takes time, and refuses those that are malformed.
-        super().__init__(resource, parsePOSTFormSubmission=False)
+        super().__init__(resource, parsePOSTFormSubmission=forms)
         self._answered = answered
         self.max_body = max_body
 

@@ -197,6 +197,7 @@ class StartTests(HttpAdapterTestCase):
             "adapter.http.command: can't run pyhton: No such file or directory; "
             "accepted is a program on PATH, or the path of one",
         )
+        self.assertEqual(self.process.journal, ["start", "stop"])
 
     def test_later_it_is_tried_again_like_any_other(self) -> None:
         """Somebody may be installing another version of it."""

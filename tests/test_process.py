@@ -342,6 +342,12 @@ class StopTests(PluginProcessTestCase):
         self.reactor.advance(100)
         self.assertEqual(len(self.reactor.runs), 1)
 
+    def test_nor_when_it_is_stopped_because_of_its_end(self) -> None:
+        self.process.start(self.started, lambda how: self.process.stop())
+        self.last().ends(127)
+        self.reactor.advance(100)
+        self.assertEqual((len(self.reactor.runs), self.restarts("exit")), (1, None))
+
     def test_while_it_waits_to_be_started_again(self) -> None:
         self.start().ends(1)
         self.successResultOf(self.stop())

@@ -41,6 +41,11 @@ class TickTests(SynchronousTestCase):
         self.advance(0.25)
         self.assertEqual(self.calls, [1.0])
 
+    def test_or_at_once(self) -> None:
+        Tick(SECOND, self.calls.append, self.clock, self.clock.seconds, at_once=True).startService()
+        self.advance(0, 0.5, 0.25, 1)
+        self.assertEqual(self.calls, [0.25, 1.0, 2.0])
+
     def test_each_boundary(self) -> None:
         self.tick()
         self.advance(*[0.25] * 15)

@@ -134,6 +134,7 @@ class HttpAdapter(Service):
         if self._process is not None and self._process.cannot_run and not self._first_ready.called:
             # Trying it again would not help: it is the config that has to be mended.
             reason = self._process.cannot_run
+            self._process.stop()
             self._first_ready.errback(
                 StartupError(
                     f"adapter.http.command: {reason}; accepted is a program on PATH, or the path of one"

@@ -88,6 +88,7 @@ class PluginProcess:
         self._on_start: Callable[[], object] = lambda: None
         self._on_end: Callable[[str], object] = lambda how: None
         self._given_up = ""
+        self._stopped = False
         self.end = self.cannot_run = ""
         self._starting: Deferred[None] = succeed(None)
         self._again: IDelayedCall | None = None
@@ -148,13 +149,15 @@ class PluginProcess:
         if self._reactor.seconds() - self._started_at >= LONGEST_BACKOFF:
             self._backoff = FIRST_BACKOFF
         self.end = how
+        self._on_end(how)
+        if self._stopped:
+            return
         self._metrics.plugin_restarts.labels(reason).inc()
         _log.error(
             "the plugin is down: {how}; starting it again in {pause:g} s", how=how, pause=self._backoff
         )
         self._again = self._reactor.callLater(self._backoff, self._begin)
         self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
-        self._on_end(how)
 
     def restart(self, why: str) -> None:
         """
@@ -172,6 +175,7 @@ class PluginProcess:
 
         :returns: a Deferred that fires when the process has ended.
         """
+        self._stopped = True
         self._starting.cancel()
         if self._again is not None:
             self._again.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,10 @@ from scfd.gateway.request import Request
 from scfd.http1.connection import Connection
 from scfd.http1.pool import Connector
 from scfd.interfaces import IAdapter
-from scfd.web import Response
+from scfd.web import LimitedRequest, QuietSite, Response
+
+#: Name or address, and perhaps a port (RFC 9110, section 7.2).
+_HOST = re.compile(rb"(\[[^\]]+\]|[^:]+)(?::(\d{1,5}))?")
 
 
 class NativeBackend:
@@ -52,6 +56,31 @@ class NativeBackend:
 
 def _no_such_path(headers: object, body: bytes) -> Response:
     return Response.json({"message": "no such path"}, 404)
+
+
+class PluginRequest(LimitedRequest):
+    """A request that knows where its caller has sent it, which the sockets in between do not."""
+
+    def process(self) -> None:
+        address = _HOST.fullmatch(self.getHeader(b"host") or b"")
+        if address is not None:
+            secure = self.getHeader(b"x-forwarded-proto") == b"https"
+            name, port = address.groups()
+            self.setHost(name, int(port or (443 if secure else 80)), secure)
+        super().process()
+
+
+class PluginSite(QuietSite):
+    """
+    Serves the resource of a native plugin.
+
+    :param max_body: bytes.
+    """
+
+    requestFactory = PluginRequest
+
+    def __init__(self, resource: IResource, max_body: int) -> None:
+        super().__init__(resource, max_body=max_body, forms=True)
 
 
 def site_connector(site: IProtocolFactory, reactor: Any) -> Connector:

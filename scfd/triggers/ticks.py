@@ -24,6 +24,7 @@ class Tick(Service):
     :param function: called with the wall clock, seconds since the epoch.
     :param clock: waits; it need not be the wall clock, which may be set at any time.
     :param now: the wall clock, seconds since the epoch.
+    :param at_once: begin at the start, not at the next full interval.
     """
 
     def __init__(
@@ -32,19 +33,21 @@ class Tick(Service):
         function: Callable[[float], object],
         clock: IReactorTime,
         now: Callable[[], float],
+        at_once: bool = False,
     ) -> None:
         self._interval = interval
         self._function = function
         self._clock = clock
         self._now = now
+        self._at_once = at_once
         self._waiting: IDelayedCall | None = None
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
 
     def startService(self) -> None:
         super().startService()
-        behind = self._now() % self._interval
-        self._waiting = self._clock.callLater(self._interval - behind, self._start)
+        pause = 0.0 if self._at_once else self._interval - self._now() % self._interval
+        self._waiting = self._clock.callLater(pause, self._start)
 
     def stopService(self) -> None:
         super().stopService()

@@ -55,6 +55,9 @@ class Tree(Resource):
         if request.path == b"/wait":
             self.waiting.append(request)
             return NOT_DONE_YET
+        if request.path == b"/form":
+            form = repr(sorted(request.args.items()))
+            return f"{form} {request.prePathURL().decode()}".encode()
         proto = request.getHeader(b"x-forwarded-proto") or b""
         caller = request.getHeader(b"x-forwarded-for") or b""
         return b"%b %b %b %b %d" % (request.method, request.uri, proto, caller, len(request.content.read()))
@@ -173,6 +176,19 @@ class NativePluginTests(GatewayServiceTestCase):
             answer,
             rb"(?s)POST /a//b\?c http 127\.0\.0\.1 1000000.*200 OK.*fine.*GET /%41 http 127\.0\.0\.1 0$",
         )
+
+    @asynchronous
+    async def test_forms_and_urls_are_what_they_would_be_without_a_gateway(self) -> None:
+        await self.start()
+        for host, url in (
+            (b"h", "http://h/"),
+            (b"h:9000", "http://h:9000/"),
+        ):
+            form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 8\r\n"
+            answer = await self.ask(
+                b"POST /form HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n%b\r\nname=Ada" % (host, form)
+            )
+            self.assertTrue(answer.endswith(f"[(b'name', [b'Ada'])] {url}".encode()), answer)
 
     @asynchronous
     async def test_a_caller_that_leaves(self) -> None:
