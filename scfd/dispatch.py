@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter as Counts
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -74,6 +74,10 @@ class Dispatcher:
             acted: Deferred[TriggerResponse] = self._adapter.on_trigger(event)
         except Exception:
             acted = fail()
+        if acted.called and isinstance(acted.result, TriggerResponse) and not acted.result.task_results:
+            # Nothing to wait for: a callback would take longer than all that is done here.
+            self._acted(acted.result, event, began)
+            return succeed(None)
         done: Deferred[Any] = acted
         return done.addBoth(self._acted, event, began)
 

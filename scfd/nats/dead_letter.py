@@ -42,7 +42,7 @@ def letter_headers(settings: NatsTrigger, delivery: Delivery, text: str) -> dict
             "Scfd-Sequence": str(delivery.sequence),
             "Scfd-Deliveries": str(delivery.delivered),
             # A letter that is published once more, since its confirmation was lost, is the same one.
-            "Nats-Msg-Id": f"{delivery.stream}.{settings.consumer_name}.{'.'.join(delivery.key)}",
+            "Nats-Msg-Id": f"{delivery.stream}.{settings.consumer_name}.{delivery.key}",
         }
     )
     return headers

@@ -59,11 +59,11 @@ class Deliveries:
         self._answers = answers
         self._clock = clock
         self._room = room
-        self._held: dict[tuple[str, str], Delivery] = {}
+        self._held: dict[str, Delivery] = {}
         self._waiting: deque[Delivery] = deque()
         self._running: dict[Delivery, Deferred[None]] = {}
-        self._acknowledged: set[tuple[str, str]] = set()
-        self._acknowledged_before: set[tuple[str, str]] = set()
+        self._acknowledged: set[str] = set()
+        self._acknowledged_before: set[str] = set()
         self._emptied: list[Deferred[None]] = []
         self._single = settings.ack == "single"
         self._mean = FIRST_MEAN

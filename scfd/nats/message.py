@@ -41,7 +41,7 @@ class Delivery:
         self._at = at = 2 if len(parts) == _PARTS_WITHOUT_DOMAIN else 4
         self.delivered = int(parts[at + 2])
         # A stream that was deleted and made again counts from 1 again; its messages have other times.
-        self.key = (parts[at + 3], parts[at + 5])
+        self.key = f"{parts[at + 3]}.{parts[at + 5]}"
         self.extended = False
 
     @property
