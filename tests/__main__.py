@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -49,7 +50,8 @@ def run(modules: Sequence[str], folder: str) -> Counter[str]:
     if ended.returncode and not outcomes["failures"] + outcomes["errors"]:
         outcomes["errors"] += 1  # trial itself, or the process
     if ended.returncode:
-        print(ended.stdout)
+        # Indented: .ci/run adds up what stands at the beginning of a line.
+        print(textwrap.indent(ended.stdout, "  "))
     print(f"{name:42}{time.monotonic() - began:6.1f} s  {last}", flush=True)
     return outcomes
 
