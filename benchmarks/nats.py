@@ -29,8 +29,8 @@ from nats.js.api import AckPolicy, DeliverPolicy, StorageType
 
 from benchmarks.nats_peers import STREAM, SUBJECT
 from benchmarks.node import free_port, running
+from scfd.adapter.guard import guarded
 from scfd.dev.nats_server import find_nats_server
-from scfd.guard import guarded
 
 MESSAGES = 500_000
 BODY = b"x" * 200

@@ -54,7 +54,7 @@ def running(config: Mapping[str, Any]) -> Iterator[Node]:
     """
     with tempfile.TemporaryDirectory() as folder:
         system = {"name": "bench", "version": "v1", "node_id": "bench", "state_dir": f"{folder}/state"}
-        whole = {"system": system, "control": {"listen": f"127.0.0.1:{free_port()}"}, **config}
+        whole = {"system": system, "admin": {"listen": f"127.0.0.1:{free_port()}"}, **config}
         # YAML of one line a trigger, as a person or a program would write it.
         triggers = "".join(f"  - {json.dumps(trigger)}\n" for trigger in whole.pop("triggers"))
         text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in whole.items())

@@ -57,47 +57,45 @@ class Events:
     """The way of an event from a timer to the plugin and back."""
 
     def __init__(self, port: int, folder: str, reactor: Any) -> None:
-        from scfd import assembly
+        from scfd import build
         from scfd.adapter.http import HttpAdapter
-        from scfd.availability import Availability
-        from scfd.config import Adapter, Config
-        from scfd.config import HttpAdapter as Settings
+        from scfd.config import AdapterSettings, Config, HttpAdapterSettings
+        from scfd.control_plane.client import ControlPlaneClient
         from scfd.dispatch import Dispatcher
-        from scfd.metrics import Metrics
-        from scfd.moox.client import ControlPlaneClient
-        from scfd.moox.outbox import Outbox
-        from scfd.moox.reports import Reports
-        from scfd.readiness import Readiness
-        from scfd.runtime import Runtime
-        from scfd.tasks import TaskStore
+        from scfd.events.tasks import TaskStore
+        from scfd.identity import Identity
+        from scfd.reports.delivery import Reports
+        from scfd.reports.outbox import Outbox
+        from scfd.status.metrics import Metrics
+        from scfd.status.readiness import Availability, Readiness
 
-        http = Settings(name="sink", url=f"http://127.0.0.1:{port}")
+        http = HttpAdapterSettings(name="sink", url=f"http://127.0.0.1:{port}")
         self._tasks = TaskStore()
-        runtime, metrics, available = Runtime("node-abc", "v1.0.0"), Metrics(), Availability()
-        self.adapter = assembly.adapter(
-            Config(adapter=Adapter(http=http)),
-            runtime,
+        identity, metrics, available = Identity("node-abc", "v1.0.0"), Metrics(), Availability()
+        self.adapter = build.adapter(
+            Config(adapter=AdapterSettings(http=http)),
+            identity,
             self._tasks,
             Readiness(time.time),
             available,
             metrics,
             reactor,
         )
-        client = ControlPlaneClient(assembly.http_client(reactor), reactor)
-        self.reports = Reports(Outbox(folder, reactor), client, runtime, metrics, reactor, 64 << 20)
+        client = ControlPlaneClient(build.http_client(reactor), reactor)
+        self.reports = Reports(Outbox(folder, reactor), client, identity, metrics, reactor, 64 << 20)
         self._treq: Any = TreqClient(port, reactor)
         self._client = self.adapter._client
         with_treq = HttpAdapter(http, self._treq, None, Readiness(time.time), available, metrics, reactor)
         self._dispatcher, self._with_treq = (
-            Dispatcher(adapter, runtime, self._tasks, self.reports, metrics, reactor)
+            Dispatcher(adapter, identity, self._tasks, self.reports, metrics, reactor)
             for adapter in (self.adapter, with_treq)
         )
 
     def set_tasks(self, count: int) -> int:
         """:returns: how many bytes the task list has."""
-        from scfd.jobs import timer_payload
-        from scfd.model import TriggerEvent
-        from scfd.wire import rfc3339
+        from scfd.events.event import TriggerEvent
+        from scfd.events.wire import rfc3339
+        from scfd.triggers.timer.jobs import timer_payload
 
         self._tasks.replace([a_task(number) for number in range(count)])
         moment = datetime(2026, 1, 1, 0, 1, tzinfo=timezone.utc)
@@ -149,10 +147,10 @@ def median(costs: list[Cost]) -> Cost:
 
 
 class TreqClient:
-    """What `scfd.adapter.client.PluginClient` does for events, through treq."""
+    """What `scfd.adapter.calls.PluginClient` does for events, through treq."""
 
     def __init__(self, port: int, reactor: Any) -> None:
-        from scfd.assembly import http_client
+        from scfd.build import http_client
 
         self._http = http_client(reactor)
         self._url = f"http://127.0.0.1:{port}/on-trigger"
@@ -165,7 +163,7 @@ class TreqClient:
     async def _post(self, body: bytes, timeout: float, traceparent: str) -> Any:
         from twisted.web.http_headers import Headers
 
-        from scfd.adapter.client import Answer
+        from scfd.adapter.calls import Answer
 
         headers = Headers({"Content-Type": ["application/json"], "traceparent": [traceparent]})
         response = await self._http.post(self._url, data=body, headers=headers, timeout=timeout)

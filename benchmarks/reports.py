@@ -61,20 +61,20 @@ class Stalls:
 async def measure(reactor: Any, count: int, port: int) -> None:
     from twisted.internet.task import deferLater
 
-    from scfd.assembly import http_client
+    from scfd.build import http_client
+    from scfd.control_plane.client import ControlPlaneClient
+    from scfd.events.event import TaskResult
+    from scfd.identity import Identity, ServerAddress
     from scfd.lifecycle import freeze_heap
-    from scfd.metrics import Metrics
-    from scfd.model import TaskResult
-    from scfd.moox.client import ControlPlaneClient
-    from scfd.moox.outbox import Outbox
-    from scfd.moox.reports import Reports
-    from scfd.runtime import Runtime, ServerAddress
+    from scfd.reports.delivery import Reports
+    from scfd.reports.outbox import Outbox
+    from scfd.status.metrics import Metrics
 
     stalls = Stalls(reactor)
-    runtime = Runtime("node", "v1", ServerAddress("127.0.0.1", port))
+    identity = Identity("node", "v1", ServerAddress("127.0.0.1", port))
     client = ControlPlaneClient(http_client(reactor), reactor)
     with tempfile.TemporaryDirectory() as folder:
-        reports = Reports(Outbox(folder, reactor), client, runtime, Metrics(), reactor, 64 << 20)
+        reports = Reports(Outbox(folder, reactor), client, identity, Metrics(), reactor, 64 << 20)
         await reports.startService()
         results = [TaskResult(f"task-{number % 1000}", 2, "why it was as it was") for number in range(count)]
         freeze_heap()

@@ -11,12 +11,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from scfd.errors import EventError
+from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
+from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
+from scfd.events.trace import trace_id
+from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IReports
-from scfd.metrics import Count, Distribution, Metrics
-from scfd.model import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
-from scfd.runtime import Runtime
-from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
-from scfd.trace import trace_id
+from scfd.status.metrics import Count, Distribution, Metrics
 
 _log = Logger(namespace="scfd.dispatch")
 
@@ -43,14 +43,14 @@ class Dispatcher:
     def __init__(
         self,
         adapter: IAdapter,
-        runtime: Runtime,
+        identity: Identity,
         task_store: TaskStore,
         reports: IReports,
         metrics: Metrics,
         clock: IReactorTime,
     ) -> None:
         self._adapter = adapter
-        self._runtime = runtime
+        self._identity = identity
         self._task_store = task_store
         self._reports = reports
         self._metrics = metrics
@@ -127,9 +127,9 @@ class Dispatcher:
             )
 
     def _node_metadata(self) -> dict[str, str]:
-        metadata = {"nodeID": self._runtime.node_id, "version": self._runtime.version}
-        if self._runtime.storage_server_url:
-            metadata["storage_server_url"] = self._runtime.storage_server_url
+        metadata = {"nodeID": self._identity.node_id, "version": self._identity.version}
+        if self._identity.storage_server_url:
+            metadata["storage_server_url"] = self._identity.storage_server_url
         return metadata
 
     def _usable(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> list[TaskResult]:

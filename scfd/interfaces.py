@@ -10,8 +10,8 @@ class IFramework(Interface):
     """What a plugin is given of the node it runs in."""
 
     config = Attribute("The whole config, a `scfd.config.Config`; the plugin's own part is `config.plugin`.")
-    runtime = Attribute("Who this node is and whom it talks to, a `scfd.runtime.Runtime`.")
-    task_store = Attribute("The task list, a `scfd.tasks.TaskStore`.")
+    identity = Attribute("Who this node is and whom it talks to, a `scfd.identity.Identity`.")
+    task_store = Attribute("The task list, a `scfd.events.tasks.TaskStore`.")
 
 
 class IFunctionPlugin(IPlugin):
@@ -39,8 +39,8 @@ class IFunctionPlugin(IPlugin):
         """
         Act on an event. May be called again before the last call has ended.
 
-        :param event: a `scfd.model.TriggerEvent`.
-        :returns: a `scfd.model.TriggerResponse` or None (no results), or a Deferred or coroutine of
+        :param event: a `scfd.events.event.TriggerEvent`.
+        :returns: a `scfd.events.event.TriggerResponse` or None (no results), or a Deferred or coroutine of
             one of these. A failure is that event's alone: a timer goes on with its next fire, a
             message is delivered again.
         """
@@ -118,8 +118,8 @@ class IAdapter(Interface):
 
     def on_trigger(event):
         """
-        :param event: a complete `scfd.model.TriggerEvent`.
-        :returns: a Deferred of a `scfd.model.TriggerResponse`. It fails with
+        :param event: a complete `scfd.events.event.TriggerEvent`.
+        :returns: a Deferred of a `scfd.events.event.TriggerResponse`. It fails with
             `scfd.errors.PluginError`, or with whatever the plugin's own code raised.
         """
 
@@ -137,6 +137,6 @@ class IReports(Interface):
         """
         Accept results for delivery in the background.
 
-        :param results: a list of `scfd.model.TaskResult`; may be empty.
+        :param results: a list of `scfd.events.event.TaskResult`; may be empty.
         :returns: a Deferred that fires when they are on disk, and fails when they can't be put there.
         """

@@ -24,11 +24,11 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from scfd.cancelling import detached
+from scfd.deferreds import detached
 from scfd.errors import EXIT_ASKED_TO_STOP, EXIT_COULD_NOT_START, StartupError, describe
+from scfd.identity import Identity, State
 from scfd.interfaces import IDrainable
-from scfd.readiness import Readiness
-from scfd.runtime import Runtime, State
+from scfd.status.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,14 +60,14 @@ class Node(MultiService):
     def __init__(
         self,
         reactor: Any,
-        runtime: Runtime,
+        identity: Identity,
         readiness: Readiness,
         drain_limit: float,
         end: Callable[[int], None],
     ) -> None:
         super().__init__()
         self._reactor = reactor
-        self._runtime = runtime
+        self._identity = identity
         self._readiness = readiness
         self._drain_limit = drain_limit
         self._end = end
@@ -91,7 +91,7 @@ class Node(MultiService):
             self._started.append(service)
             await maybeDeferred(service.startService)
         freeze_heap()
-        self._runtime.state = State.RUNNING
+        self._identity.state = State.RUNNING
         self._readiness.well("node")
         _log.info("ready")
 
@@ -118,7 +118,7 @@ class Node(MultiService):
         _log.critical(
             "version {wanted} should be running, this is {version}: leaving",
             wanted=wanted,
-            version=self._runtime.version,
+            version=self._identity.version,
         )
         self._drain_limit = min(self._drain_limit, VERSION_DRAIN_LIMIT)
         self._end(status)
@@ -128,7 +128,7 @@ class Node(MultiService):
         self._draining.cancel()
 
     async def _stop(self) -> None:
-        self._runtime.state = State.STOPPING
+        self._identity.state = State.STOPPING
         self._readiness.problem("node", "stopping")
         self._starting.cancel()
         await self._drain()

@@ -8,23 +8,22 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from scfd import assembly as make
-from scfd.availability import Availability
+from scfd import build as make
 from scfd.config import Config
+from scfd.control_plane.heartbeat import Heartbeat
+from scfd.control_plane.probe import ProbeHandler
 from scfd.dispatch import Dispatcher
 from scfd.errors import EXIT_VERSION_MISMATCH
+from scfd.events.tasks import TaskStore
 from scfd.lifecycle import Node, ProcessEnd
 from scfd.logs import bridge_stdlib
-from scfd.metrics import Metrics
-from scfd.moox.heartbeat import Heartbeat
-from scfd.moox.outbox import Outbox
-from scfd.moox.probe import ProbeHandler
-from scfd.moox.reports import Reports
-from scfd.readiness import Readiness
-from scfd.statedir import StateDir
-from scfd.summary import Summary
-from scfd.tasks import TaskStore
-from scfd.triggers.ticks import HOUR, MINUTE, SECOND, Tick
+from scfd.reports.delivery import Reports
+from scfd.reports.outbox import Outbox
+from scfd.reports.state_dir import StateDir
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Availability, Readiness
+from scfd.status.summary import Summary
+from scfd.triggers.timer.ticks import HOUR, MINUTE, SECOND, Tick
 
 _log = Logger(namespace="scfd.config")
 
@@ -40,28 +39,28 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     for warning in cfg.warnings:
         _log.warn("{warning}", warning=warning)
     metrics, readiness, availability = Metrics(), Readiness(time.time), Availability()
-    runtime, tasks = make.runtime(cfg, os.environ), TaskStore()
+    identity, tasks = make.identity(cfg, os.environ), TaskStore()
     process = ProcessEnd(reactor)
-    node = Node(reactor, runtime, readiness, cfg.shutdown.drain, process.end)
+    node = Node(reactor, identity, readiness, cfg.shutdown.drain, process.end)
     process.handle_signals(node.hurry)
     # Before the reactor waits for its threads, which is part of the same phase.
     reactor.addSystemEventTrigger("during", "shutdown", process.insist)
 
-    adapter = make.adapter(cfg, runtime, tasks, readiness, availability, metrics, reactor)
+    adapter = make.adapter(cfg, identity, tasks, readiness, availability, metrics, reactor)
     client = make.control_plane_client(cfg, reactor)
     outbox = Outbox(cfg.system.state_dir, reactor)
-    reports = Reports(outbox, client, runtime, metrics, reactor, cfg.system.outbox_limit)
-    dispatcher = Dispatcher(adapter, runtime, tasks, reports, metrics, reactor)
+    reports = Reports(outbox, client, identity, metrics, reactor, cfg.system.outbox_limit)
+    dispatcher = Dispatcher(adapter, identity, tasks, reports, metrics, reactor)
 
     def wrong_version(wanted: str) -> None:
         node.leave_for_version(wanted, EXIT_VERSION_MISMATCH)
 
     interval, servers = cfg.heartbeat.interval, cfg.heartbeat.allowed_servers
     heartbeat = Heartbeat(
-        client, runtime, tasks, adapter, interval, metrics, readiness, reactor, wrong_version
+        client, identity, tasks, adapter, interval, metrics, readiness, reactor, wrong_version
     )
     probe = ProbeHandler(
-        runtime, tasks, adapter, heartbeat, dispatcher, metrics, time.time, allowed_servers=servers
+        identity, tasks, adapter, heartbeat, dispatcher, metrics, time.time, allowed_servers=servers
     )
     timers = make.timers(cfg, dispatcher.dispatch, tasks, metrics, availability, reactor)
     summary = Summary(dispatcher, reports, time.time())
@@ -71,8 +70,8 @@ def make_node(cfg: Config, reactor: Any) -> Node:
 
     services = {
         "state": StateDir(cfg.system.state_dir),
-        "control": make.control(cfg, runtime, readiness, metrics, reactor),
-        "gateway": make.gateway(cfg, runtime, probe, adapter, metrics, reactor),
+        "admin": make.admin(cfg, identity, readiness, metrics, reactor),
+        "gateway": make.gateway(cfg, identity, probe, adapter, metrics, reactor),
         "dev nats": make.dev_nats(cfg, reactor),
         "dev control plane": make.dev_control_plane(cfg, reactor),
         "reports": reports,

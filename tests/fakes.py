@@ -12,8 +12,8 @@ from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
+from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.interfaces import IAdapter, IDrainable, IReports
-from scfd.model import TaskResult, TriggerEvent, TriggerResponse
 
 
 @implementer(IAdapter)

@@ -7,13 +7,13 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.config import Gateway as Settings
+from scfd.config import GatewaySettings
 from scfd.gateway.caller import Caller
 from scfd.gateway.contract import Backend
 from scfd.gateway.forward import Forwarder
 from scfd.gateway.front import Front
 from scfd.http1.pool import Pool
-from scfd.metrics import Metrics
+from scfd.status.metrics import Metrics
 from scfd.web import Routes
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 from tests.http_fakes import Received, parse
@@ -91,7 +91,7 @@ class GatewayTestCase(SynchronousTestCase):
     :ivar connector: the plugin's end of the gateway's connections.
     """
 
-    settings = Settings()
+    settings = GatewaySettings()
     routes: Routes = Routes()
     base_path = b""
     pool_size = 10
@@ -106,7 +106,7 @@ class GatewayTestCase(SynchronousTestCase):
     def backend(self) -> Backend:
         return Forwarder(self.pool, self.base_path, b"plugin:9001", self.metrics.gateway_retries.inc)
 
-    def make_front(self, settings: Settings, backend: Backend) -> Front:
+    def make_front(self, settings: GatewaySettings, backend: Backend) -> Front:
         return Front(settings, self.routes, backend, self.metrics, self.clock, lambda: 0.0, AT_ONCE)
 
     def caller(self, peer: tuple[str, int] = ("10.1.2.3", 54321)) -> CallerEnd:

@@ -24,7 +24,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogBeginner, globalLogP
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-from scfd.config import Gateway as Settings
+from scfd.config import GatewaySettings
 from scfd.gateway.caller import Caller
 from scfd.gateway.forward import Forward, Forwarder
 from scfd.gateway.front import Front
@@ -34,7 +34,7 @@ from scfd.http1.connection import Connection
 from scfd.http1.contract import ConnectError
 from scfd.http1.pool import Pool
 from scfd.http1.turn import Turn
-from scfd.metrics import Metrics
+from scfd.status.metrics import Metrics
 from scfd.web import Response, Routes, route
 from tests.gateway_fakes import CallerEnd
 from tests.http1_fakes import FakeConnector, FakeTransport
@@ -143,7 +143,7 @@ class Fuzzer:
         self.connector = _Connector()
         turn = Turn(lambda function: self.clock.callLater(0, function))
         self.pool = Pool(self.connector, 3, 4.0, 5.0, self.clock, turn)
-        settings = Settings(max_header=2000, max_body=3000, max_connections=2)
+        settings = GatewaySettings(max_header=2000, max_body=3000, max_connections=2)
         forwarder = Forwarder(self.pool, b"", b"plugin", metrics.gateway_retries.inc)
         self.front = Front(settings, _Local(), forwarder, metrics, self.clock, lambda: 0.0, turn)
         self.failures: list[LogEvent] = []

@@ -22,9 +22,9 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from scfd.moox.client import Answer, ControlPlaneClient
+from scfd.control_plane.client import Answer, ControlPlaneClient
+from scfd.events.wire import from_json, to_json
 from scfd.web import DEFAULT_MAX_BODY, QuietSite
-from scfd.wire import from_json, to_json
 
 
 @frozen

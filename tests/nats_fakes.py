@@ -7,12 +7,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from scfd.nats.client import Message
+from scfd.triggers.nats.client import Message
 
 
 class FakeConnection:
     """
-    What `scfd.nats.connection.Connection` offers to the parts of a trigger.
+    What `scfd.triggers.nats.connection.Connection` offers to the parts of a trigger.
 
     :ivar answers: (reply, payload) of each acknowledgement.
     :ivar sent: (subject, payload, reply) of all else that was said.

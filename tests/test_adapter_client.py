@@ -1,4 +1,4 @@
-"""Tests for scfd.adapter.client: real connections' protocols, the plugin's end in the test's hand."""
+"""Tests for scfd.adapter.calls: real connections' protocols, the plugin's end in the test's hand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.client import LONG, Answer, PluginClient, RequestError
+from scfd.adapter.calls import LONG, Answer, PluginClient, RequestError
 from scfd.http1.pool import Pool
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 
@@ -23,10 +23,10 @@ class ClientTestCase(SynchronousTestCase):
         self.plugin, self.health = FakeConnector(), FakeConnector()
         self.client = self.make_client()
 
-    def make_client(self, url: str = URL, max_answer: int = 1000) -> PluginClient:
+    def make_client(self, url: str = URL, max_response: int = 1000) -> PluginClient:
         pool = Pool(self.plugin, 2, 1.5, 5.0, self.clock, AT_ONCE)
         health_pool = Pool(self.health, 1, 1.5, 5.0, self.clock, AT_ONCE)
-        return PluginClient(url, pool, health_pool, max_answer, self.clock)
+        return PluginClient(url, pool, health_pool, max_response, self.clock)
 
     def post(self, *body: bytes, timeout: float = 30.0, **further: Any) -> Deferred[Answer]:
         return self.client.post_event(body or (b"{}",), timeout, **further)

@@ -1,4 +1,4 @@
-"""Tests for scfd.adapter.answer."""
+"""Tests for scfd.events.response."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.answer import parse_response
-from scfd.model import TaskResult, TriggerResponse
+from scfd.events.event import TaskResult, TriggerResponse
+from scfd.events.response import parse_response
 
 
 class ParseResponseTests(SynchronousTestCase):

@@ -1,10 +1,10 @@
-"""Tests for scfd.moox.auth."""
+"""Tests for scfd.control_plane.signing."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.moox.auth import Signer
+from scfd.control_plane.signing import Signer
 
 
 class SignerTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.availability import Availability
+from scfd.status.readiness import Availability
 
 
 class AvailabilityTests(SynchronousTestCase):

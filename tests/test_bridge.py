@@ -1,4 +1,4 @@
-"""Tests for scfd.bridge, on the real loop."""
+"""Tests for scfd.deferreds, on the real loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from scfd.bridge import from_asyncio, to_asyncio
+from scfd.deferreds import from_asyncio, to_asyncio
 
 
 class BridgeTestCase(TestCase):

@@ -7,7 +7,7 @@ import contextlib
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.cancelling import detached
+from scfd.deferreds import detached
 
 
 class DetachedTests(SynchronousTestCase):

@@ -12,9 +12,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd import __version__
-from scfd.cli import main
+from scfd.cli.check import explain
+from scfd.cli.main import main
 from scfd.config import load
-from scfd.config.explain import explain
 
 GOOD = """system: {name: f, version: v1, env: test, node_id: n}
 heartbeat: {server_ip: 10.0.0.1, server_port: 18202}
@@ -26,7 +26,7 @@ triggers:
     type: nats
     settings: {url: "nats://me:hidden@h", stream: S, subject: s.>, consumer_name: c}
 dns_proxy: {}
-control: {token: hidden}
+admin: {token: hidden}
 dev: {nats: {streams: [{name: S, subjects: [s.>]}]}}
 """
 
@@ -88,7 +88,7 @@ class Process(CliCase):
     def test_no_reactor(self) -> None:
         path = self.write(GOOD)
         ended = self.python(
-            f"from scfd.cli import main; status = main(['check', {path!r}]); "
+            f"from scfd.cli.main import main; status = main(['check', {path!r}]); "
             "print('reactor', 'twisted.internet.reactor' in sys.modules); sys.exit(status)"
         )
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
@@ -99,7 +99,7 @@ class Process(CliCase):
         path = self.write(GOOD)
         ended = self.python(
             "import os; reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1); "
-            f"from scfd.cli import main; sys.exit(main(['check', {path!r}]))"
+            f"from scfd.cli.main import main; sys.exit(main(['check', {path!r}]))"
         )
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
 
@@ -108,7 +108,7 @@ class Process(CliCase):
         path = self.write("system: {name: ключ}")
         ended = self.python(
             "sys.stdout.reconfigure(encoding='ascii'); "
-            f"from scfd.cli import main; sys.exit(main(['check', {path!r}]))"
+            f"from scfd.cli.main import main; sys.exit(main(['check', {path!r}]))"
         )
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
         self.assertIn("\\u043a\\u043b\\u044e\\u0447", ended.stdout)
@@ -130,7 +130,7 @@ class Explain(CliCase):
                 "node id        n, from system.node_id",
                 "control plane  http://10.0.0.1:18202, a heartbeat every 9 s",
                 "gateway        0.0.0.0:9000",
-                "control        127.0.0.1:9002, with a token",
+                "admin          127.0.0.1:9002, with a token",
                 "adapter        HTTP, f at http://127.0.0.1:9001; started by the node: "
                 "run --token '***' '--password=***' -v 'http://***@h'",
                 "drain          20 s",
@@ -177,10 +177,10 @@ class Explain(CliCase):
         self.assertIn("gateway        0.0.0.0:9443, HTTPS", lines)
 
     def test_little(self) -> None:
-        lines = self.explain("control: {listen: ''}")
+        lines = self.explain("admin: {listen: ''}")
         self.assertIn("control plane  told by the first probe, a heartbeat every 9 s", lines)
         self.assertIn("gateway        none: the node serves no callers, no probe", lines)
-        self.assertIn("control        turned off", lines)
+        self.assertIn("admin          turned off", lines)
         self.assertIn("adapter        native, the only one installed", lines)
         self.assertIn("triggers       none", lines)
 

@@ -1,4 +1,4 @@
-"""Tests for scfd.moox.client."""
+"""Tests for scfd.control_plane.client."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from twisted.internet.error import ConnectionLost, ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 
-from scfd.exchange import BodyTooLongError
-from scfd.moox import client
-from scfd.moox.auth import Signer
-from scfd.moox.client import Answer, ControlPlaneClient
+from scfd.control_plane import client
+from scfd.control_plane.client import Answer, BodyTooLongError, ControlPlaneClient
+from scfd.control_plane.signing import Signer
 from tests.http_fakes import Peer
 
 URL = "http://10.0.0.1:18202/gateway/x"

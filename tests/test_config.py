@@ -11,24 +11,24 @@ from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import (
-    Adapter,
+    AdapterSettings,
     Address,
+    AdminSettings,
     Config,
-    Control,
-    DevMoox,
-    DevNats,
-    DevStream,
-    Gateway,
-    HttpAdapter,
-    NatsTrigger,
-    System,
-    TimerTrigger,
+    DevControlPlaneSettings,
+    DevNatsSettings,
+    DevStreamSettings,
+    GatewaySettings,
+    HttpAdapterSettings,
+    NatsSettings,
+    SystemSettings,
+    TimerSettings,
     load,
 )
 from scfd.config.schema import CHECK, keys_of
-from scfd.config.values import Dev, Heartbeat, Shutdown
-from scfd.cron import Cron
+from scfd.config.values import DevSettings, HeartbeatSettings, ShutdownSettings
 from scfd.errors import ConfigError
+from scfd.triggers.timer.cron import Cron
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 'seconds, such as 9 or 0.5, or text such as "1m30s" or "500ms"'
@@ -53,9 +53,9 @@ class GoodFiles(ConfigCase):
     def test_defaults(self) -> None:
         """A file without any section that matters: no gateway, but the endpoint for operators."""
         config = self.load("system: {name: f}")
-        self.assertEqual(config, Config(system=System(name="f"), path=self.path))
+        self.assertEqual(config, Config(system=SystemSettings(name="f"), path=self.path))
         self.assertIsNone(config.gateway)
-        self.assertEqual(config.control, Control(Address("127.0.0.1", 9002), ""))
+        self.assertEqual(config.admin, AdminSettings(Address("127.0.0.1", 9002), ""))
 
     def test_whole_file(self) -> None:
         config = self.load(
@@ -71,39 +71,46 @@ class GoodFiles(ConfigCase):
                 type: nats
                 settings: {url: "nats://h", stream: S, subject: s.>, consumer_name: c, max_deliver: -1}
             plugin: {x: {y: [1, 2.5, true, null, text]}}
-            control: {listen: "[::1]:9002", token: t}
+            admin: {listen: "[::1]:9002", token: t}
             shutdown: {drain: 0}
             dev:
-              moox: {}
+              control_plane: {}
               nats: {streams: [{name: S, subjects: [s.>]}]}
             """
         )
-        self.assertEqual(config.system, System("f", "v1", "test", "http://s", "n", "/tmp/x"))
-        self.assertEqual(config.heartbeat, Heartbeat("10.0.0.1", 18202, "", 90.0))
-        self.assertEqual(config.gateway, Gateway(Address("0.0.0.0", 8000), 500 * 1024, 0.5))
-        http = HttpAdapter(
+        self.assertEqual(config.system, SystemSettings("f", "v1", "test", "http://s", "n", "/tmp/x"))
+        self.assertEqual(config.heartbeat, HeartbeatSettings("10.0.0.1", 18202, "", 90.0))
+        self.assertEqual(config.gateway, GatewaySettings(Address("0.0.0.0", 8000), 500 * 1024, 0.5))
+        http = HttpAdapterSettings(
             "f", "https://plugin:1/base", heartbeat_extra={"a": [1, None]}, command=("run", "it")
         )
-        self.assertEqual(config.adapter, Adapter(http=http))
-        timer = TimerTrigger("t", Cron.parse("0 * * * * * *"))
-        queue = NatsTrigger("q", "nats://h", "S", "s.>", "c", max_deliver=-1)
+        self.assertEqual(config.adapter, AdapterSettings(http=http))
+        timer = TimerSettings("t", Cron.parse("0 * * * * * *"))
+        queue = NatsSettings("q", "nats://h", "S", "s.>", "c", max_deliver=-1)
         self.assertEqual(config.triggers, (timer, queue))
         self.assertEqual(config.plugin, {"x": {"y": [1, 2.5, True, None, "text"]}})
-        self.assertEqual(config.control, Control(Address("::1", 9002), "t"))
-        self.assertEqual(config.shutdown, Shutdown(0.0))
-        self.assertEqual(config.dev, Dev(DevMoox(), DevNats(14222, (DevStream("S", ("s.>",)),))))
+        self.assertEqual(config.admin, AdminSettings(Address("::1", 9002), "t"))
+        self.assertEqual(config.shutdown, ShutdownSettings(0.0))
+        self.assertEqual(
+            config.dev,
+            DevSettings(
+                DevControlPlaneSettings(), DevNatsSettings(14222, (DevStreamSettings("S", ("s.>",)),))
+            ),
+        )
 
     def test_empty_sections(self) -> None:
         """An empty section is a missing one, but an empty gateway is one with the defaults."""
-        config = self.load("gateway:\ncontrol:\nheartbeat:\ndev: {moox: }\nadapter: {http: }\n")
-        self.assertEqual(config, Config(gateway=Gateway(), path=self.path))
+        config = self.load("gateway:\nadmin:\nheartbeat:\ndev: {control_plane: }\nadapter: {http: }\n")
+        self.assertEqual(config, Config(gateway=GatewaySettings(), path=self.path))
 
     def test_control_off(self) -> None:
-        self.assertIsNone(self.load('control: {listen: ""}').control)
+        self.assertIsNone(self.load('admin: {listen: ""}').admin)
 
     def test_text_as_written(self) -> None:
         """What YAML takes for a number is text where text is asked for."""
-        self.assertEqual(self.load("system: {version: 1.10, name: 007}").system, System("007", "1.10"))
+        self.assertEqual(
+            self.load("system: {version: 1.10, name: 007}").system, SystemSettings("007", "1.10")
+        )
 
     def test_adapter_path(self) -> None:
         self.assertEqual(self.load("adapter: {path: one}").adapter.path, ("one",))
@@ -140,7 +147,7 @@ class GoodFiles(ConfigCase):
                 type: nats
                 settings: {url: "nats://me:hidden@a,tls://hidden@b", stream: S, subject: s, consumer_name: c}
             plugin: {password: hidden}
-            control: {token: hidden}
+            admin: {token: hidden}
             """)
         self.assertNotIn("hidden", repr(config))
         self.assertIn("url='nats://***@a,tls://***@b'", repr(config))
@@ -204,11 +211,11 @@ class Variables(ConfigCase):
 
     def test_unset(self) -> None:
         self.assertEqual(
-            self.mistakes("plugin:\n  a: [x, '${NO_SUCH}']\ncontrol: {token: '${TOKEN}'}"),
+            self.mistakes("plugin:\n  a: [x, '${NO_SUCH}']\nadmin: {token: '${TOKEN}'}"),
             [
                 "c.yaml:2: plugin.a[1]: the environment variable NO_SUCH is not set; "
                 "set it, or write ${NO_SUCH:-default}",
-                "c.yaml:3: control.token: the environment variable TOKEN is not set; "
+                "c.yaml:3: admin.token: the environment variable TOKEN is not set; "
                 "set it, or write ${TOKEN:-default}",
             ],
         )
@@ -218,17 +225,17 @@ class Variables(ConfigCase):
         text = """gateway: {listen: "${A}"}
 heartbeat: {interval: "${A}${B}"}
 triggers: [{name: t, type: timer, settings: {cron: "${A}"}}]
-control: {lisen: "${A}"}
+admin: {lisen: "${A}"}
 """
         self.assertEqual(
             self.mistakes(text, environ),
             [
-                f"c.yaml:1: gateway.listen: found the value of ${{A}}; accepted is {ADDRESS}",
+                f"c.yaml:1: gateway.listen: found the value of ${{A}}; expected {ADDRESS}",
                 "c.yaml:2: heartbeat.interval: found the value of ${A} and ${B}; "
-                f"accepted is {SECONDS}; more than 0, up to 365 days",
+                f"expected {SECONDS}; more than 0, up to 365 days",
                 "c.yaml:3: triggers[0].settings.cron: found the value of ${A}; "
-                "accepted is a cron expression of 7, 6 or 5 fields",
-                "c.yaml:4: control.lisen: unknown key; did you mean listen? accepted are listen, token",
+                "expected a cron expression of 7, 6 or 5 fields",
+                "c.yaml:4: admin.lisen: unknown key; did you mean listen? expected listen, token",
             ],
         )
 
@@ -257,16 +264,16 @@ class Port(ConfigCase):
         for bad in ("0", "65536", "tcp://10.0.0.1:80", "-1", "1.5"):
             self.assertEqual(
                 self.mistakes("gateway:", {"PORT": bad}),
-                [
-                    "environment variable PORT: its value is not accepted; "
-                    "accepted is a whole number, 1 to 65535"
-                ],
+                ["environment variable PORT: its value is not accepted; expected a whole number, 1 to 65535"],
             )
 
     def test_clash(self) -> None:
         self.assertEqual(
-            self.mistakes("gateway:\n\ncontrol: {token: x}", {"PORT": "9002"}),
-            ["c.yaml:3: control.listen: the same port as gateway.listen; accepted is a port of its own"],
+            self.mistakes("gateway:\n\nadmin: {token: x}", {"PORT": "9002"}),
+            [
+                "c.yaml:3: admin.listen: the same port as gateway.listen; "
+                "expected a port that no other endpoint uses"
+            ],
         )
 
 
@@ -278,22 +285,22 @@ class UnusableFiles(ConfigCase):
         error = self.assertRaises(ConfigError, load, "no/such.yaml", {})
         self.assertEqual(
             str(error),
-            "no/such.yaml: can't be read: No such file or directory; accepted is a readable YAML file",
+            "no/such.yaml: can't be read: No such file or directory; expected a readable YAML file",
         )
 
     def test_directory(self) -> None:
         error = self.assertRaises(ConfigError, load, "/tmp", {})
-        self.assertEqual(str(error), "/tmp: can't be read: Is a directory; accepted is a readable YAML file")
+        self.assertEqual(str(error), "/tmp: can't be read: Is a directory; expected a readable YAML file")
 
     def test_not_utf8(self) -> None:
-        self.check(b"a: 1\nb: \xff", "c.yaml:2: byte 0xff is not UTF-8; accepted is a file in UTF-8")
+        self.check(b"a: 1\nb: \xff", "c.yaml:2: byte 0xff is not UTF-8; expected a file in UTF-8")
 
     def test_empty(self) -> None:
         for text in ("", "\n\n", "# comment\n", "---\n", "null"):
-            self.check(text, "c.yaml: the file is empty; accepted is a mapping of sections")
+            self.check(text, "c.yaml: the file is empty; expected a mapping of sections")
 
     def test_no_mapping(self) -> None:
-        accepted = "at the top level; accepted is a mapping of sections, such as system: {…}"
+        accepted = "at the top level; expected a mapping of sections, such as system: {…}"
         self.check("\n- a\n", f"c.yaml:2: found a list {accepted}")
         self.check("text", f"c.yaml:1: found a single value {accepted}")
 
@@ -334,7 +341,7 @@ class UnusableFiles(ConfigCase):
         self.check(
             "plugin: &p\n  inside: [*p]\n",
             "c.yaml:1: plugin.inside[0]: an alias inside of what it stands for; "
-            "accepted is an alias to another value",
+            "expected an alias to another value",
         )
 
     def test_exploding_aliases(self) -> None:
@@ -342,26 +349,26 @@ class UnusableFiles(ConfigCase):
         lines += [f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
         self.check(
             "\n".join(lines),
-            "c.yaml: too many values, aliases counted each time; accepted are up to 100000",
+            "c.yaml: too many values, aliases counted each time; expected up to 100000",
         )
 
     def test_too_deep(self) -> None:
         for depth in (101, 100_000):
             self.check(
                 f"plugin: {'[' * depth}{']' * depth}",
-                "c.yaml: nested too deeply; accepted are up to 100 levels",
+                "c.yaml: nested too deeply; expected up to 100 levels",
             )
 
     def test_too_large(self) -> None:
         self.check(
-            b"#" * (1024 * 1024 + 1), "c.yaml: the file is larger than 1 MiB; accepted is up to that size"
+            b"#" * (1024 * 1024 + 1), "c.yaml: the file is larger than 1 MiB; expected up to that size"
         )
 
     def test_tags(self) -> None:
         self.check(
             "plugin: {a: !!python/object:os.system x}\n",
             "c.yaml:1: plugin.a: found the tag '!!python/object:os.system'; "
-            "accepted are plain values, lists and mappings without tags",
+            "expected plain values, lists and mappings without tags",
         )
         self.check(
             "plugin: {a: 2026-99-99}\n",
@@ -386,76 +393,76 @@ triggers:
   - {name: t, type: timer, settings: {cron: "61 * * * * *"}}
   - {name: t, type: tmer}
   - {type: nats, settings: {url: "me:hidden@h", stream: a.b, subject: "", batch_size: 0}}
-control: {listen: "127.0.0.1:0", token: [a]}
+admin: {listen: "127.0.0.1:0", token: [a]}
 shutdown: 20
 """,
             "1: system.nam: unknown key; did you mean name? "
-            "accepted are name, version, env, storage_url, node_id, state_dir, outbox_limit",
-            f"2: heartbeat.interval: found -1; accepted is {SECONDS}; more than 0, up to 365 days",
-            f"4: gateway.listen: found 9000; accepted is {ADDRESS}",
+            "expected name, version, env, storage_url, node_id, state_dir, outbox_limit",
+            f"2: heartbeat.interval: found -1; expected {SECONDS}; more than 0, up to 365 days",
+            f"4: gateway.listen: found 9000; expected {ADDRESS}",
             "5: gateway.max_body: found '6MB'; "
-            "accepted is a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; at least 1",
-            "6: adapter.http.url: found 'ftp://***@h'; accepted is a URL http://HOST:PORT or "
+            "expected a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; at least 1",
+            "6: adapter.http.url: found 'ftp://***@h'; expected a URL http://HOST:PORT or "
             "https://HOST:PORT, perhaps with a path, without user name and query",
             "8: triggers[0].settings.cron: cron field second: '61' is not accepted; "
-            "accepted are 0-59, with * , - /",
-            "9: triggers[1].name: 't' is the trigger of line 8 already; accepted are unique names",
-            "9: triggers[1].type: found 'tmer'; accepted is a trigger type: timer or nats",
-            "10: triggers[2].name: is missing; accepted is text that is not empty",
-            "10: triggers[2].settings.batch_size: found 0; accepted is a whole number, at least 1",
+            "expected 0-59, with * , - /",
+            "9: triggers[1].name: 't' is the trigger of line 8 already; expected unique names",
+            "9: triggers[1].type: found 'tmer'; expected a trigger type: timer or nats",
+            "10: triggers[2].name: is missing; expected text that is not empty",
+            "10: triggers[2].settings.batch_size: found 0; expected a whole number, at least 1",
             "10: triggers[2].settings.consumer_name: is missing; "
-            "accepted is a name without white space and . * > / \\",
+            "expected a name without white space and . * > / \\",
             "10: triggers[2].settings.stream: found 'a.b'; "
-            "accepted is a name without white space and . * > / \\",
+            "expected a name without white space and . * > / \\",
             "10: triggers[2].settings.subject: found ''; "
-            "accepted is a subject, such as orders.new, orders.* or orders.>",
+            "expected a subject, such as orders.new, orders.* or orders.>",
             "10: triggers[2].settings.url: found '***@h'; "
-            "accepted is a URL nats://HOST:PORT (or tls, ws, wss), or several joined by commas",
-            f"11: control.listen: found '127.0.0.1:0'; accepted is {ADDRESS}, or \"\" to turn it off",
-            "11: control.token: found a list; accepted is text",
-            "12: shutdown: found 20; accepted is a mapping with drain",
+            "expected a URL nats://HOST:PORT (or tls, ws, wss), or several joined by commas",
+            f"11: admin.listen: found '127.0.0.1:0'; expected {ADDRESS}, or \"\" to turn it off",
+            "11: admin.token: found a list; expected text",
+            "12: shutdown: found 20; expected a mapping with drain",
         )
 
     def test_secret_keys(self) -> None:
         """The value of a key that is called a secret is not shown, whatever is wrong with it."""
-        self.assertNotIn("hidden", self.mistakes("control: {token: &t hidden, token: hidden, listen: *t}")[1])
+        self.assertNotIn("hidden", self.mistakes("admin: {token: &t hidden, token: hidden, listen: *t}")[1])
 
     def test_duplicate_key(self) -> None:
         self.check(
             "system:\n  name: a\n  env: x\n  name: b\nplugin: {1: a, 0x1: b}\n",
-            "4: system.name: this key is there already; accepted is each key once",
-            "5: plugin.0x1: this key is there already; accepted is each key once",
+            "4: system.name: this key is there already; expected each key once",
+            "5: plugin.0x1: this key is there already; expected each key once",
         )
 
     def test_unknown_key_far_from_all(self) -> None:
-        self.check("shutdown: {zzz: 1}", "1: shutdown.zzz: unknown key; accepted are drain")
+        self.check("shutdown: {zzz: 1}", "1: shutdown.zzz: unknown key; expected drain")
 
     def test_key_on_one_line(self) -> None:
         """A key can't forge a line of its own."""
-        self.check('shutdown: {"a\\nb": 1}', "1: shutdown.'a\\nb': unknown key; accepted are drain")
+        self.check('shutdown: {"a\\nb": 1}', "1: shutdown.'a\\nb': unknown key; expected drain")
 
     def test_durations(self) -> None:
         for bad in ("-1", ".nan", ".inf", "1e400", "true", "9 minutes", "1d", "''", "99999h", "[9]"):
             with self.subTest(bad=bad):
                 [line] = self.mistakes(f"shutdown: {{drain: {bad}}}")
                 self.assertTrue(line.startswith("c.yaml:1: shutdown.drain: found "), line)
-                self.assertTrue(line.endswith(f"accepted is {SECONDS}; 0 or more, up to 365 days"), line)
+                self.assertTrue(line.endswith(f"expected {SECONDS}; 0 or more, up to 365 days"), line)
 
     def test_whole_numbers(self) -> None:
         for bad, found in {"true": "true", "1.5": "1.5", "-1": "-1", "65536": "65536", "x": "'x'"}.items():
             self.check(
                 f"heartbeat: {{server_port: {bad}}}",
-                f"1: heartbeat.server_port: found {found}; accepted is a whole number, 0 to 65535",
+                f"1: heartbeat.server_port: found {found}; expected a whole number, 0 to 65535",
             )
 
     def test_addresses(self) -> None:
         for bad in ("localhost", "a b:1", "::1:9000", "[x]:1", "1.2.3:80", "h:65536", "http://h:1", "h:"):
             self.check(
-                f"gateway: {{listen: '{bad}'}}", f"1: gateway.listen: found '{bad}'; accepted is {ADDRESS}"
+                f"gateway: {{listen: '{bad}'}}", f"1: gateway.listen: found '{bad}'; expected {ADDRESS}"
             )
 
     def test_server_halves(self) -> None:
-        accepted = "accepted are server_ip and server_port together, or server_url"
+        accepted = "expected server_ip and server_port together, or server_url"
         self.check(
             "heartbeat:\n  server_ip: h", f"2: heartbeat.server_ip: set without server_port; {accepted}"
         )
@@ -468,46 +475,46 @@ shutdown: 20
         for bad in ("h:1", "ftp://h", "http://", "http://h:99999", "http://h h", "http://h?x=1"):
             self.check(
                 f"heartbeat: {{server_url: '{bad}'}}",
-                f"1: heartbeat.server_url: found '{bad}'; accepted is a URL http://HOST:PORT or "
+                f"1: heartbeat.server_url: found '{bad}'; expected a URL http://HOST:PORT or "
                 "https://HOST:PORT, perhaps with a path, without user name and query",
             )
 
     def test_two_adapters(self) -> None:
         self.check(
             "adapter:\n  native: a\n  http: {}\n",
-            "3: adapter: found both native and http; accepted is one of the two",
+            "3: adapter: found both native and http; expected one of the two",
         )
 
     def test_listeners(self) -> None:
-        text = "the same port as gateway.listen; accepted is a port of its own"
+        text = "the same port as gateway.listen; expected a port that no other endpoint uses"
         self.check(
             """gateway: {listen: "0.0.0.0:9000"}
-control:
+admin:
   listen: "127.0.0.1:9000"
 dev:
-  moox:
+  control_plane:
     listen: "localhost:9000"
   nats:
     port: 9000
 """,
-            f"3: control.listen: {text}",
-            f"6: dev.moox.listen: {text}",
+            f"3: admin.listen: {text}",
+            f"6: dev.control_plane.listen: {text}",
             f"8: dev.nats.port: {text}",
         )
 
     def test_same_port_of_two_addresses(self) -> None:
-        self.load("gateway: {listen: '10.0.0.1:9002'}\ncontrol: {listen: '127.0.0.1:9002'}")
+        self.load("gateway: {listen: '10.0.0.1:9002'}\nadmin: {listen: '127.0.0.1:9002'}")
 
     def test_lists(self) -> None:
         self.check(
             "triggers: {name: t}\nadapter: {http: {command: run it}}\n",
             "1: triggers: found a mapping; "
-            "accepted is a list, each item a mapping with name, type (timer or nats) and settings",
-            "2: adapter.http.command: found 'run it'; accepted is a list, each item text that is not empty",
+            "expected a list, each item a mapping with name, type (timer or nats) and settings",
+            "2: adapter.http.command: found 'run it'; expected a list, each item text that is not empty",
         )
         self.check(
             "dev: {nats: {streams: [{name: S, subjects: []}]}}",
-            "1: dev.nats.streams[0].subjects: found a list; accepted is a list that is not empty, "
+            "1: dev.nats.streams[0].subjects: found a list; expected a list that is not empty, "
             "each item a subject, such as orders.new, orders.* or orders.>",
         )
 
@@ -522,9 +529,9 @@ dev:
     def test_bad_environment_of_a_plugin(self) -> None:
         accepted = "a mapping of environment variables to text, such as {LANG: C.UTF-8}"
         for env, text in (
-            ("[A]", f"adapter.http.env: found a list; accepted is {accepted}"),
-            ("{A: [1]}", "adapter.http.env.A: found a list; accepted is text"),
-            ('{"A=B": 1}', f"adapter.http.env: found the name 'A=B'; accepted is {accepted}"),
+            ("[A]", f"adapter.http.env: found a list; expected {accepted}"),
+            ("{A: [1]}", "adapter.http.env.A: found a list; expected text"),
+            ('{"A=B": 1}', f"adapter.http.env: found the name 'A=B'; expected {accepted}"),
         ):
             with self.subTest(env=env):
                 self.assertEqual(
@@ -536,7 +543,7 @@ dev:
             self.mistakes("adapter:\n  http:\n    env: {A: b}\n    cwd: x"),
             [
                 f"c.yaml:{line}: adapter.http.{name}: set without command; "
-                "accepted is to set both, for a plugin that the node starts"
+                "expected to set both, for a plugin that the node starts"
                 for line, name in ((3, "env"), (4, "cwd"))
             ],
         )
@@ -545,7 +552,7 @@ dev:
         for bad in ("{a: 2026-01-01}", "{a: [.nan]}", "{1: a}"):
             self.check(
                 f"adapter: {{http: {{heartbeat_extra: {bad}}}}}",
-                "1: adapter.http.heartbeat_extra: found a value that JSON does not have; accepted is "
+                "1: adapter.http.heartbeat_extra: found a value that JSON does not have; expected "
                 "a mapping of JSON values (no dates, no .nan or .inf, keys that are text)",
             )
 
@@ -553,13 +560,13 @@ dev:
         settings = "url: 'nats://h', stream: S, subject: s, consumer_name: c"
         self.check(
             f"triggers: [{{name: q, type: nats, settings: {{{settings}, max_deliver: 0}}}}]",
-            "1: triggers[0].settings.max_deliver: found 0; accepted is a whole number, at least 1, or -1",
+            "1: triggers[0].settings.max_deliver: found 0; expected a whole number, at least 1, or -1",
         )
 
     def test_settings_missing(self) -> None:
         self.check(
             "triggers:\n  - {name: t, type: timer}",
-            "2: triggers[0].settings.cron: is missing; accepted is a cron expression of 7, 6 or 5 fields",
+            "2: triggers[0].settings.cron: is missing; expected a cron expression of 7, 6 or 5 fields",
         )
 
 
@@ -572,7 +579,7 @@ class ReferenceConfig(SynchronousTestCase):
         config = load(str(ROOT / "etc/production.yaml"), {"NATS_URL": "nats://h"})
         self.assertEqual(config.warnings, ())
         self.assertEqual([trigger.type for trigger in config.triggers], ["timer", "nats"])
-        self.assertEqual(config.dev, Dev())
+        self.assertEqual(config.dev, DevSettings())
 
     def test_has_every_key(self) -> None:
         shown = set(re.findall(r"^[ #-]*([a-z_]+):", self.text, re.MULTILINE))
@@ -581,13 +588,13 @@ class ReferenceConfig(SynchronousTestCase):
     def test_shows_the_defaults(self) -> None:
         """What the comments call a default is one: with all of it left out, the values are the same."""
         config = load(str(ROOT / "etc/production.yaml"), {"NATS_URL": "nats://h"})
-        self.assertEqual(config.gateway, Gateway())
-        self.assertEqual(config.heartbeat, Heartbeat())
-        self.assertEqual(config.control, Control())
-        self.assertEqual(config.shutdown, Shutdown())
-        self.assertEqual(config.system.state_dir, System().state_dir)
+        self.assertEqual(config.gateway, GatewaySettings())
+        self.assertEqual(config.heartbeat, HeartbeatSettings())
+        self.assertEqual(config.admin, AdminSettings())
+        self.assertEqual(config.shutdown, ShutdownSettings())
+        self.assertEqual(config.system.state_dir, SystemSettings().state_dir)
         self.assertEqual(
-            config.triggers[1], NatsTrigger("orders", "nats://h", "ORDERS", "orders.>", "my-function")
+            config.triggers[1], NatsSettings("orders", "nats://h", "ORDERS", "orders.>", "my-function")
         )
 
 

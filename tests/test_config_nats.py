@@ -8,7 +8,7 @@ from hypothesis import given, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import Config, load
-from scfd.config.cross_nats import subject_matches
+from scfd.config.cross import subject_matches
 from scfd.errors import ConfigError
 
 REQUIRED = "url: 'nats://h', stream: S, subject: s.>, consumer_name: c"
@@ -47,13 +47,13 @@ class NatsSettingsTests(SynchronousTestCase):
     def test_single_values(self) -> None:
         self.assertEqual(
             self.mistake("concurrency: 0"),
-            "concurrency: found 0; accepted is a whole number, 1 to 10000",
+            "concurrency: found 0; expected a whole number, 1 to 10000",
         )
         self.assertEqual(
             self.mistake("dead_letter: dead.>"),
-            "dead_letter: found 'dead.>'; accepted is a subject without * and >, such as dead.orders",
+            "dead_letter: found 'dead.>'; expected a subject without * and >, such as dead.orders",
         )
-        self.assertEqual(self.mistake("ack: twice"), "ack: found 'twice'; accepted is single or double")
+        self.assertEqual(self.mistake("ack: twice"), "ack: found 'twice'; expected single or double")
 
     def test_dead_letters(self) -> None:
         self.assertEqual(
@@ -62,30 +62,30 @@ class NatsSettingsTests(SynchronousTestCase):
         )
         self.assertEqual(
             self.mistake("dead_letter: s.dead"),
-            "dead_letter: s.dead is among the messages of this trigger, s.>; accepted is another subject, "
+            "dead_letter: s.dead is among the messages of this trigger, s.>; expected another subject, "
             "or they would come again and again",
         )
 
     def test_backoff(self) -> None:
         self.assertEqual(
             self.mistake("backoff: [1, 5, 30]"),
-            "backoff: has 3 delays, and max_deliver 3 leaves room for 2; accepted are as many or fewer",
+            "backoff: has 3 delays, and max_deliver 3 leaves room for 2; expected as many or fewer",
         )
 
     def test_logins(self) -> None:
-        self.assertEqual(self.mistake("user: a"), "user: set without password; accepted are both or none")
+        self.assertEqual(self.mistake("user: a"), "user: set without password; expected both or none")
         self.assertEqual(
             self.mistake("token: s3cret, nkey: s3cret"),
-            "nkey: set beside token; accepted is one of user, token, nkey, credentials",
+            "nkey: set beside token; expected one of user, token, nkey, credentials",
         )
         [text] = self.mistakes(REQUIRED.replace("//h", "//u:s3cret@h") + ", token: s3cret")
         self.assertEqual(
             text,
-            "triggers[0].settings.token: set beside credentials in url; accepted is one of the two",
+            "triggers[0].settings.token: set beside credentials in url; expected one of the two",
         )
         self.assertEqual(
             self.mistake("tls: {cert: c.pem}"),
-            "tls: one of cert and key is set without the other; accepted are both or none",
+            "tls: one of cert and key is set without the other; expected both or none",
         )
 
     def test_two_triggers_with_one_consumer(self) -> None:
@@ -93,7 +93,7 @@ class NatsSettingsTests(SynchronousTestCase):
             self.mistakes(REQUIRED, REQUIRED),
             [
                 "triggers[1].settings.consumer_name: c is the consumer of trigger q0 already; "
-                "accepted is one of its own"
+                "expected one of its own"
             ],
         )
 

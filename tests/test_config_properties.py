@@ -20,7 +20,19 @@ from scfd.errors import ConfigError
 
 SECTIONS = [*sorted(keys_of(Config)), "dns_proxy"]
 KEYS = sorted(
-    {"name", "type", "settings", "http", "moox", "nats", "streams", "subjects", "listen", "port", "<<"}
+    {
+        "name",
+        "type",
+        "settings",
+        "http",
+        "control_plane",
+        "nats",
+        "streams",
+        "subjects",
+        "listen",
+        "port",
+        "<<",
+    }
     | {"server_ip", "server_port", "interval", "max_body", "url", "cron", "stream", "command", "tasks"}
 )
 ODD = [

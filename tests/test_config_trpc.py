@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scfd.config import Address, Config, Gateway, load
+from scfd.config import Address, Config, GatewaySettings, load
 from scfd.errors import ConfigError
 from tests.test_config import ConfigCase
 
@@ -39,18 +39,18 @@ class Trpc(ConfigCase):
     def test_taken(self) -> None:
         """Gateway and heartbeat come from the first services of their kind."""
         config = self.both("system: {name: f}", GO)
-        self.assertEqual(config.gateway, Gateway(Address("127.0.0.1", 9100)))
+        self.assertEqual(config.gateway, GatewaySettings(Address("127.0.0.1", 9100)))
         self.assertEqual(config.heartbeat.interval, 9.0)
 
     def test_main_file_wins(self) -> None:
         config = self.both("gateway: {listen: ':9300'}\nheartbeat: {interval: 5}", GO)
-        self.assertEqual(config.gateway, Gateway(Address("0.0.0.0", 9300)))
+        self.assertEqual(config.gateway, GatewaySettings(Address("0.0.0.0", 9300)))
         self.assertEqual(config.heartbeat.interval, 5.0)
 
     def test_beside_main_file(self) -> None:
         """Only the address is taken; what else the section says stays."""
         config = self.both("gateway: {max_body: 10}", GO)
-        self.assertEqual(config.gateway, Gateway(Address("127.0.0.1", 9100), 10))
+        self.assertEqual(config.gateway, GatewaySettings(Address("127.0.0.1", 9100), 10))
 
     def test_nothing_there(self) -> None:
         for trpc in ("a: 1", "server: []", "server: {service: 1}", "server: {service: [1, {}]}"):
@@ -71,12 +71,12 @@ class Trpc(ConfigCase):
     - {name: heartbeat, protocol: timer, network: "x * * * * *?a=b"}
 """,
             "c.yaml:1: gateway.max_body: found 0; "
-            "accepted is a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; at least 1",
+            "expected a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; at least 1",
             "trpc.yaml:3: server.service[0].ip: found 'not/a/host'; "
-            "accepted is a host name or an IP address, without scheme and port",
-            "trpc.yaml:3: server.service[0].port: is missing; accepted is a whole number, 1 to 65535",
+            "expected a host name or an IP address, without scheme and port",
+            "trpc.yaml:3: server.service[0].port: is missing; expected a whole number, 1 to 65535",
             "trpc.yaml:4: server.service[1].network: cron field second: 'x' is not accepted; "
-            "accepted are 0-59, with * , - /",
+            "expected 0-59, with * , - /",
         )
 
     def test_unset_variable(self) -> None:
@@ -90,5 +90,5 @@ class Trpc(ConfigCase):
     def test_unreadable(self) -> None:
         """Both files are read, whatever is wrong with one."""
         error = self.assertRaises(ConfigError, load, "no/c.yaml", {}, "no/trpc.yaml")
-        reason = "can't be read: No such file or directory; accepted is a readable YAML file"
+        reason = "can't be read: No such file or directory; expected a readable YAML file"
         self.assertEqual(str(error), f"no/c.yaml: {reason}\nno/trpc.yaml: {reason}")

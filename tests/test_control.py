@@ -1,14 +1,14 @@
-"""Tests for scfd.control.routes."""
+"""Tests for scfd.admin.routes."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.control.routes import ControlRoutes
-from scfd.metrics import Metrics
-from scfd.readiness import Readiness
-from scfd.runtime import Runtime
+from scfd.admin.routes import AdminRoutes
+from scfd.identity import Identity
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Readiness
 from scfd.web import NoSuchPath, RoutesResource
 from tests.http_fakes import Caller, Received
 
@@ -21,7 +21,7 @@ class ControlRoutesTests(SynchronousTestCase):
         self.metrics = Metrics()
 
     def request(self, method: str, target: str, *headers: str, token: str = "") -> Received:
-        routes = ControlRoutes(Runtime("node-abc", "v1"), self.readiness, self.metrics, token)
+        routes = AdminRoutes(Identity("node-abc", "v1"), self.readiness, self.metrics, token)
         return Caller(RoutesResource(routes, NoSuchPath())).request(method, target, *headers)
 
     def test_live(self) -> None:

@@ -1,4 +1,4 @@
-"""Tests for scfd.cron, against a matcher that tries every day."""
+"""Tests for scfd.triggers.timer.cron, against a matcher that tries every day."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import frozen
 from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.cron import Cron
+from scfd.triggers.timer.cron import Cron
 
 UTC = timezone.utc
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -162,7 +162,7 @@ class MistakeTests(SynchronousTestCase):
         for text, count in (("", 0), ("* * * *", 4), ("* * * * * * * *", 8)):
             self.assertEqual(
                 self.mistake(text),
-                f"cron {text!r} has {count} fields; accepted are 7 "
+                f"cron {text!r} has {count} fields; expected 7 "
                 "(second minute hour day-of-month month day-of-week year), 6 or 5",
             )
 
@@ -182,7 +182,7 @@ class MistakeTests(SynchronousTestCase):
                 with self.subTest(field=name, value=bad):
                     self.assertEqual(
                         self.mistake(" ".join(given_fields)),
-                        f"cron field {name}: {bad!r} is not accepted; accepted are {values}",
+                        f"cron field {name}: {bad!r} is not accepted; expected {values}",
                     )
 
     def test_the_year_at_fault_is_named(self) -> None:
@@ -190,7 +190,7 @@ class MistakeTests(SynchronousTestCase):
             with self.subTest(bad):
                 self.assertEqual(
                     self.mistake(f"* * * * * * {bad}"),
-                    f"cron field year: {bad!r} is not accepted; accepted are 1970-2099",
+                    f"cron field year: {bad!r} is not accepted; expected 1970-2099",
                 )
 
     def test_in_five_fields_the_first_is_the_minute(self) -> None:

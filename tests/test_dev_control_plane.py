@@ -16,7 +16,7 @@ from twisted.web.client import ResponseNeverReceived
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from scfd.config import DevMoox
+from scfd.config import DevControlPlaneSettings
 from scfd.dev.control_plane import ControlPlane
 from scfd.errors import StartupError
 
@@ -81,10 +81,10 @@ class ControlPlaneTests(SynchronousTestCase):
         self.file = Path(self.mktemp())
         self.file.write_text("- task_id: a\n")
 
-    def make(self, settings: DevMoox, node_url: str | None = None) -> ControlPlane:
+    def make(self, settings: DevControlPlaneSettings, node_url: str | None = None) -> ControlPlane:
         return ControlPlane(settings, node_url, self.reactor, RequestTraversalAgent(self.node))
 
-    def start(self, settings: DevMoox, node_url: str | None = None) -> ControlPlane:
+    def start(self, settings: DevControlPlaneSettings, node_url: str | None = None) -> ControlPlane:
         service = self.make(settings, node_url)
         self.successResultOf(service.startService())
         self.addCleanup(service.stopService)
@@ -102,21 +102,21 @@ class ControlPlaneTests(SynchronousTestCase):
     def texts(self, do: Callable[[], object]) -> list[tuple[LogLevel, str]]:
         with capturedLogs() as events:
             do()
-        ours = [event for event in events if event["log_namespace"] == "scfd.dev.moox"]
+        ours = [event for event in events if event["log_namespace"] == "scfd.dev.control_plane"]
         return [(event["log_level"], event["log_format"].format(**event)) for event in ours]
 
     def test_listens_and_serves_the_tasks(self) -> None:
-        self.start(DevMoox(tasks=str(self.file)))
+        self.start(DevControlPlaneSettings(tasks=str(self.file)))
         port, _, _, interface = self.reactor.tcpServers[0]
         self.assertEqual((18202, "127.0.0.1"), (port, interface))
         self.assertEqual(["a"], self.served_tasks())
 
     def test_without_a_task_file(self) -> None:
-        self.start(DevMoox())
+        self.start(DevControlPlaneSettings())
         self.assertEqual([], self.served_tasks())
 
     def test_takes_changes_of_the_file(self) -> None:
-        self.start(DevMoox(tasks=str(self.file)))
+        self.start(DevControlPlaneSettings(tasks=str(self.file)))
         self.file.write_text("- task_id: a\n- task_id: b\n")
         self.assertEqual(
             [(LogLevel.info, "the task file has changed: 2 tasks")],
@@ -125,7 +125,7 @@ class ControlPlaneTests(SynchronousTestCase):
         self.assertEqual(["a", "b"], self.served_tasks())
 
     def test_keeps_the_last_good_list(self) -> None:
-        self.start(DevMoox(tasks=str(self.file)))
+        self.start(DevControlPlaneSettings(tasks=str(self.file)))
         self.file.write_text("- task_id: a\n- task_id: 5\n- 6\n")
         self.assertEqual(
             [
@@ -145,7 +145,9 @@ class ControlPlaneTests(SynchronousTestCase):
 
     def test_a_task_file_with_a_mistake_keeps_it_from_starting(self) -> None:
         self.file.write_text("tasks: 5")
-        failure = self.failureResultOf(self.make(DevMoox(tasks=str(self.file))).startService(), StartupError)
+        failure = self.failureResultOf(
+            self.make(DevControlPlaneSettings(tasks=str(self.file))).startService(), StartupError
+        )
         self.assertEqual(
             f"{self.file}:1: a list of tasks is expected; write [] for none", failure.getErrorMessage()
         )
@@ -153,33 +155,35 @@ class ControlPlaneTests(SynchronousTestCase):
 
     def test_a_port_in_use_keeps_it_from_starting(self) -> None:
         self.reactor.taken = True
-        failure = self.failureResultOf(self.make(DevMoox()).startService(), StartupError)
+        failure = self.failureResultOf(self.make(DevControlPlaneSettings()).startService(), StartupError)
         self.assertEqual(
-            "dev.moox.listen: can't listen on 127.0.0.1:18202: Address already in use;"
+            "dev.control_plane.listen: can't listen on 127.0.0.1:18202: Address already in use;"
             " choose another address",
             failure.getErrorMessage(),
         )
 
     def test_probes_the_node(self) -> None:
-        self.start(DevMoox(), "http://127.0.0.1:9000")
+        self.start(DevControlPlaneSettings(), "http://127.0.0.1:9000")
         self.assertEqual([None], self.node.tokens)
         self.reactor.advance(5)
         self.assertEqual([None, None], self.node.tokens)
 
     def test_shows_the_node_its_token(self) -> None:
         agent = RequestTraversalAgent(self.node)
-        service = ControlPlane(DevMoox(), "http://127.0.0.1:9000", self.reactor, agent, "sesame")
+        service = ControlPlane(
+            DevControlPlaneSettings(), "http://127.0.0.1:9000", self.reactor, agent, "sesame"
+        )
         self.successResultOf(service.startService())
         self.addCleanup(service.stopService)
         self.assertEqual(["Bearer sesame"], self.node.tokens)
 
     def test_stops(self) -> None:
-        service = self.start(DevMoox(tasks=str(self.file)), "http://127.0.0.1:9000")
+        service = self.start(DevControlPlaneSettings(tasks=str(self.file)), "http://127.0.0.1:9000")
         self.successResultOf(service.stopService())
         self.assertEqual([], self.reactor.getDelayedCalls())
 
     def test_stops_in_the_middle_of_a_late_answer(self) -> None:
-        service = self.start(DevMoox())
+        service = self.start(DevControlPlaneSettings())
         http = self.http()
         self.successResultOf(http.post(f"{URL}/faults", json={"slow": 60}))
         answer = http.post(f"{URL}/gateway/cloudnode/ReportHeartbeatInner", json={"node_id": "n"})

@@ -13,8 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from scfd.dev.nats_process import ServerEndedError, ServerProcess
-from scfd.dev.nats_server import find_nats_server
+from scfd.dev.nats_server import ServerEndedError, ServerProcess, find_nats_server
 from scfd.errors import StartupError
 
 READY = b"[5056] 2026/11/23 22:01:48.480423 [INF] Server is ready\n"

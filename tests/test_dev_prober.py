@@ -85,7 +85,7 @@ class ProberTests(SynchronousTestCase):
 
         with capturedLogs() as events:
             do()
-        return [shown(event) for event in events if event["log_namespace"] == "scfd.dev.moox"]
+        return [shown(event) for event in events if event["log_namespace"] == "scfd.dev.control_plane"]
 
     def test_says_where_the_control_plane_is(self) -> None:
         self.prober.startService()

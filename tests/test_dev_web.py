@@ -130,7 +130,7 @@ class HeartbeatTests(ControlPlaneTestCase):
         with capturedLogs() as events:
             md5 = self.heartbeat()["tasks_md5"]
             self.heartbeat(tasks_md5=md5)
-        ours = [event for event in events if event["log_namespace"] == "scfd.dev.moox"]
+        ours = [event for event in events if event["log_namespace"] == "scfd.dev.control_plane"]
         self.assertEqual(
             ["node n1 reports in: version v1", "1 task handed out to n1"],
             [event["log_format"].format(**event) for event in ours],
@@ -173,7 +173,7 @@ class TaskStatusTests(ControlPlaneTestCase):
     def test_is_only_for_debugging_in_the_log(self) -> None:
         with capturedLogs() as events:
             self.request("POST", STATUS, json={"id": "a", "node_id": "n", "status": 2, "result": ""})
-        ours = [event for event in events if event["log_namespace"] == "scfd.dev.moox"]
+        ours = [event for event in events if event["log_namespace"] == "scfd.dev.control_plane"]
         self.assertEqual([LogLevel.debug], [event["log_level"] for event in ours])
 
     def test_refuses_what_is_no_report(self) -> None:
@@ -303,7 +303,7 @@ class SwitchTests(ControlPlaneTestCase):
             self.request("POST", FAULTS, json={"down": True})
             self.request("POST", FAULTS, json={**everything, "down": False})
             self.request("POST", FAULTS, json=ALL_OFF)
-        ours = [event for event in events if event["log_namespace"] == "scfd.dev.moox"]
+        ours = [event for event in events if event["log_namespace"] == "scfd.dev.control_plane"]
         self.assertEqual(
             [
                 (LogLevel.warn, "faults are on: down"),

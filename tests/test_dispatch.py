@@ -12,11 +12,11 @@ from zope.interface.verify import verifyObject
 
 from scfd.dispatch import Dispatcher
 from scfd.errors import PluginError
+from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
+from scfd.events.tasks import TaskStore
+from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IDrainable, IReports
-from scfd.metrics import Metrics
-from scfd.model import TaskResult, TriggerEvent, TriggerResponse
-from scfd.runtime import Runtime
-from scfd.tasks import TaskStore
+from scfd.status.metrics import Metrics
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
 
 RESULTS = (TaskResult("task-001", 2), TaskResult("task-002", 4, "why it failed"))
@@ -33,13 +33,13 @@ class DispatcherTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.answer: Any = TriggerResponse(RESULTS)
         self.adapter = FakeAdapter(self.plugin)
-        self.runtime = Runtime("node-abc", "v1.0.0")
+        self.identity = Identity("node-abc", "v1.0.0")
         self.tasks = TaskStore()
         self.reports = MemoryReports()
         self.metrics = Metrics()
         self.clock = Clock()
         self.dispatcher = Dispatcher(
-            self.adapter, self.runtime, self.tasks, self.reports, self.metrics, self.clock
+            self.adapter, self.identity, self.tasks, self.reports, self.metrics, self.clock
         )
 
     def plugin(self, event: TriggerEvent) -> Any:
@@ -69,7 +69,7 @@ class DispatcherTests(SynchronousTestCase):
         self.assertIs(event.snapshot, self.tasks.snapshot)
 
     def test_the_storage_server_once_it_is_known(self) -> None:
-        self.runtime.storage_server_url = "http://10.0.0.2:19104"
+        self.identity.storage_server_url = "http://10.0.0.2:19104"
         self.dispatch()
         self.assertEqual(self.adapter.events[0].metadata["storage_server_url"], "http://10.0.0.2:19104")
 

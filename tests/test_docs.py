@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.config import NatsTrigger, TimerTrigger, load
+from scfd.config import NatsSettings, TimerSettings, load
 from scfd.config.schema import keys_of
-from scfd.cron import Cron
-from scfd.metrics import Metrics
+from scfd.status.metrics import Metrics
+from scfd.triggers.timer.cron import Cron
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -72,7 +72,7 @@ class TimersTests(SynchronousTestCase):
         self.text = (ROOT / "docs/timers.rst").read_text()
 
     def test_every_setting_is_explained(self) -> None:
-        for name in keys_of(TimerTrigger):
+        for name in keys_of(TimerSettings):
             self.assertRegex(self.text, rf"(?m)^``{name}`` ")
 
     def test_first_moments(self) -> None:
@@ -98,7 +98,7 @@ class TimersTests(SynchronousTestCase):
 class NatsTests(SynchronousTestCase):
     def test_every_setting_is_explained(self) -> None:
         text = (ROOT / "docs/nats.rst").read_text()
-        for name in keys_of(NatsTrigger):
+        for name in keys_of(NatsSettings):
             self.assertRegex(text, rf"(?m)^``{name}`` ")
 
 

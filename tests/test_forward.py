@@ -7,7 +7,7 @@ from typing import Any
 from attrs import evolve
 from twisted.logger import capturedLogs, formatEvent
 
-from scfd.config import Gateway as Settings
+from scfd.config import GatewaySettings
 from tests.gateway_fakes import CallerEnd, GatewayTestCase, lines_of
 from tests.http1_fakes import FakeTransport
 
@@ -543,7 +543,7 @@ class RetryTests(ForwardTestCase):
 
 class PoolTests(ForwardTestCase):
     pool_size = 1
-    settings = evolve(Settings(), forward_timeout=10.0)
+    settings = evolve(GatewaySettings(), forward_timeout=10.0)
 
     def test_requests_wait_for_their_turn(self) -> None:
         first, plugin = self.under_way()

@@ -10,17 +10,17 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
 
+from scfd.control_plane.heartbeat import Heartbeat
+from scfd.control_plane.probe import ProbeHandler
 from scfd.dispatch import Dispatcher
+from scfd.events.tasks import TaskStore
 from scfd.gateway.contract import Backend
 from scfd.gateway.forward import Forwarder
 from scfd.gateway.native import NativeBackend
 from scfd.gateway.routes import GatewayRoutes
 from scfd.gateway.server import Gateway, allow_descriptors
-from scfd.moox.heartbeat import Heartbeat
-from scfd.moox.probe import ProbeHandler
-from scfd.readiness import Readiness
-from scfd.runtime import Runtime, State
-from scfd.tasks import TaskStore
+from scfd.identity import Identity, State
+from scfd.status.readiness import Readiness
 from tests.fakes import FakeAdapter, MemoryReports
 from tests.gateway_fakes import GatewayTestCase as TestCase
 from tests.http_fakes import FakeControlPlaneClient, Received
@@ -35,11 +35,11 @@ class GatewayTestCase(TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.runtime = Runtime("node-abc", "v1", state=State.RUNNING)
+        self.identity = Identity("node-abc", "v1", state=State.RUNNING)
         store, client = TaskStore(), FakeControlPlaneClient()
         heartbeat = Heartbeat(
             client,
-            self.runtime,
+            self.identity,
             store,
             self.adapter,
             9.0,
@@ -48,11 +48,11 @@ class GatewayTestCase(TestCase):
             self.clock,
             lambda version: None,
         )
-        dispatcher = Dispatcher(self.adapter, self.runtime, store, MemoryReports(), self.metrics, self.clock)
+        dispatcher = Dispatcher(self.adapter, self.identity, store, MemoryReports(), self.metrics, self.clock)
         handler = ProbeHandler(
-            self.runtime, store, self.adapter, heartbeat, dispatcher, self.metrics, self.clock.seconds, {}
+            self.identity, store, self.adapter, heartbeat, dispatcher, self.metrics, self.clock.seconds, {}
         )
-        self.routes = GatewayRoutes(self.runtime, handler, self.probe_token)
+        self.routes = GatewayRoutes(self.identity, handler, self.probe_token)
         self.front = self.make_front(self.settings, self.made)
 
     def backend(self) -> Backend:
@@ -80,7 +80,7 @@ class HealthTests(GatewayTestCase):
             (State.STOPPING, 503, "stopping"),
         ):
             with self.subTest(state=state):
-                self.runtime.state = state
+                self.identity.state = state
                 answer = self.ask("GET", "/health")
                 self.assertEqual((answer.status, answer.json()), (status, {"status": word}))
                 self.assertEqual(answer.header("content-type"), ["application/json"])
@@ -98,7 +98,7 @@ class ProbeTests(GatewayTestCase):
             json.dumps({"request_id": "7", "server_ip": "h", "server_port": 1}).encode()
         )
         self.assertEqual((status, answer["success"], answer["request_id"]), (200, True, "7"))
-        self.assertEqual(self.runtime.server.base_url, "http://h:1")
+        self.assertEqual(self.identity.server.base_url, "http://h:1")
 
     def test_a_bad_one(self) -> None:
         for body in (b"", b"[]", b"\xff"):
@@ -107,7 +107,7 @@ class ProbeTests(GatewayTestCase):
 
     def test_is_answered_in_every_part_of_the_life(self) -> None:
         for state in State:
-            self.runtime.state = state
+            self.identity.state = state
             self.assertEqual(self.probe(b"{}")[0], 200)
 
 
@@ -122,7 +122,7 @@ class TokenTests(GatewayTestCase):
                 self.assertNotIn(b"s3cret", answer.body)
         probe = b'{"server_ip": "h", "server_port": 1}'
         self.assertEqual(self.ask("POST", "/probe", body=probe).status, 401)
-        self.assertEqual(self.runtime.server.base_url, "")
+        self.assertEqual(self.identity.server.base_url, "")
 
 
 class NativePluginTests(GatewayTestCase):

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.web.http_headers import Headers
 
-from scfd.config import Gateway as Settings
+from scfd.config import GatewaySettings
 from scfd.gateway.front import RESERVE
 from scfd.web import Response, Routes, route
 from tests.gateway_fakes import CallerEnd, GatewayTestCase, lines_of
@@ -173,7 +173,7 @@ class PipeliningTests(CallerTestCase):
 
 
 class RefusedTests(CallerTestCase):
-    settings = evolve(Settings(), max_body=10, max_header=200)
+    settings = evolve(GatewaySettings(), max_body=10, max_header=200)
 
     def test_a_long_body(self) -> None:
         caller = self.caller()
@@ -294,7 +294,7 @@ class DeadlineTests(CallerTestCase):
 
 
 class ConnectionsTests(CallerTestCase):
-    settings = evolve(Settings(), max_connections=2)
+    settings = evolve(GatewaySettings(), max_connections=2)
 
     def test_beyond_the_limit(self) -> None:
         allowed = [self.caller() for _ in range(2)]
@@ -370,7 +370,7 @@ class DrainingTests(CallerTestCase):
 
 
 class AccessLogTests(CallerTestCase):
-    settings = evolve(Settings(), access_log=True)
+    settings = evolve(GatewaySettings(), access_log=True)
 
     def test_a_line_for_each_request(self) -> None:
         with capturedLogs() as logs:

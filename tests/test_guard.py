@@ -15,7 +15,7 @@ from unittest import skipUnless
 from twisted.trial.unittest import SynchronousTestCase
 
 import scfd
-from scfd.guard import guarded
+from scfd.adapter.guard import guarded
 
 #: Seconds in which anything here has to happen; it usually takes some 50 ms.
 LIMIT = 20.0
@@ -99,12 +99,13 @@ class GuardTests(SynchronousTestCase):
     def test_without_a_command(self) -> None:
         guard = self.start()
         self.assertEqual(
-            b"usage: python -m scfd.guard [--cwd FOLDER] -- COMMAND [ARG...]\n", self.read(guard.stderr)
+            b"usage: python -m scfd.adapter.guard [--cwd FOLDER] -- COMMAND [ARG...]\n",
+            self.read(guard.stderr),
         )
         self.assertEqual(2, guard.wait(LIMIT))
 
     def test_runs_as_a_module(self) -> None:
-        command = [sys.executable, "-m", "scfd.guard", "--", "sh", "-c", "exit 7"]
+        command = [sys.executable, "-m", "scfd.adapter.guard", "--", "sh", "-c", "exit 7"]
         environment = {**os.environ, "PYTHONPATH": str(Path(scfd.__file__).parent.parent)}
         guard = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
         self.addCleanup(self.finish, guard)

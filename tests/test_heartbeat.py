@@ -1,4 +1,4 @@
-"""Tests for scfd.moox.heartbeat."""
+"""Tests for scfd.control_plane.heartbeat."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.metrics import Metrics
-from scfd.moox.client import Answer, ControlPlaneClient
-from scfd.moox.heartbeat import Heartbeat, HeartbeatRecord, Orders, host_metadata, parse_answer
-from scfd.readiness import Readiness
-from scfd.runtime import Runtime, ServerAddress
-from scfd.tasks import TaskStore
+from scfd.control_plane.client import Answer, ControlPlaneClient
+from scfd.control_plane.heartbeat import Heartbeat, HeartbeatRecord, Orders, host_metadata, parse_answer
+from scfd.events.tasks import TaskStore
+from scfd.identity import Identity, ServerAddress
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Readiness
 from tests.fakes import FakeAdapter
 from tests.http_fakes import FakeControlPlaneClient, Peer
 
@@ -145,7 +145,7 @@ class HeartbeatTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_800_000_000)
         self.client: Any = FakeControlPlaneClient(lambda beat: answer())
-        self.runtime = Runtime("node-abc", "v1.0.0", ServerAddress("10.0.0.1", 18202))
+        self.identity = Identity("node-abc", "v1.0.0", ServerAddress("10.0.0.1", 18202))
         self.task_store = TaskStore()
         self.adapter = FakeAdapter()
         self.metrics = Metrics()
@@ -158,7 +158,7 @@ class HeartbeatTestCase(SynchronousTestCase):
     ) -> Heartbeat:
         return Heartbeat(
             self.client,
-            self.runtime,
+            self.identity,
             self.task_store,
             self.adapter,
             interval,
@@ -220,7 +220,7 @@ class MessageTests(HeartbeatTestCase):
         self.assertEqual([beat.get("load") for _, beat, _ in self.client.posts], [None, 2])
 
     def test_a_url_may_have_a_path(self) -> None:
-        self.runtime.server = ServerAddress(url="https://moox.example/base/")
+        self.identity.server = ServerAddress(url="https://moox.example/base/")
         self.heartbeat.startService()
         self.assertEqual(
             self.client.posts[0][0],
@@ -326,19 +326,19 @@ class ReportNowTests(HeartbeatTestCase):
 class WithoutAddressTests(HeartbeatTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.runtime.server = ServerAddress()
+        self.identity.server = ServerAddress()
 
     def test_none_without_an_address_and_then_some(self) -> None:
         self.heartbeat.startService()
         self.pass_time(2 * INTERVAL)
         self.assertEqual(self.client.posts, [])
-        self.runtime.server = ServerAddress("10.0.0.1", 18202)
+        self.identity.server = ServerAddress("10.0.0.1", 18202)
         self.pass_time(INTERVAL)
         self.assertEqual(len(self.client.posts), 1)
 
     def test_none_without_a_node_id(self) -> None:
-        self.runtime.server = ServerAddress("10.0.0.1", 18202)
-        self.runtime.node_id = ""
+        self.identity.server = ServerAddress("10.0.0.1", 18202)
+        self.identity.node_id = ""
         with capturedLogs() as events:
             self.heartbeat.startService()
             self.pass_time(3 * INTERVAL)
@@ -427,7 +427,7 @@ class RetryTests(HeartbeatTestCase):
 
     def test_a_try_goes_to_the_address_of_its_moment(self) -> None:
         def react(beat: Any) -> Any:
-            self.runtime.server = ServerAddress("10.0.0.2", 1)
+            self.identity.server = ServerAddress("10.0.0.2", 1)
             return ConnectionRefusedError()
 
         self.times_of_tries(react, seconds=1)

@@ -15,9 +15,9 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from scfd.events.event import TaskStatus, TriggerEvent, TriggerResponse
+from scfd.events.tasks import TaskSnapshot
 from scfd.interfaces import IFunctionPlugin, IHeartbeatContributor, IStoppable
-from scfd.model import TaskStatus, TriggerEvent, TriggerResponse
-from scfd.tasks import TaskSnapshot
 
 FILE = Path(__file__).parent.parent / "examples/host-metrics/twisted/plugins/host_metrics.py"
 

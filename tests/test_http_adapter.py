@@ -11,17 +11,16 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.client import PluginClient
+from scfd.adapter.calls import PluginClient
 from scfd.adapter.health import LOOK_TIMEOUT
 from scfd.adapter.http import HttpAdapter
 from scfd.adapter.process import PluginProcess
-from scfd.availability import Availability
-from scfd.config import HttpAdapter as Settings
+from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, StartupError
+from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.http1.pool import Pool
-from scfd.metrics import Metrics
-from scfd.model import TaskResult, TriggerEvent, TriggerResponse
-from scfd.readiness import Readiness
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Availability, Readiness
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 
 URL = "http://127.0.0.1:9001"
@@ -88,13 +87,13 @@ class HttpAdapterTestCase(SynchronousTestCase):
         self.adapter = self.make_adapter()
 
     def make_adapter(self, process: bool = True, **settings: Any) -> HttpAdapter:
-        chosen = Settings(**{"name": "my-plugin", "url": URL, "ready_timeout": 3.0, **settings})
+        chosen = HttpAdapterSettings(**{"name": "my-plugin", "url": URL, "ready_timeout": 3.0, **settings})
         pool, health_pool = (
             Pool(server, 2, 1.5, 5.0, self.clock, AT_ONCE) for server in (self.plugin, self.health)
         )
         return HttpAdapter(
             chosen,
-            PluginClient(URL, pool, health_pool, chosen.max_answer, self.clock),
+            PluginClient(URL, pool, health_pool, chosen.max_response, self.clock),
             cast(PluginProcess, self.process) if process else None,
             self.readiness,
             self.availability,
@@ -195,7 +194,7 @@ class StartTests(HttpAdapterTestCase):
         self.assertEqual(
             str(self.failureResultOf(started, StartupError).value),
             "adapter.http.command: can't run pyhton: No such file or directory; "
-            "accepted is a program on PATH, or the path of one",
+            "expected a program on PATH, or the path of one",
         )
         self.assertEqual(self.process.journal, ["start", "stop"])
 

@@ -1,11 +1,11 @@
-"""Tests for scfd.inflight."""
+"""Tests for scfd.deferreds."""
 
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.inflight import InFlight
+from scfd.deferreds import InFlight
 
 
 class InFlightTests(SynchronousTestCase):

@@ -14,27 +14,24 @@ from zope.interface import implementedBy
 from zope.interface.verify import verifyClass, verifyObject
 
 import scfd.interfaces
-from scfd import assembly
-from scfd.adapter.client import PluginClient
+from scfd import build
+from scfd.adapter.calls import PluginClient
 from scfd.adapter.http import HttpAdapter
 from scfd.adapter.native import Framework, NativeAdapter
-from scfd.availability import Availability
-from scfd.config import Config, NatsTrigger
-from scfd.config import Gateway as GatewaySettings
-from scfd.config import HttpAdapter as HttpAdapterSettings
+from scfd.config import Config, GatewaySettings, HttpAdapterSettings, NatsSettings
+from scfd.control_plane.client import ControlPlaneClient
+from scfd.events.tasks import TaskStore
 from scfd.gateway.forward import Forwarder
 from scfd.gateway.front import Front
 from scfd.gateway.server import Gateway
 from scfd.http1.pool import Pool
+from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
-from scfd.metrics import Metrics
-from scfd.moox.client import ControlPlaneClient
-from scfd.moox.outbox import Outbox
-from scfd.moox.reports import Reports
-from scfd.readiness import Readiness
-from scfd.runtime import Runtime
-from scfd.tasks import TaskStore
-from scfd.triggers.timer import Timers
+from scfd.reports.delivery import Reports
+from scfd.reports.outbox import Outbox
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Availability, Readiness
+from scfd.triggers.timer.trigger import Timers
 from scfd.web import NoSuchPath, Routes, RoutesResource
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
 from tests.http1_fakes import AT_ONCE, FakeConnector
@@ -43,7 +40,7 @@ from tests.test_native import Plugin
 
 
 def _framework() -> Framework:
-    return Framework(Config(), Runtime("node-abc", "v1"), TaskStore())
+    return Framework(Config(), Identity("node-abc", "v1"), TaskStore())
 
 
 def _http_adapter() -> HttpAdapter:
@@ -67,12 +64,12 @@ def _gateway() -> Gateway:
 
 def _reports() -> Reports:
     client = ControlPlaneClient(Peer().http(), Clock())
-    return Reports(Outbox("state", None), client, Runtime("node-abc", "v1"), Metrics(), Clock(), 100)
+    return Reports(Outbox("state", None), client, Identity("node-abc", "v1"), Metrics(), Clock(), 100)
 
 
 def _nats_trigger() -> Any:
-    services = assembly.nats_triggers(
-        Config(triggers=(NatsTrigger("q", "nats://127.0.0.1", "S", "s.>", "c"),)),
+    services = build.nats_triggers(
+        Config(triggers=(NatsSettings("q", "nats://127.0.0.1", "S", "s.>", "c"),)),
         lambda event: succeed(None),
         Metrics(),
         Readiness(lambda: 0.0),

@@ -1,4 +1,4 @@
-"""Tests for scfd.jobs, with the table of intervals counted out instead of computed."""
+"""Tests for scfd.triggers.timer.jobs, with the table of intervals counted out instead of computed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.jobs import is_due, timer_payload
-from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot
+from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot
+from scfd.triggers.timer.jobs import is_due, timer_payload
 
 UTC = timezone.utc
 

@@ -1,4 +1,4 @@
-"""Tests for scfd.listener, without ports."""
+"""Tests for scfd.web, without ports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import Address
 from scfd.errors import StartupError
-from scfd.listener import Listener
+from scfd.web import Listener
 
 ADDRESS = Address("127.0.0.1", 9002)
 
@@ -37,19 +37,19 @@ class ListenerTests(SynchronousTestCase):
     def test_listens_on_its_address(self) -> None:
         reactor, factory = MemoryReactor(), Factory()
         with capturedLogs() as logged:
-            Listener("control.listen", ADDRESS, factory, reactor).startService()
+            Listener("admin.listen", ADDRESS, factory, reactor).startService()
         ((port, its_factory, _, interface),) = reactor.tcpServers
         self.assertEqual((port, its_factory, interface), (9002, factory, "127.0.0.1"))
         self.assertEqual([formatEvent(event) for event in logged], ["listening on 127.0.0.1:9002"])
-        self.assertEqual(logged[0]["log_namespace"], "scfd.control")
+        self.assertEqual(logged[0]["log_namespace"], "scfd.admin")
 
     def test_an_address_in_use_is_a_mistake_in_one_line(self) -> None:
         error = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        listener = Listener("control.listen", ADDRESS, Factory(), RefusingReactor(error))
+        listener = Listener("admin.listen", ADDRESS, Factory(), RefusingReactor(error))
         mistake = self.assertRaises(StartupError, listener.startService)
         self.assertEqual(
             str(mistake),
-            "control.listen: can't listen on 127.0.0.1:9002: Address already in use; choose another address",
+            "admin.listen: can't listen on 127.0.0.1:9002: Address already in use; choose another address",
         )
         self.assertIsNone(listener.stopService())
 
@@ -67,7 +67,7 @@ class ListenerTests(SynchronousTestCase):
 
         reactor = MemoryReactor()
         reactor.listenTCP = lambda *args, **kwargs: Port()  # type: ignore[method-assign]
-        listener = Listener("control.listen", ADDRESS, Factory(), reactor)
+        listener = Listener("admin.listen", ADDRESS, Factory(), reactor)
         listener.startService()
         stopped = listener.stopService()
         assert stopped is not None

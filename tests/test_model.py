@@ -1,4 +1,4 @@
-"""Tests for scfd.model and scfd.errors: the values that travel through a node."""
+"""Tests for scfd.events.event and scfd.errors: the values that travel through a node."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.errors import ConfigError, Mistake, describe
-from scfd.model import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
-from scfd.tasks import TaskSnapshot
+from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
+from scfd.events.tasks import TaskSnapshot
 from tests.test_wire import json_values
 
 SNAPSHOT = TaskSnapshot(({"task_id": "task-001", "invalid": 0}, {"task_id": "task-002", "invalid": 1}))

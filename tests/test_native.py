@@ -15,9 +15,11 @@ from twisted.web.resource import Resource
 from zope.interface import alsoProvides, implementer
 
 from scfd.adapter.native import CALL_TIMEOUT, INIT_TIMEOUT, Framework, NativeAdapter
-from scfd.availability import Availability
 from scfd.config import Config
 from scfd.errors import PluginError, StartupError
+from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
+from scfd.events.tasks import TaskStore
+from scfd.identity import Identity
 from scfd.interfaces import (
     IDynamicHeartbeatContributor,
     IFunctionPlugin,
@@ -25,9 +27,7 @@ from scfd.interfaces import (
     IStoppable,
     IWebContributor,
 )
-from scfd.model import TaskResult, TriggerEvent, TriggerResponse
-from scfd.runtime import Runtime
-from scfd.tasks import TaskStore
+from scfd.status.readiness import Availability
 
 EVENT = TriggerEvent("timer", "t")
 RESPONSE = TriggerResponse([TaskResult("task-001", 2)])
@@ -79,7 +79,7 @@ class NativeAdapterTestCase(SynchronousTestCase):
         self.plugin = Plugin()
         self.clock = Clock()
         self.availability = Availability()
-        self.framework = Framework(Config(), Runtime("node-abc", "v1"), TaskStore())
+        self.framework = Framework(Config(), Identity("node-abc", "v1"), TaskStore())
         self.adapter = NativeAdapter(self.plugin, self.framework, None, self.availability, self.clock)
 
     def provide(self, *interfaces: Any) -> None:

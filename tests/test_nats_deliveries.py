@@ -1,4 +1,4 @@
-"""Tests for scfd.nats.deliveries and answers: turns, deadlines, failures, the end of a node."""
+"""Tests for scfd.triggers.nats.deliveries and answers: turns, deadlines, failures, the end of a node."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.config import NatsTrigger
+from scfd.config import NatsSettings
 from scfd.errors import PluginError
-from scfd.metrics import Metrics
-from scfd.model import TriggerEvent
-from scfd.nats.answers import Answers
-from scfd.nats.binding import most_ahead
-from scfd.nats.client import Message
-from scfd.nats.deliveries import LONGEST_WAIT, Deliveries
+from scfd.events.event import TriggerEvent
+from scfd.status.metrics import Metrics
+from scfd.triggers.nats.acks import Answers
+from scfd.triggers.nats.client import Message
+from scfd.triggers.nats.consumer import most_ahead
+from scfd.triggers.nats.deliveries import LONGEST_WAIT, Deliveries
 from tests.nats_fakes import FakeConnection
 
 
@@ -35,7 +35,7 @@ class DeliveriesCase(SynchronousTestCase):
             "consumer_name": "c",
             **settings,
         }
-        trigger = NatsTrigger(**given)
+        trigger = NatsSettings(**given)
         self.clock = Clock()
         self.connection = FakeConnection()
         self.metrics = Metrics()

@@ -1,4 +1,4 @@
-"""Tests for scfd.nats.message: a delivery, and the event that it is."""
+"""Tests for scfd.triggers.nats.message: a delivery, and the event that it is."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from attrs import evolve
 from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.config import NatsTrigger
-from scfd.model import TriggerEvent
-from scfd.nats.client import Message
-from scfd.nats.message import Delivery, MessageEvent, message_payload
-from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot
+from scfd.config import NatsSettings
+from scfd.events.event import TriggerEvent
+from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot
+from scfd.triggers.nats.client import Message
+from scfd.triggers.nats.message import Delivery, MessageEvent, message_payload
 
 #: Third delivery of message 42 of stream SAMPLES, stored at 2025-01-01T00:01:00.250Z.
 REPLY = "$JS.ACK.SAMPLES.rolling-mean.3.42.7.1735689660250000000.0"
@@ -22,7 +22,7 @@ REPLY = "$JS.ACK.SAMPLES.rolling-mean.3.42.7.1735689660250000000.0"
 REPLY_WITH_DOMAIN = "$JS.ACK.hub.ACCOUNT.SAMPLES.rolling-mean.3.42.7.1735689660250000000.0.x1"
 REPLY_WITHOUT_TOKEN = "$JS.ACK._.ACCOUNT.SAMPLES.rolling-mean.3.42.7.1735689660250000000.0"
 
-TRIGGER = NatsTrigger("my-queue", "nats://127.0.0.1:4222", "SAMPLES", "samples.>", "rolling-mean", timeout=7)
+TRIGGER = NatsSettings("my-queue", "nats://127.0.0.1:4222", "SAMPLES", "samples.>", "rolling-mean", timeout=7)
 
 
 def a_message(data: bytes = b"{}", reply: str = REPLY, headers: dict[str, str] | None = None) -> Message:

@@ -1,4 +1,4 @@
-"""Tests for scfd.nats.pulls: what is asked for, what the server says of it, and silence."""
+"""Tests for scfd.triggers.nats.pulls: what is asked for, what the server says of it, and silence."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.config import NatsTrigger
-from scfd.nats.client import Message
-from scfd.nats.pulls import Pulls
+from scfd.config import NatsSettings
+from scfd.triggers.nats.client import Message
+from scfd.triggers.nats.pulls import Pulls
 from tests.nats_fakes import FakeConnection
 
 
@@ -32,7 +32,12 @@ class PullsTests(SynchronousTestCase):
         self.expired = 0
         connection: Any = self.connection
         self.pulls = Pulls(
-            connection, NatsTrigger(**given), self.came.append, self.has_expired, self.lost.append, self.clock
+            connection,
+            NatsSettings(**given),
+            self.came.append,
+            self.has_expired,
+            self.lost.append,
+            self.clock,
         )
         self.successResultOf(Deferred.fromCoroutine(self.pulls.start()))
         return self.pulls

@@ -1,4 +1,4 @@
-"""Tests for scfd.moox.outbox: on a real disk, in its real thread."""
+"""Tests for scfd.reports.outbox: on a real disk, in its real thread."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import TestCase
 
 from scfd.errors import StartupError
-from scfd.model import TaskResult
-from scfd.moox.outbox import REFUSALS_KEPT, Entry, Outbox
+from scfd.events.event import TaskResult
+from scfd.reports.outbox import REFUSALS_KEPT, Entry, Outbox
 
 
 def results(*names: str) -> list[TaskResult]:

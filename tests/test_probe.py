@@ -1,4 +1,4 @@
-"""Tests for scfd.moox.probe."""
+"""Tests for scfd.control_plane.probe."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.control_plane.heartbeat import Heartbeat, host_metadata
+from scfd.control_plane.probe import ProbeHandler, Usage, is_allowed, parse_probe, server_address
 from scfd.dispatch import Dispatcher
 from scfd.errors import PluginError
-from scfd.metrics import Metrics
-from scfd.model import TriggerEvent, TriggerResponse
-from scfd.moox.heartbeat import Heartbeat, host_metadata
-from scfd.moox.probe import ProbeHandler, Usage, is_allowed, parse_probe, server_address
-from scfd.readiness import Readiness
-from scfd.runtime import Runtime, ServerAddress, State
-from scfd.tasks import TaskStore
+from scfd.events.event import TriggerEvent, TriggerResponse
+from scfd.events.tasks import TaskStore
+from scfd.identity import Identity, ServerAddress, State
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Readiness
 from tests.fakes import FakeAdapter, MemoryReports
 from tests.http_fakes import FakeControlPlaneClient
 
@@ -186,7 +186,7 @@ class ProbeHandlerTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.runtime = Runtime("node-abc", "v1.0.0", state=State.RUNNING)
+        self.identity = Identity("node-abc", "v1.0.0", state=State.RUNNING)
         self.task_store = TaskStore()
         self.adapter = FakeAdapter()
         self.metrics = Metrics()
@@ -195,7 +195,7 @@ class ProbeHandlerTestCase(SynchronousTestCase):
         self.allowed: list[str] = []
         self.heartbeat = Heartbeat(
             self.client,
-            self.runtime,
+            self.identity,
             self.task_store,
             self.adapter,
             9.0,
@@ -206,10 +206,10 @@ class ProbeHandlerTestCase(SynchronousTestCase):
             self.clock.seconds,
         )
         self.dispatcher = Dispatcher(
-            self.adapter, self.runtime, self.task_store, MemoryReports(), self.metrics, self.clock
+            self.adapter, self.identity, self.task_store, MemoryReports(), self.metrics, self.clock
         )
         self.handler = ProbeHandler(
-            self.runtime,
+            self.identity,
             self.task_store,
             self.adapter,
             self.heartbeat,
@@ -291,7 +291,7 @@ class AnswerTests(ProbeHandlerTestCase):
 
     def test_tells_the_part_of_its_life(self) -> None:
         for state in State:
-            self.runtime.state = state
+            self.identity.state = state
             self.assertEqual(self.probe()["data"]["state"], state.value)
 
     def test_tells_its_tasks(self) -> None:
@@ -339,34 +339,34 @@ class AnswerTests(ProbeHandlerTestCase):
 class LearningTests(ProbeHandlerTestCase):
     def test_learns_the_addresses(self) -> None:
         self.probe()
-        self.assertEqual(self.runtime.server.base_url, "http://10.0.0.1:18202")
-        self.assertEqual(self.runtime.storage_server_url, "http://10.0.0.2:19104")
+        self.assertEqual(self.identity.server.base_url, "http://10.0.0.1:18202")
+        self.assertEqual(self.identity.storage_server_url, "http://10.0.0.2:19104")
 
     def test_a_probe_without_a_url(self) -> None:
         self.probe("moox_server_url", server_ip="10.0.0.7")
-        self.assertEqual(self.runtime.server.base_url, "http://10.0.0.7:18202")
+        self.assertEqual(self.identity.server.base_url, "http://10.0.0.7:18202")
 
     def test_a_probe_without_an_address_changes_none_and_is_warned_of(self) -> None:
         for fields in ({"server_ip": ""}, {"server_port": 0}, {"server_port": -5}):
             with self.subTest(fields=fields), capturedLogs() as events:
-                self.runtime.server = ServerAddress("10.0.0.9", 1)
+                self.identity.server = ServerAddress("10.0.0.9", 1)
                 self.assertTrue(self.probe("moox_server_url", **fields)["success"])
-                self.assertEqual(self.runtime.server, ServerAddress("10.0.0.9", 1))
+                self.assertEqual(self.identity.server, ServerAddress("10.0.0.9", 1))
                 self.assertEqual(
                     [(event["log_level"], formatEvent(event)) for event in events],
                     [(LogLevel.warn, "a probe named no control plane address; the old one stays")],
                 )
 
     def test_a_probe_without_a_storage_server_changes_none(self) -> None:
-        self.runtime.storage_server_url = "http://known"
+        self.identity.storage_server_url = "http://known"
         self.probe("storage_server_url")
         self.probe(storage_server_url="")
-        self.assertEqual(self.runtime.storage_server_url, "http://known")
+        self.assertEqual(self.identity.storage_server_url, "http://known")
 
     def test_the_platform_may_name_the_function_late(self) -> None:
         self.environ["SCF_FUNCTIONNAME"] = "named"
         self.assertEqual(self.probe()["data"]["node_id"], "named")
-        self.assertEqual(self.runtime.node_id, "named")
+        self.assertEqual(self.identity.node_id, "named")
 
     def test_reports_in_at_once_when_it_has_learned_where_to(self) -> None:
         self.heartbeat.startService()
@@ -390,7 +390,7 @@ class LearningTests(ProbeHandlerTestCase):
 
 class WithoutNodeIdTests(ProbeHandlerTestCase):
     def test_says_so_and_learns_all_the_same(self) -> None:
-        self.runtime.node_id = ""
+        self.identity.node_id = ""
         self.assertEqual(
             self.probe(),
             {
@@ -399,7 +399,7 @@ class WithoutNodeIdTests(ProbeHandlerTestCase):
                 "timestamp": TIMESTAMP,
             },
         )
-        self.assertEqual(self.runtime.server.base_url, "http://10.0.0.1:18202")
+        self.assertEqual(self.identity.server.base_url, "http://10.0.0.1:18202")
 
 
 class RefusedTests(ProbeHandlerTestCase):
@@ -420,7 +420,7 @@ class RefusedTests(ProbeHandlerTestCase):
                 self.assertEqual((answer["success"], answer["timestamp"]), (False, TIMESTAMP))
                 self.assertTrue(answer["message"])
                 self.assertEqual(
-                    (self.runtime.node_id, self.runtime.server, self.runtime.storage_server_url),
+                    (self.identity.node_id, self.identity.server, self.identity.storage_server_url),
                     ("node-abc", ServerAddress(), ""),
                 )
 
@@ -438,7 +438,7 @@ class RefusedTests(ProbeHandlerTestCase):
                 },
             ),
         )
-        self.assertEqual((self.runtime.server, self.runtime.storage_server_url), (ServerAddress(), ""))
+        self.assertEqual((self.identity.server, self.identity.storage_server_url), (ServerAddress(), ""))
         self.assertTrue(self.probe(moox_server_url="http://10.9.9.9:1")["success"])
 
     def test_is_counted_and_logged(self) -> None:

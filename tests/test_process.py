@@ -1,4 +1,4 @@
-"""Tests for scfd.adapter.process and scfd.child: processes that the test runs by hand."""
+"""Tests for scfd.adapter.process and scfd.adapter.child: processes that the test runs by hand."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.adapter.child import KILL_AFTER, KILL_GUARD_AFTER, LINES, LONGEST_LINE, WINDOW
 from scfd.adapter.process import PluginProcess, exit_text
-from scfd.child import KILL_AFTER, KILL_GUARD_AFTER, LINES, LONGEST_LINE, WINDOW
-from scfd.metrics import Metrics
+from scfd.status.metrics import Metrics
 
 
 class Run:

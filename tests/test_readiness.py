@@ -1,11 +1,11 @@
-"""Tests for scfd.readiness."""
+"""Tests for scfd.status.readiness."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.readiness import Readiness
+from scfd.status.readiness import Readiness
 
 
 class ReadinessTests(SynchronousTestCase):

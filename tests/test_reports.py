@@ -1,4 +1,4 @@
-"""Tests for scfd.moox.reports."""
+"""Tests for scfd.reports.delivery."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from scfd.control_plane.client import Answer, ControlPlaneClient
 from scfd.errors import OutboxFullError, StartupError
-from scfd.metrics import Metrics
-from scfd.model import TaskResult
-from scfd.moox.client import Answer, ControlPlaneClient
-from scfd.moox.outbox import Entry, Outbox
-from scfd.moox.reports import CONCURRENCY, FLUSH_LIMIT, Outcome, Reports, judge
-from scfd.runtime import Runtime, ServerAddress
+from scfd.events.event import TaskResult
+from scfd.identity import Identity, ServerAddress
+from scfd.reports.delivery import CONCURRENCY, FLUSH_LIMIT, Outcome, Reports, judge
+from scfd.reports.outbox import Entry, Outbox
+from scfd.status.metrics import Metrics
 from tests.http_fakes import FakeControlPlaneClient, Peer
 
 URL = "http://10.0.0.1:18202/gateway/collectmgr/ReportTaskStatus"
@@ -163,12 +163,12 @@ class ReportsTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.outbox: Any = MemoryOutbox()
         self.client: Any = FakeControlPlaneClient(lambda report: DELIVERED)
-        self.runtime = Runtime("node-abc", "v1.0.0", ServerAddress("10.0.0.1", 18202))
+        self.identity = Identity("node-abc", "v1.0.0", ServerAddress("10.0.0.1", 18202))
         self.metrics = Metrics()
         self.reports = self.make_reports()
 
     def make_reports(self) -> Reports:
-        return Reports(self.outbox, self.client, self.runtime, self.metrics, self.clock, self.limit)
+        return Reports(self.outbox, self.client, self.identity, self.metrics, self.clock, self.limit)
 
     def start(self) -> None:
         self.successResultOf(self.reports.startService())
@@ -224,14 +224,14 @@ class DeliveryTests(ReportsTestCase):
     def test_the_node_id_is_that_of_the_moment_of_acceptance(self) -> None:
         self.client.react = lambda report: FAILED
         self.put("a")
-        self.runtime.node_id = "renamed"
+        self.identity.node_id = "renamed"
         self.clock.advance(1)
         self.assertEqual([report["node_id"] for _, report, _ in self.client.posts], ["node-abc"] * 2)
 
     def test_goes_to_the_address_of_the_moment(self) -> None:
         self.client.react = lambda report: FAILED
         self.put("a")
-        self.runtime.server = ServerAddress(url="https://moox.example/base/")
+        self.identity.server = ServerAddress(url="https://moox.example/base/")
         self.clock.advance(1)
         self.assertEqual(
             self.client.posts[1][0],
@@ -363,11 +363,11 @@ class FullTests(ReportsTestCase):
 class ManyTests(ReportsTestCase):
     def test_many_tasks_that_fail_at_once(self) -> None:
         """Each wait for an address ends at once; as many calls inside one another were too many."""
-        self.runtime.server = ServerAddress()
+        self.identity.server = ServerAddress()
         self.start()
         names = [f"task-{number}" for number in range(2000)]
         self.put(*names)
-        self.runtime.server = ServerAddress("10.0.0.1", 18202)
+        self.identity.server = ServerAddress("10.0.0.1", 18202)
         self.clock.advance(1)
         self.assertEqual(self.reports.pending(), 0)
         self.assertEqual(len(self.sent()), 2000)
@@ -457,12 +457,12 @@ class RetryTests(ReportsTestCase):
         self.assertEqual((outcomes, self.reports.pending()), ([], 0))
 
     def test_no_address_yet(self) -> None:
-        self.runtime.server = ServerAddress()
+        self.identity.server = ServerAddress()
         self.start()
         self.put("a")
         self.clock.pump([1, 2])
         self.assertEqual((self.client.posts, self.kept()), ([], ["a"]))
-        self.runtime.server = ServerAddress("10.0.0.1", 18202)
+        self.identity.server = ServerAddress("10.0.0.1", 18202)
         self.clock.advance(4)
         self.assertEqual((self.sent(), self.kept()), (["a"], []))
 
@@ -647,9 +647,9 @@ class OnARealDiskTests(TestCase):
     def make_reports(self) -> Reports:
         from twisted.internet import reactor  # not before the package's __init__ has chosen it
 
-        runtime = Runtime("node-abc", "v1", ServerAddress("10.0.0.1", 18202))
+        identity = Identity("node-abc", "v1", ServerAddress("10.0.0.1", 18202))
         client = ControlPlaneClient(self.server.http(), self.server.reactor)
-        return Reports(Outbox(self.folder, reactor), client, runtime, Metrics(), reactor, 1 << 20)
+        return Reports(Outbox(self.folder, reactor), client, identity, Metrics(), reactor, 1 << 20)
 
     async def test_what_is_not_delivered_waits_for_the_next_run(self) -> None:
         reports = self.make_reports()

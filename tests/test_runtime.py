@@ -1,10 +1,10 @@
-"""Tests for scfd.runtime."""
+"""Tests for scfd.identity."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.runtime import Runtime, ServerAddress, State
+from scfd.identity import Identity, ServerAddress, State
 
 
 class ServerAddressTests(SynchronousTestCase):
@@ -25,12 +25,12 @@ class ServerAddressTests(SynchronousTestCase):
 
 class RuntimeTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.runtime = Runtime("from-config", "v1.0.0")
+        self.identity = Identity("from-config", "v1.0.0")
 
     def test_at_start(self) -> None:
-        self.assertEqual(self.runtime.state, State.STARTING)
-        self.assertEqual(self.runtime.server.base_url, "")
-        self.assertEqual(self.runtime.storage_server_url, "")
+        self.assertEqual(self.identity.state, State.STARTING)
+        self.assertEqual(self.identity.server.base_url, "")
+        self.assertEqual(self.identity.storage_server_url, "")
 
     def test_the_platform_names_the_node(self) -> None:
         for environ, expected in (
@@ -41,11 +41,11 @@ class RuntimeTests(SynchronousTestCase):
             ({"SCF_FUNCTIONNAME": ""}, "from-config"),
         ):
             with self.subTest(environ=environ):
-                runtime = Runtime("from-config", "v1.0.0")
-                runtime.read_identity(environ)
-                self.assertEqual(runtime.node_id, expected)
+                identity = Identity("from-config", "v1.0.0")
+                identity.read_identity(environ)
+                self.assertEqual(identity.node_id, expected)
 
     def test_a_name_once_given_stays_when_the_variable_is_gone(self) -> None:
-        self.runtime.read_identity({"SCF_FUNCTIONNAME": "scf"})
-        self.runtime.read_identity({})
-        self.assertEqual(self.runtime.node_id, "scf")
+        self.identity.read_identity({"SCF_FUNCTIONNAME": "scf"})
+        self.identity.read_identity({})
+        self.assertEqual(self.identity.node_id, "scf")

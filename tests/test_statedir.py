@@ -1,4 +1,4 @@
-"""Tests for scfd.statedir, in real folders."""
+"""Tests for scfd.reports.state_dir, in real folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import TestCase
 
 from scfd.errors import StartupError
-from scfd.statedir import StateDir
+from scfd.reports.state_dir import StateDir
 
 
 class StateDirTests(TestCase):

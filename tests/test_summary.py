@@ -1,4 +1,4 @@
-"""Tests for scfd.summary."""
+"""Tests for scfd.status.summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import define
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.summary import Summary
+from scfd.status.summary import Summary
 
 
 @define

@@ -1,4 +1,4 @@
-"""Tests for scfd.tasks."""
+"""Tests for scfd.events.tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore, is_valid, tasks_md5
+from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore, is_valid, tasks_md5
 
 
 def a_task(task_id: str, **fields: Any) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from zope.interface import alsoProvides
 from scfd.adapter import threads as threads_module
 from scfd.adapter.native import Framework, NativeAdapter
 from scfd.adapter.threads import PluginThreads
-from scfd.availability import Availability
 from scfd.config import Config
 from scfd.errors import PluginError
+from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
+from scfd.events.tasks import TaskStore
+from scfd.identity import Identity
 from scfd.interfaces import IStoppable
-from scfd.model import TaskResult, TriggerEvent, TriggerResponse
-from scfd.readiness import Readiness
-from scfd.runtime import Runtime
-from scfd.tasks import TaskStore
+from scfd.status.readiness import Availability, Readiness
 from tests.test_native import Plugin
 
 #: Seconds in which a thread has to do anything; it takes less than a millisecond.
@@ -172,7 +171,7 @@ class BlockingPluginTests(ThreadsTestCase):
         super().setUp()
         self.plugin: Any = Plugin()
         alsoProvides(self.plugin, IStoppable)
-        framework = Framework(Config(), Runtime("node-abc", "v1"), TaskStore())
+        framework = Framework(Config(), Identity("node-abc", "v1"), TaskStore())
         self.adapter = NativeAdapter(self.plugin, framework, self.threads, self.availability, self.reactor)
         started = self.adapter.startService()
         self.reactor.next_call()

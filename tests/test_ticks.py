@@ -1,4 +1,4 @@
-"""Tests for scfd.triggers.ticks."""
+"""Tests for scfd.triggers.timer.ticks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.triggers.ticks import HOUR, MINUTE, SECOND, Tick
+from scfd.triggers.timer.ticks import HOUR, MINUTE, SECOND, Tick
 
 
 class HastyClock(Clock):

@@ -1,4 +1,4 @@
-"""Tests for scfd.adapter.time_limits."""
+"""Tests for scfd.deferreds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.time_limits import TimeLimits
+from scfd.deferreds import TimeLimits
 
 
 class TimeLimitsTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Tests for scfd.triggers.timer."""
+"""Tests for scfd.triggers.timer.trigger."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from scfd.availability import Availability
-from scfd.config import TimerTrigger
-from scfd.cron import Cron
+from scfd.config import TimerSettings
 from scfd.errors import PluginError
+from scfd.events.event import TriggerEvent
+from scfd.events.tasks import TaskStore
+from scfd.events.wire import rfc3339
 from scfd.interfaces import ITrigger
-from scfd.metrics import Metrics
-from scfd.model import TriggerEvent
-from scfd.tasks import TaskStore
-from scfd.triggers import timer
-from scfd.triggers.schedule import LOOK_AFTER, LOOKED_FOR_AT_ONCE
-from scfd.triggers.timer import Timers
-from scfd.wire import rfc3339
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Availability
+from scfd.triggers.timer import trigger as timer
+from scfd.triggers.timer.cron import Cron
+from scfd.triggers.timer.moments import LOOK_AFTER, LOOKED_FOR_AT_ONCE
+from scfd.triggers.timer.trigger import Timers
 
 UTC = timezone.utc
 #: 2032-01-01T00:00:00Z
@@ -47,7 +47,7 @@ class Harness:
         self.events: list[TriggerEvent] = []
         #: What the dispatch of the next events returns, by trigger.
         self.answers: dict[str, Deferred[None]] = {}
-        configured = [TimerTrigger(name, Cron.parse(cron), **settings) for name, cron in triggers]
+        configured = [TimerSettings(name, Cron.parse(cron), **settings) for name, cron in triggers]
         self.timers = Timers(
             configured,
             self._dispatch,
@@ -367,7 +367,7 @@ class ClockTests(SynchronousTestCase):
         self.steady = Clock()
         self.events: list[TriggerEvent] = []
         self.timers = Timers(
-            [TimerTrigger("t", Cron.parse("* * * * * *"))],
+            [TimerSettings("t", Cron.parse("* * * * * *"))],
             self.dispatch,
             TaskStore(),
             Metrics(),

@@ -1,10 +1,10 @@
-"""Tests for scfd.trace."""
+"""Tests for scfd.events.trace."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.trace import trace_id, traceparent
+from scfd.events.trace import trace_id, traceparent
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 GIVEN = f"00-{TRACE}-00f067aa0ba902b7-00"

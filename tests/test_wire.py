@@ -1,4 +1,4 @@
-"""Tests for scfd.wire."""
+"""Tests for scfd.events.wire."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.wire import from_json, rfc3339, to_json
+from scfd.events.wire import from_json, rfc3339, to_json
 
 #: Half surrogate pairs included, which JSON can carry and UTF-8 can't.
 any_text = strategies.text(strategies.characters())

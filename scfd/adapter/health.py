@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from scfd.adapter.client import PluginClient, RequestError
+from scfd.adapter.calls import PluginClient, RequestError
 
 _log = Logger(namespace="scfd.plugin")
 

@@ -17,17 +17,16 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
-from scfd.adapter.answer import parse_response
-from scfd.adapter.client import Answer, PluginClient, RequestError
+from scfd.adapter.calls import Answer, PluginClient, RequestError
 from scfd.adapter.health import Health
 from scfd.adapter.process import PluginProcess
-from scfd.availability import Availability
-from scfd.config import HttpAdapter as Settings
+from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, StartupError
+from scfd.events.event import TriggerEvent, TriggerResponse
+from scfd.events.response import parse_response
 from scfd.interfaces import IAdapter
-from scfd.metrics import Metrics
-from scfd.model import TriggerEvent, TriggerResponse
-from scfd.readiness import Readiness
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Availability, Readiness
 
 _log = Logger(namespace="scfd.plugin")
 
@@ -44,7 +43,7 @@ class HttpAdapter(Service):
 
     def __init__(
         self,
-        settings: Settings,
+        settings: HttpAdapterSettings,
         client: PluginClient,
         process: PluginProcess | None,
         readiness: Readiness,
@@ -137,7 +136,7 @@ class HttpAdapter(Service):
             self._process.stop()
             self._first_ready.errback(
                 StartupError(
-                    f"adapter.http.command: {reason}; accepted is a program on PATH, or the path of one"
+                    f"adapter.http.command: {reason}; expected a program on PATH, or the path of one"
                 )
             )
         self._availability.set(False)

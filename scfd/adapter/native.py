@@ -15,11 +15,12 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from scfd.adapter.threads import PluginThreads
-from scfd.adapter.time_limits import TimeLimits
-from scfd.availability import Availability
-from scfd.cancelling import detached
 from scfd.config import Config
+from scfd.deferreds import TimeLimits, detached
 from scfd.errors import PluginError, StartupError, describe
+from scfd.events.event import TriggerEvent, TriggerResponse
+from scfd.events.tasks import TaskStore
+from scfd.identity import Identity
 from scfd.interfaces import (
     IAdapter,
     IDynamicHeartbeatContributor,
@@ -28,9 +29,7 @@ from scfd.interfaces import (
     IStoppable,
     IWebContributor,
 )
-from scfd.model import TriggerEvent, TriggerResponse
-from scfd.runtime import Runtime
-from scfd.tasks import TaskStore
+from scfd.status.readiness import Availability
 
 _log = Logger(namespace="scfd.plugin")
 
@@ -48,7 +47,7 @@ class Framework:
     """What a native plugin is given of its node."""
 
     config: Config
-    runtime: Runtime
+    identity: Identity
     task_store: TaskStore
 
 

@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from scfd.child import Child
-from scfd.guard import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, guarded
-from scfd.metrics import Metrics
+from scfd.adapter.child import Child
+from scfd.adapter.guard import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, guarded
+from scfd.status.metrics import Metrics
 
 _log = Logger(namespace="scfd.plugin")
 

@@ -10,9 +10,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from scfd.availability import Availability
 from scfd.errors import PluginError
-from scfd.readiness import Readiness
+from scfd.status.readiness import Availability, Readiness
 
 _log = Logger(namespace="scfd.plugin")
 

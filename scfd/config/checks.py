@@ -14,7 +14,7 @@ from attrs import frozen
 
 from scfd.config.findings import Findings, is_secret
 from scfd.config.tree import Node, Scalar
-from scfd.cron import Cron
+from scfd.triggers.timer.cron import Cron
 
 _HOST_NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scfd.config.checks import WRONG, Address
-from scfd.config.cross_nats import check_nats
 from scfd.config.findings import Findings, shown
-from scfd.config.tree import Listing, Scalar, Table
-from scfd.config.values import Adapter, Heartbeat
+from scfd.config.nats import NatsSettings
+from scfd.config.tree import Entry, Listing, Scalar, Table
+from scfd.config.values import AdapterSettings, HeartbeatSettings
 
 _EVERYWHERE = ("0.0.0.0", "::")
 
@@ -43,7 +43,7 @@ def line_of(table: Table, *names: str) -> int:
     return line
 
 
-def _check_server(heartbeat: Heartbeat, table: Table, findings: Findings) -> None:
+def _check_server(heartbeat: HeartbeatSettings, table: Table, findings: Findings) -> None:
     given = {"server_ip": bool(heartbeat.server_ip), "server_port": bool(heartbeat.server_port)}
     if heartbeat.server_url or all(given.values()) or not any(given.values()):
         return
@@ -51,16 +51,16 @@ def _check_server(heartbeat: Heartbeat, table: Table, findings: Findings) -> Non
     findings.mistake(
         line_of(table, "heartbeat", there),
         f"heartbeat.{there}",
-        f"set without {missing}; accepted are server_ip and server_port together, or server_url",
+        f"set without {missing}; expected server_ip and server_port together, or server_url",
     )
 
 
-def _check_adapter(adapter: Adapter, table: Table, findings: Findings) -> None:
+def _check_adapter(adapter: AdapterSettings, table: Table, findings: Findings) -> None:
     if adapter.native and adapter.http is not None:
         findings.mistake(
             line_of(table, "adapter", "http"),
             "adapter",
-            "found both native and http; accepted is one of the two",
+            "found both native and http; expected one of the two",
         )
     if adapter.http is None or adapter.http.command:
         return
@@ -69,7 +69,7 @@ def _check_adapter(adapter: Adapter, table: Table, findings: Findings) -> None:
             findings.mistake(
                 line_of(table, "adapter", "http", name),
                 f"adapter.http.{name}",
-                "set without command; accepted is to set both, for a plugin that the node starts",
+                "set without command; expected to set both, for a plugin that the node starts",
             )
 
 
@@ -86,7 +86,7 @@ def _check_names(table: Table, findings: Findings) -> None:
         if name.node.text in lines:
             key = f"triggers[{index}].name"
             taken = f"{shown(name.node, key)} is the trigger of line {lines[name.node.text]} already"
-            findings.mistake(name.line, key, f"{taken}; accepted are unique names")
+            findings.mistake(name.line, key, f"{taken}; expected unique names")
         lines.setdefault(name.node.text, name.line)
 
 
@@ -95,7 +95,7 @@ def _check_listeners(values: Mapping[str, Any], table: Table, findings: Findings
     for index, (key, address) in enumerate(listeners):
         for other_key, other in listeners[:index]:
             if address.port == other.port and _overlap(address.host, other.host):
-                text = f"the same port as {other_key}; accepted is a port of its own"
+                text = f"the same port as {other_key}; expected a port that no other endpoint uses"
                 findings.mistake(line_of(table, *key.split(".")), key, text)
                 break
 
@@ -104,8 +104,8 @@ def _listeners(values: Mapping[str, Any]) -> Iterator[tuple[str, Address]]:
     dev = values["dev"]
     sections = {
         "gateway": values["gateway"],
-        "control": values["control"],
-        "dev.moox": None if dev is WRONG else dev.moox,
+        "admin": values["admin"],
+        "dev.control_plane": None if dev is WRONG else dev.control_plane,
     }
     for name, section in sections.items():
         if section is not None and section is not WRONG and section.listen is not None:
@@ -117,3 +117,89 @@ def _listeners(values: Mapping[str, Any]) -> Iterator[tuple[str, Address]]:
 def _overlap(one: str, other: str) -> bool:
     hosts = {"127.0.0.1" if host == "localhost" else host for host in (one, other)}
     return len(hosts) == 1 or any(host in _EVERYWHERE for host in hosts)
+
+
+#: Ways to prove who one is; a trigger has one of them.
+_LOGINS = ("user", "token", "nkey", "credentials")
+
+
+def check_nats(triggers: Any, table: Table, findings: Findings) -> None:
+    """
+    :param triggers: the value of ``triggers``; `WRONG` when it has mistakes of its own.
+    :param table: the whole file.
+    """
+    entry = table.get("triggers")
+    if triggers is WRONG or entry is None or not isinstance(entry.node, Listing):
+        return
+    consumers: dict[tuple[str, str, str], str] = {}
+    for index, (trigger, node) in enumerate(zip(triggers, entry.node.items, strict=True)):
+        settings = node.get("settings") if isinstance(node, Table) else None
+        if not isinstance(trigger, NatsSettings) or settings is None or not isinstance(settings.node, Table):
+            continue
+        lines = {entry.name: entry.line for entry in settings.node.entries}
+        for name, text in (*_mistakes(trigger, settings), *_shared(trigger, consumers)):
+            findings.mistake(lines.get(name, settings.line), f"triggers[{index}].settings.{name}", text)
+
+
+def _mistakes(trigger: NatsSettings, settings: Entry) -> Iterator[tuple[str, str]]:
+    """:returns: keys and what is wrong with them."""
+    yield from _login_mistakes(trigger)
+    if trigger.dead_letter:
+        if trigger.max_deliver == -1:
+            yield (
+                "dead_letter",
+                "set with max_deliver -1; nothing would ever be its last delivery",
+            )
+        if subject_matches(trigger.subject, trigger.dead_letter):
+            yield (
+                "dead_letter",
+                f"{trigger.dead_letter} is among the messages of this trigger, {trigger.subject}; "
+                "expected another subject, or they would come again and again",
+            )
+    given = isinstance(settings.node, Table) and settings.node.get("backoff") is not None
+    again = trigger.max_deliver - 1
+    if given and trigger.max_deliver != -1 and len(trigger.backoff) > max(again, 1):
+        yield (
+            "backoff",
+            f"has {len(trigger.backoff)} delays, and max_deliver {trigger.max_deliver} leaves room "
+            f"for {again}; expected as many or fewer",
+        )
+
+
+def _login_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
+    logins = [name for name in _LOGINS if getattr(trigger, name)]
+    if len(logins) > 1:
+        yield logins[1], f"set beside {logins[0]}; expected one of {', '.join(_LOGINS)}"
+    if logins and "@" in trigger.url:
+        yield logins[0], "set beside credentials in url; expected one of the two"
+    if bool(trigger.user) != bool(trigger.password):
+        there, missing = ("user", "password") if trigger.user else ("password", "user")
+        yield there, f"set without {missing}; expected both or none"
+    if trigger.tls is not None and bool(trigger.tls.cert) != bool(trigger.tls.key):
+        yield "tls", "one of cert and key is set without the other; expected both or none"
+
+
+def _shared(trigger: NatsSettings, consumers: dict[tuple[str, str, str], str]) -> Iterator[tuple[str, str]]:
+    consumer = (trigger.url, trigger.stream, trigger.consumer_name)
+    other = consumers.setdefault(consumer, trigger.name)
+    if other != trigger.name:
+        yield (
+            "consumer_name",
+            f"{trigger.consumer_name} is the consumer of trigger {other} already; expected one of its own",
+        )
+
+
+def subject_matches(pattern: str, subject: str) -> bool:
+    """
+    Whether a subject is among those of a pattern.
+
+    :param pattern: may have ``*`` for one token and ``>`` for all that follow.
+    """
+    tokens = subject.split(".")
+    wanted = pattern.split(".")
+    for index, token in enumerate(wanted):
+        if token == ">":
+            return len(tokens) > index
+        if index >= len(tokens) or token not in ("*", tokens[index]):
+            return False
+    return len(tokens) == len(wanted)

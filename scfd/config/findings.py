@@ -33,7 +33,7 @@ class Findings:
 
     def refuse(self, node: Node, key: str, accepted: str) -> None:
         """Note a value that is not what is accepted there."""
-        self.mistake(node.line, key, f"found {shown(node, key)}; accepted is {accepted}")
+        self.mistake(node.line, key, f"found {shown(node, key)}; expected {accepted}")
 
     def warning(self, line: int, key: str, text: str) -> None:
         """Note something that does no harm."""

@@ -14,7 +14,7 @@ from scfd.config.schema import CHECK, read_keys
 from scfd.config.source import read
 from scfd.config.tree import Scalar, Table, flaws
 from scfd.config.trpc import TrpcSettings, read_trpc
-from scfd.config.values import Config, Gateway
+from scfd.config.values import Config, GatewaySettings
 from scfd.errors import ConfigError, Mistake
 
 DEFAULT_HTTP_NAME = "http-plugin"
@@ -70,7 +70,7 @@ def _apply_trpc(values: dict[str, Any], trpc: TrpcSettings, table: Table) -> Non
     """Take what the config itself does not say."""
     gateway, heartbeat = values["gateway"], values["heartbeat"]
     if trpc.listen is not None and gateway is not WRONG and not _says(table, "gateway", "listen"):
-        values["gateway"] = evolve(gateway or Gateway(), listen=trpc.listen)
+        values["gateway"] = evolve(gateway or GatewaySettings(), listen=trpc.listen)
     if trpc.interval is not None and heartbeat is not WRONG and not _says(table, "heartbeat", "interval"):
         values["heartbeat"] = evolve(heartbeat, interval=trpc.interval)
 
@@ -82,12 +82,12 @@ def _says(table: Table, section: str, name: str) -> bool:
 
 def _apply_port(values: dict[str, Any], environ: Mapping[str, str], findings: Findings) -> None:
     gateway, text = values["gateway"], environ.get("PORT")
-    if not isinstance(gateway, Gateway) or not text:
+    if not isinstance(gateway, GatewaySettings) or not text:
         return
     try:
         port = PORT.parse(Scalar(0, text, text))
     except ValueError:
-        text = f"its value is not accepted; accepted is {PORT.accepted}"
+        text = f"its value is not accepted; expected {PORT.accepted}"
         findings.mistakes.append(Mistake("environment variable PORT", 0, "", text))
     else:
         values["gateway"] = evolve(gateway, listen=Address(gateway.listen.host, port))
@@ -95,8 +95,8 @@ def _apply_port(values: dict[str, Any], environ: Mapping[str, str], findings: Fi
 
 def _finish(config: Config) -> Config:
     """Settle what one key takes from another."""
-    if config.control is not None and config.control.listen is None:
-        config = evolve(config, control=None)
+    if config.admin is not None and config.admin.listen is None:
+        config = evolve(config, admin=None)
     http = config.adapter.http
     if http is not None and not http.name:
         http = evolve(http, name=config.system.name or DEFAULT_HTTP_NAME)

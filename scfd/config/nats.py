@@ -29,7 +29,7 @@ def _without_credentials(urls: str) -> str:
 
 
 @frozen
-class NatsTls:
+class NatsTlsSettings:
     """
     Encrypted connections to NATS servers.
 
@@ -46,7 +46,7 @@ class NatsTls:
 
 
 @frozen
-class NatsTrigger:
+class NatsSettings:
     """
     Events from messages of a JetStream stream.
 
@@ -104,7 +104,7 @@ class NatsTrigger:
     token: str = key(TEXT, "", repr=False)
     nkey: str = key(TEXT, "", repr=False)
     credentials: str = key(TEXT, "")
-    tls: NatsTls | None = key(Section(NatsTls), None)
+    tls: NatsTlsSettings | None = key(Section(NatsTlsSettings), None)
     create_stream: bool = key(SWITCH, False)
     concurrency: int = key(whole(1, 10_000), 1)
     timeout: float | None = key(POSITIVE_DURATION, None)

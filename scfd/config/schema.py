@@ -82,7 +82,7 @@ def read_keys(section: type, table: Table, key: str, findings: Findings) -> dict
                 attribute.metadata[CHECK], entry_or_none.node, join(key, name), findings
             )
         elif attribute.default is NOTHING:
-            text = f"is missing; accepted is {attribute.metadata[CHECK].accepted}"
+            text = f"is missing; expected {attribute.metadata[CHECK].accepted}"
             findings.mistake(table.line, join(key, name), text)
             values[name] = WRONG
     return values
@@ -99,7 +99,7 @@ def _entry(table: Table, name: str, check: Check) -> Entry | None:
 def _note_unknown(entry: Entry, known: Iterable[str], key: str, findings: Findings) -> None:
     nearest = difflib.get_close_matches(entry.name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]}?" if nearest else ";"
-    findings.mistake(entry.line, join(key, entry.name), f"unknown key{hint} accepted are {', '.join(known)}")
+    findings.mistake(entry.line, join(key, entry.name), f"unknown key{hint} expected {', '.join(known)}")
 
 
 @frozen
@@ -183,7 +183,7 @@ class FreeForm:
         value = plain(node)
         if self.json and json_fault(value):
             findings.mistake(
-                node.line, key, f"found a value that JSON does not have; accepted is {self.accepted}"
+                node.line, key, f"found a value that JSON does not have; expected {self.accepted}"
             )
             return WRONG
         return value
@@ -209,9 +209,7 @@ class TextMap:
         for entry in node.entries:
             where = join(key, entry.name)
             if not re.fullmatch(self.name, entry.name):
-                findings.mistake(
-                    entry.line, key, f"found the name {entry.name!r}; accepted is {self.accepted}"
-                )
+                findings.mistake(entry.line, key, f"found the name {entry.name!r}; expected {self.accepted}")
             values[entry.name] = read_value(TEXT, entry.node, where, findings)
         return WRONG if WRONG in values.values() else values
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
-from scfd.config.convert import MAX_DEPTH, MAX_VALUES, Converter, TooDeepError, TooLargeError
-from scfd.config.tree import Broken, Listing, Table, is_null
+from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null
 from scfd.errors import ConfigError, Mistake
 
 #: Larger files are no configs, and a MiB takes PyYAML about two seconds already.
@@ -27,18 +28,18 @@ def read(path: str, environ: Mapping[str, str]) -> Table:
         root = _compose(path, text)
         node = None if root is None else Converter(environ).node(root)
     except (RecursionError, TooDeepError):
-        text = f"nested too deeply; accepted are up to {MAX_DEPTH} levels"
+        text = f"nested too deeply; expected up to {MAX_DEPTH} levels"
         raise ConfigError([Mistake(path, 0, "", text)]) from None
     except TooLargeError:
-        text = f"too many values, aliases counted each time; accepted are up to {MAX_VALUES}"
+        text = f"too many values, aliases counted each time; expected up to {MAX_VALUES}"
         raise ConfigError([Mistake(path, 0, "", text)]) from None
     if node is None or is_null(node):
-        raise ConfigError([Mistake(path, 0, "", "the file is empty; accepted is a mapping of sections")])
+        raise ConfigError([Mistake(path, 0, "", "the file is empty; expected a mapping of sections")])
     if isinstance(node, Broken):
         raise ConfigError([Mistake(path, node.line, "", node.reason)])
     if not isinstance(node, Table):
         found = "a list" if isinstance(node, Listing) else "a single value"
-        text = f"found {found} at the top level; accepted is a mapping of sections, such as system: {{…}}"
+        text = f"found {found} at the top level; expected a mapping of sections, such as system: {{…}}"
         raise ConfigError([Mistake(path, node.line, "", text)])
     return node
 
@@ -49,17 +50,15 @@ def _read_text(path: str) -> str:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
         reason = getattr(error, "strerror", None) or error
-        text = f"can't be read: {reason}; accepted is a readable YAML file"
+        text = f"can't be read: {reason}; expected a readable YAML file"
         raise ConfigError([Mistake(path, 0, "", text)]) from None
     if len(data) > MAX_BYTES:
-        raise ConfigError(
-            [Mistake(path, 0, "", "the file is larger than 1 MiB; accepted is up to that size")]
-        )
+        raise ConfigError([Mistake(path, 0, "", "the file is larger than 1 MiB; expected up to that size")])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        text = f"byte 0x{data[error.start]:02x} is not UTF-8; accepted is a file in UTF-8"
+        text = f"byte 0x{data[error.start]:02x} is not UTF-8; expected a file in UTF-8"
         raise ConfigError([Mistake(path, line, "", text)]) from None
 
 
@@ -90,3 +89,158 @@ def _advice(error: yaml.MarkedYAMLError, lines: list[str]) -> str:
     if error.context == "while parsing a flow mapping" and any("${" in line for line in lines):
         return "; between braces a value with ${NAME} needs quotes"
     return ""
+
+
+#: Aliases can make a few lines stand for billions of values.
+MAX_VALUES = 100_000
+#: Levels of lists and mappings inside each other; far from where Python itself gives up.
+MAX_DEPTH = 100
+
+_TAG = "tag:yaml.org,2002:"
+_SCALAR_TAGS = {_TAG + name for name in ("null", "bool", "int", "float", "str", "timestamp")}
+#: A lone "=" or "<<" as a value: YAML 1.1 has a meaning for it that PyYAML does not construct.
+_TEXT_TAGS = {_TAG + "value", _TAG + "merge"}
+_VARIABLE = re.compile(
+    r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<wrong>\{))"
+)
+
+
+class _BrokenError(Exception):
+    """The text is a reason for `Broken`."""
+
+
+class TooLargeError(Exception):
+    """There are more than `MAX_VALUES`."""
+
+
+class TooDeepError(Exception):
+    """There are more than `MAX_DEPTH` levels."""
+
+
+class Converter:
+    """
+    Makes a tree of PyYAML's nodes, with ``${NAME}`` taken from the environment.
+
+    :param environ: see `scfd.config.source.read`.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._resolver = yaml.resolver.Resolver()
+        self._constructor = yaml.constructor.SafeConstructor()
+        self._open: set[int] = set()
+        self._count = 0
+
+    def node(self, node: yaml.Node) -> Node:
+        """
+        :raises TooLargeError, TooDeepError: for a file that is out of all proportion. What else is
+            wrong becomes `Broken` in the tree.
+        """
+        line = node.start_mark.line + 1
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise TooLargeError
+        if len(self._open) >= MAX_DEPTH:
+            raise TooDeepError
+        if id(node) in self._open:
+            return Broken(line, "an alias inside of what it stands for; expected an alias to another value")
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.ScalarNode):
+                return self._scalar(node, line)
+            if isinstance(node, yaml.SequenceNode):
+                self._check_tag(node, {_TAG + "seq"})
+                return Listing(line, tuple(self.node(item) for item in node.value))
+            self._check_tag(node, {_TAG + "map"})
+            return self._table(node, line)
+        except _BrokenError as refused:
+            return Broken(line, str(refused))
+        finally:
+            self._open.discard(id(node))
+
+    def _check_tag(self, node: yaml.Node, accepted: set[str]) -> None:
+        if node.tag not in accepted:
+            shown = node.tag.replace(_TAG, "!!")
+            raise _BrokenError(
+                f"found the tag {shown!r}; expected plain values, lists and mappings without tags"
+            )
+
+    def _scalar(self, node: yaml.ScalarNode, line: int) -> Scalar:
+        text, variables = self._substitute(node.value)
+        tag = node.tag
+        if variables and node.style is None and tag == _TAG + "str":
+            tag = self._resolver.resolve(yaml.ScalarNode, text, (True, False))
+        return Scalar(line, self._value(tag, text, node), text, variables)
+
+    def _value(self, tag: str, text: str, node: yaml.ScalarNode) -> Any:
+        if tag in _TEXT_TAGS:
+            return text
+        self._check_tag(node, _SCALAR_TAGS)
+        try:
+            return self._constructor.construct_object(yaml.ScalarNode(tag, text))
+        except (ValueError, OverflowError, KeyError, IndexError, yaml.YAMLError):
+            kind = tag.replace(_TAG, "")
+            raise _BrokenError(
+                f"a value that looks like a YAML {kind} and is none; if it is text, quote it"
+            ) from None
+
+    def _substitute(self, text: str) -> tuple[str, tuple[str, ...]]:
+        variables: list[str] = []
+
+        def value(match: re.Match[str]) -> str:
+            if match["dollar"]:
+                return "$"
+            if match["wrong"]:
+                raise _BrokenError(
+                    "a ${ without its end or a proper name; write ${NAME} or ${NAME:-default}, or $$ for a $"
+                )
+            name, default = match["name"], match["default"]
+            variables.append(name)
+            found = self._environ.get(name)
+            if default is not None and not found:
+                return default
+            if found is None:
+                raise _BrokenError(
+                    f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
+                )
+            return found
+
+        return _VARIABLE.sub(value, text), tuple(dict.fromkeys(variables))
+
+    def _table(self, node: yaml.Node, line: int) -> Table:
+        entries: dict[Any, Entry] = {}
+        duplicates: list[tuple[str, int]] = []
+        merged: list[Entry] = []
+        for key_node, value_node in node.value:
+            if key_node.tag == _TAG + "merge":
+                merged.extend(self._merged(value_node))
+                continue
+            entry = self._entry(key_node, value_node)
+            if entry.key in entries:
+                duplicates.append((entry.name, entry.line))
+            else:
+                entries[entry.key] = entry
+        for entry in merged:
+            entries.setdefault(entry.key, entry)
+        return Table(line, tuple(entries.values()), tuple(duplicates))
+
+    def _entry(self, key_node: yaml.Node, value_node: yaml.Node) -> Entry:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise _BrokenError(f"a list or mapping as a key in line {line}; expected plain keys")
+        value = self._value(key_node.tag, key_node.value, key_node)
+        return Entry(key_node.value, value, line, self.node(value_node))
+
+    def _merged(self, node: yaml.Node) -> list[Entry]:
+        """The entries of what follows ``<<``; an earlier one wins."""
+        tables = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        entries: list[Entry] = []
+        for table in map(self.node, tables):
+            if isinstance(table, Broken):
+                raise _BrokenError(table.reason)
+            if not isinstance(table, Table):
+                raise _BrokenError(
+                    "<< with something else than mappings; expected a mapping or a list of them"
+                )
+            entries.extend(table.entries)
+        return entries

@@ -115,6 +115,6 @@ def flaws(path: str, node: Node, key: str = "") -> Iterator[Mistake]:
             yield from flaws(path, item, f"{key}[{index}]")
     elif isinstance(node, Table):
         for name, line in node.duplicates:
-            yield Mistake(path, line, join(key, name), "this key is there already; accepted is each key once")
+            yield Mistake(path, line, join(key, name), "this key is there already; expected each key once")
         for entry in node.entries:
             yield from flaws(path, entry.node, join(key, entry.name))

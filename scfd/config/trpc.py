@@ -24,7 +24,7 @@ from scfd.config.checks import HOST_OR_EMPTY, PORT, WRONG, Address, ScalarCheck
 from scfd.config.findings import Findings
 from scfd.config.source import read
 from scfd.config.tree import Broken, Listing, Scalar, Table, join
-from scfd.cron import Cron
+from scfd.triggers.timer.cron import Cron
 
 _HTTP = ("http", "http_no_protocol")
 #: What may follow the cron expression: "?" alone is a part of it.
@@ -81,14 +81,14 @@ def _listen(service: Table, key: str, findings: Findings) -> Address | None:
     host = _value(service, "ip", HOST_OR_EMPTY, key, findings) or "0.0.0.0"
     port = _value(service, "port", PORT, key, findings)
     if port is None:
-        findings.mistake(service.line, join(key, "port"), f"is missing; accepted is {PORT.accepted}")
+        findings.mistake(service.line, join(key, "port"), f"is missing; expected {PORT.accepted}")
     return None if port is None or WRONG in (host, port) else Address(host, port)
 
 
 def _interval(service: Table, key: str, findings: Findings) -> float | None:
     interval = _value(service, "network", _PERIOD, key, findings)
     if interval is None:
-        text = f"is missing; accepted is {_PERIOD.accepted}"
+        text = f"is missing; expected {_PERIOD.accepted}"
         findings.mistake(service.line, join(key, "network"), text)
     return None if interval is WRONG else interval
 
@@ -108,7 +108,7 @@ def _parse_period(node: Scalar) -> float:
     moments = Cron.parse(_OPTIONS.sub("", node.text)).moments_after(_MIDNIGHT)
     first, second = next(moments, None), next(moments, None)
     if first is None or second is None:
-        raise ValueError(f"{node.text!r} fires less than twice; accepted is {_PERIOD.accepted}")
+        raise ValueError(f"{node.text!r} fires less than twice; expected {_PERIOD.accepted}")
     return (second - first).total_seconds()
 
 

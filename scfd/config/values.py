@@ -38,9 +38,9 @@ from scfd.config.checks import (
     whole,
 )
 from scfd.config.findings import without_credentials
-from scfd.config.nats import NatsTrigger
+from scfd.config.nats import NatsSettings
 from scfd.config.schema import FreeForm, ListOf, OneOf, Section, TextMap, key
-from scfd.cron import Cron
+from scfd.triggers.timer.cron import Cron
 
 
 def _url_repr(url: str) -> str:
@@ -48,7 +48,7 @@ def _url_repr(url: str) -> str:
 
 
 @frozen
-class System:
+class SystemSettings:
     """
     What runs here.
 
@@ -71,7 +71,7 @@ class System:
 
 
 @frozen
-class Auth:
+class AuthSettings:
     """
     What signs heartbeats and reports for a control plane that asks for it.
 
@@ -84,7 +84,7 @@ class Auth:
 
 
 @frozen
-class Heartbeat:
+class HeartbeatSettings:
     """
     Where the control plane is until a probe says so, and how often it hears from the node.
 
@@ -103,12 +103,12 @@ class Heartbeat:
     server_url: str = key(HTTP_URL_OR_EMPTY, "", repr=_url_repr)
     interval: float = key(POSITIVE_DURATION, 9.0)
     api_prefix: str = key(PATH_PREFIX, "/gateway")
-    auth: Auth | None = key(Section(Auth), None)
+    auth: AuthSettings | None = key(Section(AuthSettings), None)
     allowed_servers: tuple[str, ...] = key(ListOf(SERVERS, or_one=True), ())
 
 
 @frozen
-class Tls:
+class TlsSettings:
     """
     What the gateway shows to its callers.
 
@@ -121,7 +121,7 @@ class Tls:
 
 
 @frozen
-class Gateway:
+class GatewaySettings:
     """
     The front door.
 
@@ -153,14 +153,14 @@ class Gateway:
     pool_size: int = key(whole(1), 256)
     pool_idle: float = key(POSITIVE_DURATION, 1.5)
     access_log: bool = key(SWITCH, False)
-    tls: Tls | None = key(Section(Tls), None)
+    tls: TlsSettings | None = key(Section(TlsSettings), None)
 
 
 _ENVIRONMENT = "a mapping of environment variables to text, such as {LANG: C.UTF-8}"
 
 
 @frozen
-class HttpAdapter:
+class HttpAdapterSettings:
     """
     Business logic in a process of its own, spoken to over HTTP.
 
@@ -168,7 +168,7 @@ class HttpAdapter:
     :ivar url: http or https, without a trailing slash; http://127.0.0.1:9001 by default.
     :ivar ready_timeout: seconds in which it must become ready; 30 by default.
     :ivar timeout: seconds that an event may take; 30 by default.
-    :ivar max_answer: bytes that the answer to an event may have; 32 MiB by default.
+    :ivar max_response: bytes that the answer to an event may have; 32 MiB by default.
     :ivar max_connections: how many events are sent at once; further ones wait; 128 by default.
     :ivar health_interval: seconds from one look at its health to the next; 5 by default, 0 is not to look.
     :ivar health_failures: how many looks must fail in a row until it counts as down; 3 by default.
@@ -182,7 +182,7 @@ class HttpAdapter:
     url: str = key(HTTP_URL, "http://127.0.0.1:9001", repr=_url_repr)
     ready_timeout: float = key(POSITIVE_DURATION, 30.0)
     timeout: float = key(POSITIVE_DURATION, 30.0)
-    max_answer: int = key(SIZE, 32 * 1024 * 1024)
+    max_response: int = key(SIZE, 32 * 1024 * 1024)
     max_connections: int = key(whole(1, 10_000), 128)
     health_interval: float = key(DURATION, 5.0)
     health_failures: int = key(whole(1), 3)
@@ -193,7 +193,7 @@ class HttpAdapter:
 
 
 @frozen
-class Adapter:
+class AdapterSettings:
     """
     Where the business logic is: ``native`` or ``http``.
 
@@ -207,11 +207,11 @@ class Adapter:
     native: str = key(TEXT, "")
     path: tuple[str, ...] = key(ListOf(FILLED_TEXT, or_one=True), ())
     threads: int = key(whole(1, 1000), 10)
-    http: HttpAdapter | None = key(Section(HttpAdapter), None)
+    http: HttpAdapterSettings | None = key(Section(HttpAdapterSettings), None)
 
 
 @frozen
-class TimerTrigger:
+class TimerSettings:
     """
     Events at moments of the clock.
 
@@ -239,12 +239,12 @@ class TimerTrigger:
     jobs_only: bool = key(SWITCH, False)
 
 
-Trigger = TimerTrigger | NatsTrigger
-TRIGGERS: Mapping[str, type] = {cls.type: cls for cls in (TimerTrigger, NatsTrigger)}
+TriggerSettings = TimerSettings | NatsSettings
+TRIGGERS: Mapping[str, type] = {cls.type: cls for cls in (TimerSettings, NatsSettings)}
 
 
 @frozen
-class Control:
+class AdminSettings:
     """
     The endpoint for operators.
 
@@ -257,7 +257,7 @@ class Control:
 
 
 @frozen
-class Shutdown:
+class ShutdownSettings:
     """
     Stopping.
 
@@ -268,7 +268,7 @@ class Shutdown:
 
 
 @frozen
-class DevMoox:
+class DevControlPlaneSettings:
     """
     A control plane for development.
 
@@ -282,7 +282,7 @@ class DevMoox:
 
 
 @frozen
-class DevStream:
+class DevStreamSettings:
     """
     A JetStream stream to create.
 
@@ -295,7 +295,7 @@ class DevStream:
 
 
 @frozen
-class DevNats:
+class DevNatsSettings:
     """
     A NATS server for development, on 127.0.0.1.
 
@@ -304,20 +304,20 @@ class DevNats:
     """
 
     port: int = key(PORT, 14222)
-    streams: tuple[DevStream, ...] = key(ListOf(Section(DevStream)), ())
+    streams: tuple[DevStreamSettings, ...] = key(ListOf(Section(DevStreamSettings)), ())
 
 
 @frozen
-class Dev:
+class DevSettings:
     """
     Stand-ins for what is outside; left out in production.
 
-    :ivar moox: None, the default, for none.
+    :ivar control_plane: None, the default, for none.
     :ivar nats: None, the default, for none.
     """
 
-    moox: DevMoox | None = key(Section(DevMoox), None)
-    nats: DevNats | None = key(Section(DevNats), None)
+    control_plane: DevControlPlaneSettings | None = key(Section(DevControlPlaneSettings), None)
+    nats: DevNatsSettings | None = key(Section(DevNatsSettings), None)
 
 
 @frozen
@@ -328,7 +328,7 @@ class Config:
     :ivar gateway: None where the file has no such section.
     :ivar triggers: none by default.
     :ivar plugin: the plugin's own part, as the file has it; empty by default.
-    :ivar control: None where it is turned off.
+    :ivar admin: None where it is turned off.
     :ivar path: the file.
     :ivar warnings: whole lines about what the file has and scfd does not use.
     """
@@ -336,14 +336,14 @@ class Config:
     #: Sections of functions that the Go framework has.
     unused_keys: ClassVar[tuple[str, ...]] = ("dns_proxy", "storage")
 
-    system: System = key(Section(System), factory=System)
-    heartbeat: Heartbeat = key(Section(Heartbeat), factory=Heartbeat)
-    gateway: Gateway | None = key(Section(Gateway, may_be_empty=True), None)
-    adapter: Adapter = key(Section(Adapter), factory=Adapter)
-    triggers: tuple[Trigger, ...] = key(ListOf(OneOf("trigger", TRIGGERS)), ())
+    system: SystemSettings = key(Section(SystemSettings), factory=SystemSettings)
+    heartbeat: HeartbeatSettings = key(Section(HeartbeatSettings), factory=HeartbeatSettings)
+    gateway: GatewaySettings | None = key(Section(GatewaySettings, may_be_empty=True), None)
+    adapter: AdapterSettings = key(Section(AdapterSettings), factory=AdapterSettings)
+    triggers: tuple[TriggerSettings, ...] = key(ListOf(OneOf("trigger", TRIGGERS)), ())
     plugin: Mapping[str, Any] = key(FreeForm(), factory=dict, repr=False)
-    control: Control | None = key(Section(Control), factory=Control)
-    shutdown: Shutdown = key(Section(Shutdown), factory=Shutdown)
-    dev: Dev = key(Section(Dev), factory=Dev)
+    admin: AdminSettings | None = key(Section(AdminSettings), factory=AdminSettings)
+    shutdown: ShutdownSettings = key(Section(ShutdownSettings), factory=ShutdownSettings)
+    dev: DevSettings = key(Section(DevSettings), factory=DevSettings)
     path: str = ""
     warnings: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from scfd.errors import ConfigError, StartupError
 from scfd.web import QuietSite
 
 if TYPE_CHECKING:
-    from scfd.config import DevMoox
+    from scfd.config import DevControlPlaneSettings
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ WATCH_PERIOD = 1.0
 #: Addresses that mean every interface, and how a node on this machine reaches them.
 _ANY_INTERFACE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
-_log = Logger(namespace="scfd.dev.moox")
+_log = Logger(namespace="scfd.dev.control_plane")
 
 
 class ControlPlane(MultiService):
@@ -47,7 +47,12 @@ class ControlPlane(MultiService):
     """
 
     def __init__(
-        self, settings: DevMoox, node_url: str | None, reactor: Any, agent: IAgent, probe_token: str = ""
+        self,
+        settings: DevControlPlaneSettings,
+        node_url: str | None,
+        reactor: Any,
+        agent: IAgent,
+        probe_token: str = "",
     ) -> None:
         super().__init__()
         self._listen = settings.listen
@@ -97,8 +102,8 @@ class ControlPlane(MultiService):
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             raise StartupError(
-                f"dev.moox.listen: can't listen on {self._listen.host}:{self._listen.port}: {reason};"
-                " choose another address"
+                f"dev.control_plane.listen: can't listen on {self._listen.host}:{self._listen.port}: "
+                f"{reason}; choose another address"
             ) from None
 
     def _look_at_file(self) -> Deferred[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import sysconfig
 import threading
@@ -13,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from scfd.bridge import from_asyncio
-from scfd.dev.nats_process import ServerEndedError, ServerProcess
+from scfd.adapter.child import Child
+from scfd.adapter.guard import guarded
+from scfd.deferreds import from_asyncio
 from scfd.errors import StartupError
-from scfd.guard import guarded
 
 if TYPE_CHECKING:
-    from scfd.config import DevNats, DevStream
+    from scfd.config import DevNatsSettings, DevStreamSettings
 
 # Not an attribute of the classes: there it would take on the name of its class.
 _log = Logger(namespace="scfd.dev.nats")
@@ -51,7 +52,7 @@ class NatsServer(Service):
     :param reactor: gives processes, threads and time; bridging to nats-py needs asyncioreactor.
     """
 
-    def __init__(self, settings: DevNats, state_dir: str, reactor: Any) -> None:
+    def __init__(self, settings: DevNatsSettings, state_dir: str, reactor: Any) -> None:
         self._port = settings.port
         self._streams = settings.streams
         self._store = os.path.join(state_dir, "dev-nats")
@@ -184,7 +185,7 @@ def find_nats_server(path: str | None = None, scripts: str = SCRIPTS) -> str:
     return found
 
 
-async def make_streams(url: str, streams: Sequence[DevStream]) -> None:
+async def make_streams(url: str, streams: Sequence[DevStreamSettings]) -> None:
     """
     Create streams that are kept in memory. Runs in asyncio.
 
@@ -221,3 +222,50 @@ def _empty_folder(path: str) -> None:
     if os.path.lexists(path):
         shutil.rmtree(path)
     os.makedirs(path)
+
+
+#: ``[5056] 2026/11/23 22:01:48.480423 [INF] Server is ready``
+_LINE = re.compile(r"\[(?P<level>[A-Z]{3})\] ?(?P<text>.*)")
+_LEVELS = {"WRN": LogLevel.warn, "ERR": LogLevel.error, "FTL": LogLevel.error}
+
+_log = Logger(namespace="scfd.dev.nats")
+
+
+class ServerEndedError(Exception):
+    """The server ended; the text is the last thing it complained about."""
+
+
+class ServerProcess(Child):
+    """
+    One run of nats-server under its guard, from its start to its end.
+
+    Its warnings and errors go to the log, the rest of its chatter to level debug. Before it is
+    ready, an error is not logged but kept as the reason for its end.
+
+    :ivar ready: fires when the server accepts clients; fails with `ServerEndedError` when it never does.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor)
+        self._complaint = "it gave no reason"
+        self.ready: Deferred[None] = Deferred()
+
+    def line_received(self, line: str) -> None:
+        match = _LINE.search(line)
+        level = _LEVELS.get(match["level"], LogLevel.debug) if match else LogLevel.debug
+        text = match["text"] if match else line
+        if text == "Server is ready":
+            self._tell_ready(None)
+        # A line of another form is the guard's, or a command line that the server refuses.
+        if not self.ready.called and text and (match is None or level is LogLevel.error):
+            self._complaint = text
+            level = LogLevel.debug
+        _log.emit(level, "{text}", text=text)
+
+    def processEnded(self, reason: Failure) -> None:
+        super().processEnded(reason)
+        self._tell_ready(Failure(ServerEndedError(self._complaint)))
+
+    def _tell_ready(self, result: Failure | None) -> None:
+        if not self.ready.called:
+            self.ready.callback(result)

@@ -16,14 +16,14 @@ from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
 from scfd.errors import describe
-from scfd.wire import from_json, rfc3339, to_json
+from scfd.events.wire import from_json, rfc3339, to_json
 
 # Seconds.
 PERIOD = 5.0
 EAGER_PERIOD = 1.0  # until the node answers: it starts together with us, and waits for the address
 TIMEOUT = 5.0
 
-_log = Logger(namespace="scfd.dev.moox")
+_log = Logger(namespace="scfd.dev.control_plane")
 
 
 class Prober(Service):

@@ -9,9 +9,9 @@ from typing import Any
 from attrs import asdict, define, evolve, field, frozen
 from twisted.logger import Logger
 
-from scfd.model import TaskStatus
-from scfd.tasks import tasks_md5
-from scfd.wire import rfc3339
+from scfd.events.event import TaskStatus
+from scfd.events.tasks import tasks_md5
+from scfd.events.wire import rfc3339
 
 #: How many task results are kept; older ones are forgotten.
 RESULTS_KEPT = 1000
@@ -22,7 +22,7 @@ _HEARTBEAT_FIELDS = frozenset({"node_id", "node_type", "running_version", "metad
 #: Seconds that an answer may be late.
 MAX_SLOW = 600
 
-_log = Logger(namespace="scfd.dev.moox")
+_log = Logger(namespace="scfd.dev.control_plane")
 
 
 def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from scfd.errors import ConfigError, Mistake
-from scfd.wire import to_json
+from scfd.events.wire import to_json
 
 Task = dict[str, Any]
 

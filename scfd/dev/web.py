@@ -25,8 +25,8 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from scfd.dev.state import ControlPlaneState
+from scfd.events.wire import from_json
 from scfd.web import Response, Routes, RoutesResource, route, write_response
-from scfd.wire import from_json
 
 T = TypeVar("T")
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
-from scfd.config import Gateway as Settings
+from scfd.config import GatewaySettings
 from scfd.gateway.access_log import AccessLog
 from scfd.gateway.contract import Backend, Responder
 from scfd.gateway.local import LocalAnswer
 from scfd.gateway.request import RefusedError, Request
 from scfd.http1.turn import Turn
-from scfd.metrics import Metrics
+from scfd.status.metrics import Metrics
 from scfd.web import DEFAULT_MAX_BODY, Routes
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Front:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: GatewaySettings,
         routes: Routes,
         backend: Backend,
         metrics: Metrics,

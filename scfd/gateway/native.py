@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.web.resource import IResource
 
-from scfd.bridge import from_asyncio
+from scfd.deferreds import from_asyncio
 from scfd.gateway.contract import ICaller, Responder
 from scfd.gateway.forward import Forwarder
 from scfd.gateway.local import LocalAnswer

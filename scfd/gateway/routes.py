@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.web.http_headers import Headers
 
-from scfd.moox.probe import ProbeHandler
-from scfd.runtime import Runtime, State
+from scfd.control_plane.probe import ProbeHandler
+from scfd.identity import Identity, State
 from scfd.web import Response, Routes, route, shows_token
 
 _HEALTH = {State.STARTING: "starting", State.RUNNING: "healthy", State.STOPPING: "stopping"}
@@ -18,8 +18,8 @@ class GatewayRoutes(Routes):
     :param probe_token: when not empty, what a probe must show as ``Authorization: Bearer <token>``.
     """
 
-    def __init__(self, runtime: Runtime, probe: ProbeHandler, probe_token: str = "") -> None:
-        self._runtime = runtime
+    def __init__(self, identity: Identity, probe: ProbeHandler, probe_token: str = "") -> None:
+        self._identity = identity
         self._probe = probe
         self._probe_token = probe_token
 
@@ -27,7 +27,7 @@ class GatewayRoutes(Routes):
     @route("HEAD", "/health")
     def health(self, headers: Headers, body: bytes) -> Response:
         """200 from the moment the plugin is initialised until the node drains; 503 otherwise."""
-        state = self._runtime.state
+        state = self._identity.state
         return Response.json({"status": _HEALTH[state]}, 200 if state is State.RUNNING else 503)
 
     @route("POST", "/probe")

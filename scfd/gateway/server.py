@@ -15,14 +15,14 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from scfd.bridge import from_asyncio
 from scfd.config import Address
+from scfd.deferreds import from_asyncio
 from scfd.errors import StartupError
 from scfd.gateway.caller import IDLE_GRACE, Caller
 from scfd.gateway.contract import Backend
 from scfd.gateway.front import RESERVE, Front
 from scfd.interfaces import IDrainable
-from scfd.listener import BACKLOG
+from scfd.web import BACKLOG
 
 _log = Logger(namespace="scfd.gateway")
 

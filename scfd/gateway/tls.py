@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ssl
 
-from scfd.config import Tls
+from scfd.config import TlsSettings
 from scfd.errors import StartupError
 
 #: What OpenSSL says of a key of the same kind, and of another kind.
 _NOT_A_PAIR = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
 
 
-def server_context(settings: Tls) -> ssl.SSLContext:
+def server_context(settings: TlsSettings) -> ssl.SSLContext:
     """
     :returns: TLS 1.2 and newer, HTTP/1.1 only.
     :raises StartupError: when the files can't be used.
@@ -39,11 +39,11 @@ def _no_password() -> str:
     return ""
 
 
-def _reason(error: ssl.SSLError, settings: Tls) -> str:
+def _reason(error: ssl.SSLError, settings: TlsSettings) -> str:
     if error.reason in _NOT_A_PAIR:
         return f"the key {settings.key} is not the one of the certificate {settings.cert}"
     why = f" ({error.reason})" if error.reason else ""
     return (
-        f"{settings.cert} and {settings.key} can't be used{why}; accepted are PEM files with a certificate "
+        f"{settings.cert} and {settings.key} can't be used{why}; expected PEM files with a certificate "
         "chain, and with its key, which has no password"
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from scfd.bridge import from_asyncio
+from scfd.deferreds import from_asyncio
 from scfd.http1.connection import Connection
 from scfd.http1.pool import Connector
 

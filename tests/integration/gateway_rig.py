@@ -122,7 +122,7 @@ class Rig:
             "system": {"name": "gateway", "node_id": "n", "state_dir": str(folder / "state")},
             "gateway": {"listen": f"127.0.0.1:{self.port}", **gateway},
             "adapter": {"http": {"url": f"http://127.0.0.1:{self.plugin.port}"}},
-            "control": {"listen": ""},
+            "admin": {"listen": ""},
         }
         (folder / "config.yaml").write_text(json.dumps(config))  # which is YAML, too
         self._log = folder / "log"

@@ -1,7 +1,7 @@
 """
 Real nats-servers with JetStream that can be killed, frozen and started again, alone or as a cluster.
 
-Each runs under a guard (`scfd.guard`), so none outlives the tests, however these end.
+Each runs under a guard (`scfd.adapter.guard`), so none outlives the tests, however these end.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from scfd.dev.nats_process import ServerProcess
-from scfd.dev.nats_server import find_nats_server
-from scfd.guard import guarded
+from scfd.adapter.guard import guarded
+from scfd.dev.nats_server import ServerProcess, find_nats_server
 from tests.integration.daemon import children, free_ports, reactor
 
 #: Seconds; a server is ready in 0.1 to 0.3.

@@ -49,7 +49,7 @@ class NodeTestCase(TestCase):
         self.server = ScriptedServer()
         self.server.listen()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.server.close()))
-        self.gateway, self.control = free_ports(2)
+        self.gateway, self.admin = free_ports(2)
 
     def start(
         self,
@@ -72,7 +72,7 @@ class NodeTestCase(TestCase):
             },
             "heartbeat": {"interval": interval, "server_url": where, **(heartbeat or {})},
             "gateway": {"listen": f"127.0.0.1:{self.gateway}"},
-            "control": {"listen": f"127.0.0.1:{self.control}"},
+            "admin": {"listen": f"127.0.0.1:{self.admin}"},
             "adapter": {"native": "recorder", "path": str(ROOT / "tests/integration/plugins")},
             "triggers": [{"name": "t", "type": "timer", "settings": {"cron": cron}}],
             "plugin": {"events": str(self.folder / "events.jsonl"), **(plugin or {})},
@@ -112,7 +112,7 @@ class NodeTestCase(TestCase):
         return response.code, await response.json()
 
     async def metrics(self) -> str:
-        response = await treq.get(f"http://127.0.0.1:{self.control}/metrics", persistent=False, timeout=5)
+        response = await treq.get(f"http://127.0.0.1:{self.admin}/metrics", persistent=False, timeout=5)
         text: str = await response.text()
         return text
 

@@ -39,7 +39,7 @@ class DemoTests(TestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         (self.folder / "tasks.yaml").write_text((ROOT / "etc" / "tasks.yaml").read_text())
-        self.gateway, self.control, self.moox, self.nats = self.ports = free_ports(4)
+        self.gateway, self.admin, self.control_plane, self.nats = self.ports = free_ports(4)
 
     def start(self) -> Daemon:
         daemon = Daemon(demo_config(self.ports, self.folder / "state"), self.folder)
@@ -47,7 +47,7 @@ class DemoTests(TestCase):
         return daemon.start()
 
     async def state(self) -> Any:
-        return await get_json(f"http://127.0.0.1:{self.moox}/state")
+        return await get_json(f"http://127.0.0.1:{self.control_plane}/state")
 
     async def results_from_two_tasks(self) -> bool:
         good = [result["task_id"] for result in (await self.state())["results"] if result["status"] == 2]
@@ -63,7 +63,7 @@ class DemoTests(TestCase):
             daemon = self.start()
             await until(self.results_from_two_tasks, "results of two tasks")
             await until(self.a_mean, "a rolling mean of samples that came back from JetStream")
-            ready = await get_json(f"http://127.0.0.1:{self.control}/ready")
+            ready = await get_json(f"http://127.0.0.1:{self.admin}/ready")
             self.assertEqual(ready, [])
             health = await get_json(f"http://127.0.0.1:{self.gateway}/health")
             self.assertEqual(health, {"status": "healthy"})

@@ -19,8 +19,8 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.trial.unittest import TestCase
 
 import scfd
-from scfd.bridge import from_asyncio
-from scfd.config import DevNats, DevStream
+from scfd.config import DevNatsSettings, DevStreamSettings
+from scfd.deferreds import from_asyncio
 from scfd.dev.nats_server import NatsServer
 from scfd.errors import StartupError
 from tests.test_host_metrics import host_metrics
@@ -28,7 +28,7 @@ from tests.test_host_metrics import host_metrics
 #: Seconds in which anything here has to happen; it usually takes some 100 ms.
 LIMIT = 20.0
 
-METRICS = (DevStream("METRICS", ("metrics.>",)),)
+METRICS = (DevStreamSettings("METRICS", ("metrics.>",)),)
 
 #: A node that has a nats-server, says which process that is, and stays.
 NODE = """
@@ -77,13 +77,13 @@ class NatsServerTests(TestCase):
         self.port = free_port()
         self.state_dir = self.mktemp()
 
-    async def start(self, settings: DevNats) -> NatsServer:
+    async def start(self, settings: DevNatsSettings) -> NatsServer:
         server = NatsServer(settings, self.state_dir, reactor)
         self.addCleanup(server.stopService)
         await server.startService()
         return server
 
-    async def could_not_start(self, settings: DevNats) -> str:
+    async def could_not_start(self, settings: DevNatsSettings) -> str:
         try:
             await self.start(settings)
         except StartupError as error:
@@ -91,13 +91,13 @@ class NatsServerTests(TestCase):
         self.fail("it started")
 
     async def test_has_the_streams_of_the_config(self) -> None:
-        await self.start(DevNats(self.port, METRICS))
+        await self.start(DevNatsSettings(self.port, METRICS))
         config = await from_asyncio(stream_config(self.port))
         self.assertEqual((["metrics.>"], "memory"), (config.subjects, config.storage))
 
     async def test_stops_and_leaves_nothing_behind(self) -> None:
         before = set(psutil.Process().children(recursive=True))
-        server = await self.start(DevNats(self.port, METRICS))
+        server = await self.start(DevNatsSettings(self.port, METRICS))
         await server.stopService()
         self.assertEqual(set(), set(psutil.Process().children(recursive=True)) - before)
         self.assertFalse((Path(self.state_dir) / "dev-nats").exists())
@@ -105,7 +105,7 @@ class NatsServerTests(TestCase):
     async def test_begins_with_an_empty_folder(self) -> None:
         old = Path(self.state_dir) / "dev-nats" / "old"
         old.mkdir(parents=True)
-        await self.start(DevNats(self.port, METRICS))
+        await self.start(DevNatsSettings(self.port, METRICS))
         self.assertFalse(old.exists())
 
     async def test_port_in_use(self) -> None:
@@ -114,14 +114,14 @@ class NatsServerTests(TestCase):
             other.listen()
             self.assertEqual(
                 f"dev.nats.port: 127.0.0.1:{self.port} is in use by another program; choose another port",
-                await self.could_not_start(DevNats(self.port, METRICS)),
+                await self.could_not_start(DevNatsSettings(self.port, METRICS)),
             )
 
     async def test_a_stream_that_the_server_refuses(self) -> None:
-        streams = (DevStream("A", ("a.>",)), DevStream("B", ("a.b",)))
+        streams = (DevStreamSettings("A", ("a.>",)), DevStreamSettings("B", ("a.b",)))
         self.assertEqual(
             "dev.nats.streams: B: subjects overlap with an existing stream",
-            await self.could_not_start(DevNats(self.port, streams)),
+            await self.could_not_start(DevNatsSettings(self.port, streams)),
         )
 
     async def test_a_folder_that_cannot_be_written(self) -> None:
@@ -129,13 +129,13 @@ class NatsServerTests(TestCase):
         self.assertEqual(
             f"{self.state_dir}/dev-nats: Not a directory;"
             " system.state_dir must be a folder that can be written to",
-            await self.could_not_start(DevNats(self.port, METRICS)),
+            await self.could_not_start(DevNatsSettings(self.port, METRICS)),
         )
 
     async def test_is_started_again_with_its_streams(self) -> None:
         before = set(psutil.Process().children(recursive=True))
         with capturedLogs() as events:
-            await self.start(DevNats(self.port, METRICS))
+            await self.start(DevNatsSettings(self.port, METRICS))
             for process in set(psutil.Process().children(recursive=True)) - before:
                 process.kill()
             await self.until(lambda: self.errors(events))
@@ -161,7 +161,7 @@ class NatsServerTests(TestCase):
                 await deferLater(reactor, 0.05)
 
     async def test_stopped_while_it_starts(self) -> None:
-        server = NatsServer(DevNats(self.port, METRICS), self.state_dir, reactor)
+        server = NatsServer(DevNatsSettings(self.port, METRICS), self.state_dir, reactor)
         starting: Deferred[None] = server.startService()
         outcome: list[object] = []
         starting.addBoth(outcome.append)
@@ -187,7 +187,7 @@ class DemoPluginTests(TestCase):
     timeout = 60
 
     async def test_publishes_and_comes_back_after_the_server_was_away(self) -> None:
-        settings = DevNats(free_port(), METRICS)
+        settings = DevNatsSettings(free_port(), METRICS)
         server = NatsServer(settings, self.mktemp(), reactor)
         self.addCleanup(server.stopService)
         await server.startService()

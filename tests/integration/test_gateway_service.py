@@ -18,16 +18,15 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from scfd.assembly import native_backend
-from scfd.bridge import from_asyncio
-from scfd.config import Address, Tls
-from scfd.config import Gateway as Settings
+from scfd.build import native_backend
+from scfd.config import Address, GatewaySettings, TlsSettings
+from scfd.deferreds import from_asyncio
 from scfd.errors import StartupError
 from scfd.gateway.front import Front
 from scfd.gateway.server import Gateway
 from scfd.gateway.tls import server_context
 from scfd.http1.turn import Turn
-from scfd.metrics import Metrics
+from scfd.status.metrics import Metrics
 from scfd.web import Response, Routes, route
 from tests.fakes import FakeAdapter
 from tests.integration.daemon import free_ports, reactor
@@ -80,7 +79,7 @@ class GatewayServiceTestCase(TestCase):
         self.port = free_ports(1)[0]
         self.adapter = FakeAdapter()
         self.adapter.resource = self.tree = Tree()
-        settings = evolve(Settings(), listen=Address(host, self.port))
+        settings = evolve(GatewaySettings(), listen=Address(host, self.port))
         backend = native_backend(settings, self.adapter, Metrics(), reactor)
         front = Front(settings, Health(), backend, Metrics(), reactor, time.time, Turn())
         gateway = Gateway(front, backend, reactor, context)
@@ -128,7 +127,7 @@ class ListeningTests(GatewayServiceTestCase):
     async def test_an_address_in_use(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            settings = evolve(Settings(), listen=Address("127.0.0.1", port))
+            settings = evolve(GatewaySettings(), listen=Address("127.0.0.1", port))
             backend = native_backend(settings, FakeAdapter(), Metrics(), reactor)
             gateway = Gateway(
                 Front(settings, Routes(), backend, Metrics(), reactor, time.time, Turn()), backend, reactor
@@ -237,8 +236,8 @@ class TlsTests(GatewayServiceTestCase):
         subprocess.run(command, check=True, capture_output=True)
         return file
 
-    def certificate(self, name: str) -> Tls:
-        tls = Tls(str(self.folder / f"{name}.crt"), str(self.folder / f"{name}.key"))
+    def certificate(self, name: str) -> TlsSettings:
+        tls = TlsSettings(str(self.folder / f"{name}.crt"), str(self.folder / f"{name}.key"))
         command = (
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
         )
@@ -282,27 +281,30 @@ class TlsTests(GatewayServiceTestCase):
         missing, garbage = str(self.folder / "none"), str(self.folder / "garbage")
         Path(garbage).write_text("hello")
         rsa, locked = self.key("rsa"), self.key("locked", "-aes256", "-pass", "pass:x")
-        unusable = "accepted are PEM files with a certificate chain, and with its key, which has no password"
+        unusable = "expected PEM files with a certificate chain, and with its key, which has no password"
         for tls, text in (
             (
-                Tls(missing, one.key),
+                TlsSettings(missing, one.key),
                 f"gateway.tls.cert: can't read {missing}: No such file or directory; it has to be a PEM file",
             ),
             (
-                Tls(one.cert, missing),
+                TlsSettings(one.cert, missing),
                 f"gateway.tls.key: can't read {missing}: No such file or directory; it has to be a PEM file",
             ),
             (
-                Tls(one.cert, other.key),
+                TlsSettings(one.cert, other.key),
                 f"gateway.tls: the key {other.key} is not the one of the certificate {one.cert}",
             ),
             (
-                Tls(one.cert, rsa),
+                TlsSettings(one.cert, rsa),
                 f"gateway.tls: the key {rsa} is not the one of the certificate {one.cert}",
             ),
-            (Tls(one.cert, locked), f"gateway.tls: {one.cert} and {locked} can't be used; {unusable}"),
-            (Tls(garbage, one.key), unusable),
-            (Tls(one.cert, garbage), unusable),
+            (
+                TlsSettings(one.cert, locked),
+                f"gateway.tls: {one.cert} and {locked} can't be used; {unusable}",
+            ),
+            (TlsSettings(garbage, one.key), unusable),
+            (TlsSettings(one.cert, garbage), unusable),
         ):
             error = self.assertRaises(StartupError, server_context, tls)
             self.assertIn(text, str(error))

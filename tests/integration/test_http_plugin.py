@@ -21,7 +21,7 @@ CONFIG = """
 system: {{name: collector, version: v1.2.3, node_id: node-http, state_dir: state, storage_url: "http://store:1"}}
 heartbeat: {{interval: 1}}
 gateway: {{listen: "127.0.0.1:{gateway}"}}
-control: {{listen: "127.0.0.1:{control}"}}
+admin: {{listen: "127.0.0.1:{admin}"}}
 adapter:
   http:
     url: http://127.0.0.1:{plugin}
@@ -33,7 +33,7 @@ triggers:
     type: nats
     settings: {{url: "nats://127.0.0.1:{nats}", stream: S, subject: s.>, consumer_name: c}}
 dev:
-  moox: {{listen: "127.0.0.1:{moox}", tasks: tasks.yaml}}
+  control_plane: {{listen: "127.0.0.1:{control_plane}", tasks: tasks.yaml}}
   nats: {{port: {nats}, streams: [{{name: S, subjects: [s.>]}}]}}
 """
 
@@ -50,7 +50,7 @@ class HttpPluginTests(TestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         (self.folder / "tasks.yaml").write_text(TASKS)
-        names = ("gateway", "control", "plugin", "nats", "moox")
+        names = ("gateway", "admin", "plugin", "nats", "control_plane")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
 
     def start(self) -> Daemon:
@@ -88,11 +88,11 @@ class HttpPluginTests(TestCase):
             self.assertEqual([(job["task"]["task_id"], job["interval"]) for job in jobs], [("a", "1m")])
 
             async def reported() -> bool:
-                results = (await get_json(self.url("moox", "/state")))["results"]
+                results = (await get_json(self.url("control_plane", "/state")))["results"]
                 return {result["task_id"] for result in results} == {"a", "b"}
 
             await until(reported, "results of both tasks")
-            state = await get_json(self.url("moox", "/state"))
+            state = await get_json(self.url("control_plane", "/state"))
             self.assertEqual(state["nodes"][0]["extra"]["capabilities"], ["kline"])
             await self.forwards()
             self.assertEqual(await daemon.stop(), 0)
@@ -177,7 +177,7 @@ async def publish(port: int, messages: list[bytes]) -> None:
     """Publish to subject ``s.x`` of a NATS server on this machine."""
     import nats  # it would be imported by every test otherwise
 
-    from scfd.bridge import from_asyncio
+    from scfd.deferreds import from_asyncio
 
     async def work() -> None:
         connection = await nats.connect(f"nats://127.0.0.1:{port}")

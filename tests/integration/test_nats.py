@@ -13,14 +13,13 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from scfd import assembly
-from scfd.availability import Availability
-from scfd.bridge import from_asyncio
-from scfd.config import Config, NatsTrigger
+from scfd import build
+from scfd.config import Config, NatsSettings
+from scfd.deferreds import from_asyncio
 from scfd.errors import PluginError
-from scfd.metrics import Metrics
-from scfd.model import TriggerEvent
-from scfd.readiness import Readiness
+from scfd.events.event import TriggerEvent
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Availability, Readiness
 from tests.integration.daemon import free_ports, reactor, until
 from tests.integration.nats_servers import Server
 
@@ -33,14 +32,14 @@ class Node:
     :ivar act: called with each event, in the plugin's place.
     """
 
-    def __init__(self, *triggers: NatsTrigger) -> None:
+    def __init__(self, *triggers: NatsSettings) -> None:
         self.events: list[TriggerEvent] = []
         self.times: list[float] = []
         self.act: Callable[[TriggerEvent], Any] = lambda event: None
         self.metrics = Metrics()
         self.readiness = Readiness(reactor.seconds)
         self.availability = Availability(True)
-        self.services: dict[str, IService] = assembly.nats_triggers(
+        self.services: dict[str, IService] = build.nats_triggers(
             Config(triggers=triggers),
             self.dispatch,
             self.metrics,
@@ -115,7 +114,7 @@ class NatsCase(TestCase):
         self.addCleanup(node.stop)
         return node.start()
 
-    def trigger(self, **settings: Any) -> NatsTrigger:
+    def trigger(self, **settings: Any) -> NatsSettings:
         given = {
             "name": "q",
             "url": self.server.url,
@@ -124,7 +123,7 @@ class NatsCase(TestCase):
             "consumer_name": "c",
             **settings,
         }
-        return NatsTrigger(**given)
+        return NatsSettings(**given)
 
     async def publish(self, *bodies: Any, **more: Any) -> None:
         for body in bodies:

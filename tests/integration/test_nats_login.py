@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from scfd.config import NatsTls
+from scfd.config import NatsTlsSettings
 from scfd.errors import StartupError
 from tests.integration.daemon import free_ports
 from tests.integration.nats_servers import Server
@@ -106,14 +106,14 @@ class LoginTests(NatsCase):
         folder.mkdir()
         cert, key = map(str, make_certificate(folder))
         await self.run_server("--tls", "--tlscert", cert, "--tlskey", key, "--tlsverify", "--tlscacert", cert)
-        await self.gets_in(tls=NatsTls(ca=cert, cert=cert, key=key))
-        await self.is_refused("can't connect", tls=NatsTls(cert=cert, key=key))
-        await self.is_refused("can't connect", tls=NatsTls(ca=cert))
+        await self.gets_in(tls=NatsTlsSettings(ca=cert, cert=cert, key=key))
+        await self.is_refused("can't connect", tls=NatsTlsSettings(cert=cert, key=key))
+        await self.is_refused("can't connect", tls=NatsTlsSettings(ca=cert))
 
     async def test_no_login_in_clear_where_tls_is_wanted(self) -> None:
         await self.run_server("--user", "me", "--pass", "s3cret")
         login = {"user": "me", "password": "s3cret"}
-        await self.is_refused("does not offer TLS", tls=NatsTls(), **login)
+        await self.is_refused("does not offer TLS", tls=NatsTlsSettings(), **login)
         await self.is_refused("does not offer TLS", url=self.server.url.replace("nats:", "tls:"), **login)
         await self.gets_in(**login)
 
@@ -121,7 +121,7 @@ class LoginTests(NatsCase):
         for settings, text in (
             ({"credentials": "missing.creds"}, "NATS: credentials: missing.creds: No such file or directory"),
             ({"nkey": "missing.nk"}, "NATS: nkey: missing.nk: No such file or directory"),
-            ({"tls": NatsTls(ca="missing.pem")}, "NATS: tls.ca: missing.pem: FileNotFoundError"),
+            ({"tls": NatsTlsSettings(ca="missing.pem")}, "NATS: tls.ca: missing.pem: FileNotFoundError"),
         ):
             error = self.assertRaises(StartupError, self.node, **settings)
             self.assertTrue(str(error).startswith(text), error)

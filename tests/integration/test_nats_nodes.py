@@ -23,7 +23,7 @@ class NodesTests(NatsCase):
         given = {"url": self.server.url, "stream": "S", "subject": "s.>", "consumer_name": "c", **settings}
         config = {
             "system": {"name": name, "state_dir": str(folder / "state")},
-            "control": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
+            "admin": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
             "adapter": adapter,
             "triggers": [{"name": "q", "type": "nats", "settings": given}],
             "plugin": {"events": str(folder / "events.jsonl"), "seconds": 0.3},

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from scfd.bridge import from_asyncio
+from scfd.deferreds import from_asyncio
 from tests.integration.daemon import ROOT, Daemon, free_ports, reactor, until
 from tests.integration.nats_servers import Cluster, Server
 from tests.integration.nats_traffic import Publisher, all_current, connect, leader_of, make_stream, one_leader
@@ -67,7 +67,7 @@ class SoakTests(TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.tally = self.folder / "tally"
-        self.control = free_ports(1)[0]
+        self.admin = free_ports(1)[0]
         self.outages: list[Outage] = []
 
     def start_node(self, url: str) -> None:
@@ -82,7 +82,7 @@ class SoakTests(TestCase):
         }
         config = {
             "system": {"name": "n", "node_id": "n", "state_dir": str(self.folder / "state")},
-            "control": {"listen": f"127.0.0.1:{self.control}"},
+            "admin": {"listen": f"127.0.0.1:{self.admin}"},
             "adapter": {"native": "tally", "path": str(ROOT / "tests/integration/plugins")},
             "triggers": [{"name": "t", "type": "nats", "settings": trigger}],
             "plugin": {"tally": str(self.tally), "takes": TAKES},

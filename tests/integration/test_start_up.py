@@ -36,13 +36,13 @@ class StartUpTests(TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
-        self.control = free_ports(1)[0]
+        self.admin = free_ports(1)[0]
 
     def config(self, *sections: str) -> str:
         return "\n".join(
             (
                 f"system: {{name: s, version: v1, state_dir: {self.folder / 'state'}}}",
-                f'control: {{listen: "127.0.0.1:{self.control}"}}',
+                f'admin: {{listen: "127.0.0.1:{self.admin}"}}',
                 *sections,
             )
         )
@@ -165,7 +165,7 @@ class StartUpTests(TestCase):
             self.addCleanup(first.clean_up)
             first.start()
             await first.says("ready")
-            self.control = free_ports(1)[0]
+            self.admin = free_ports(1)[0]
             lines = await self.refused(self.config(TIMER))
             self.assertEqual(
                 lines,
@@ -182,10 +182,7 @@ class StartUpTests(TestCase):
         arguments = ("-n", "scfd", "--config", "nowhere.yaml")
         return self.check(
             "",
-            [
-                "scfd: nowhere.yaml: can't be read: No such file or directory; "
-                "accepted is a readable YAML file"
-            ],
+            ["scfd: nowhere.yaml: can't be read: No such file or directory; expected a readable YAML file"],
             *arguments,
         )
 

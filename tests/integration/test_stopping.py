@@ -23,7 +23,7 @@ class StoppingTests(TestCase):
     def start(self, how: str, triggers: list[Any], drain: float) -> Daemon:
         config = {
             "system": {"name": "n", "state_dir": str(self.folder / "state")},
-            "control": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
+            "admin": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
             "adapter": {"native": "stuck", "path": str(ROOT / "tests/integration/plugins")},
             "triggers": triggers,
             "plugin": {"how": how},

@@ -26,7 +26,7 @@ class SupervisionTests(TestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.plugin_folder = self.folder / "plugin"
         self.plugin_folder.mkdir(parents=True)
-        self.plugin, self.control = free_ports(2)
+        self.plugin, self.admin = free_ports(2)
 
     def start(self, *flaws: str, **settings: Any) -> Daemon:
         http = {
@@ -39,7 +39,7 @@ class SupervisionTests(TestCase):
         timer = {"name": "t", "type": "timer", "settings": {"cron": "* * * * * *"}}
         config = {
             "system": {"name": "f", "state_dir": "state"},
-            "control": {"listen": f"127.0.0.1:{self.control}"},
+            "admin": {"listen": f"127.0.0.1:{self.admin}"},
             "adapter": {"http": http},
             "triggers": [timer],
         }
@@ -48,7 +48,7 @@ class SupervisionTests(TestCase):
         return daemon.start()
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.control}{path}"
+        return f"http://127.0.0.1:{self.admin}{path}"
 
     async def metric(self, line: str) -> bool:
         return line in await (await treq.get(self.url("/metrics"), persistent=False)).text()
@@ -103,7 +103,7 @@ class SupervisionTests(TestCase):
                 self.assertEqual(await daemon.end(), 1)
                 self.assertLess(reactor.seconds() - began, 10)
                 expected = (
-                    f"scfd: adapter.http.command: {line}; accepted is a program on PATH, or the path of one\n"
+                    f"scfd: adapter.http.command: {line}; expected a program on PATH, or the path of one\n"
                 )
                 self.assertEqual(daemon.errors, expected)
 

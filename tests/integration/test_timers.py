@@ -25,7 +25,7 @@ class FrozenTests(TestCase):
         self.folder = Path(self.mktemp()).absolute()
         config = {
             "system": {"name": "n", "node_id": "n", "state_dir": str(self.folder / "state")},
-            "control": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
+            "admin": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
             "adapter": {"native": "recorder", "path": str(ROOT / "tests/integration/plugins")},
             "triggers": [
                 {"name": rule, "type": "timer", "settings": {"cron": "* * * * * * *", "misfire": rule}}

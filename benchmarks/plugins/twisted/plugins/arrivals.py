@@ -10,8 +10,8 @@ from typing import Any
 
 from zope.interface import implementer
 
+from scfd.events.event import TriggerEvent
 from scfd.interfaces import IFunctionPlugin, IStoppable
-from scfd.model import TriggerEvent
 
 
 @implementer(IFunctionPlugin, IStoppable)

@@ -2,7 +2,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from scfd.interfaces import IFramework, IFunctionPlugin
-from scfd.model import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
+from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 
 log = Logger(namespace="scfd.plugin.hello")
 

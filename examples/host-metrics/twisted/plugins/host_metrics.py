@@ -24,10 +24,10 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from scfd.bridge import from_asyncio
+from scfd.deferreds import from_asyncio
 from scfd.interfaces import IFramework, IFunctionPlugin, IHeartbeatContributor, IStoppable
-from scfd.model import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
-from scfd.wire import rfc3339, to_json
+from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
+from scfd.events.wire import rfc3339, to_json
 
 if TYPE_CHECKING:
     from nats.aio.client import Client

@@ -14,9 +14,9 @@ from typing import Any
 
 from zope.interface import implementer
 
+from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
+from scfd.events.tasks import is_valid
 from scfd.interfaces import IDynamicHeartbeatContributor, IFunctionPlugin, IHeartbeatContributor
-from scfd.model import TaskResult, TriggerEvent, TriggerResponse
-from scfd.tasks import is_valid
 
 
 @implementer(IFunctionPlugin, IHeartbeatContributor, IDynamicHeartbeatContributor)

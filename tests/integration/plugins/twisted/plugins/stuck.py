@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
+from scfd.events.event import TriggerEvent
 from scfd.interfaces import IFunctionPlugin
-from scfd.model import TriggerEvent
 
 
 @implementer(IFunctionPlugin)

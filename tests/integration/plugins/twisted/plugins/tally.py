@@ -16,8 +16,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from scfd.events.event import TriggerEvent
 from scfd.interfaces import IFunctionPlugin
-from scfd.model import TriggerEvent
 
 
 @implementer(IFunctionPlugin)

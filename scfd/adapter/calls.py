@@ -1,0 +1,237 @@
+"""Requests to a plugin behind HTTP, over connections that are kept open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+from urllib.parse import urlsplit
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from scfd.deferreds import TimeLimits
+from scfd.errors import PluginError
+from scfd.http1.connection import Connection
+from scfd.http1.contract import (
+    BadResponseError,
+    ConnectError,
+    ConnectTimeoutError,
+    DisconnectedError,
+    IExchange,
+    ResponseHead,
+    UpstreamError,
+)
+from scfd.http1.pool import Pool
+
+#: Bytes from which a part of a request is sent on its own: to copy less is cheaper than a system call.
+LONG = 16 * 1024
+#: Bytes of an answer to GET /health, which nobody reads.
+LONGEST_HEALTH = 1 << 20
+
+_KINDS: Mapping[type[UpstreamError], str] = {
+    ConnectTimeoutError: "connect timeout",
+    ConnectError: "connect",
+    BadResponseError: "bad response",
+    DisconnectedError: "broken",
+}
+
+
+@frozen
+class Answer:
+    """
+    :ivar body: the whole of it.
+    """
+
+    status: int
+    body: bytes
+
+
+class RequestError(PluginError):
+    """
+    A request got no answer.
+
+    :ivar kind: what kind of failure it was, in a word or two, for the metrics.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class PluginClient:
+    """
+    :param url: the plugin's base URL, without a trailing slash.
+    :param pool: for events.
+    :param health_pool: for looks at its health: they need not wait for events, and each makes a connection
+        of its own, for one that is kept would keep events from a plugin that serves one at a time.
+    :param max_response: bytes that the answer to an event may have.
+    """
+
+    def __init__(
+        self, url: str, pool: Pool, health_pool: Pool, max_response: int, clock: IReactorTime
+    ) -> None:
+        parts = urlsplit(url)
+        host, path = parts.netloc.encode(), parts.path.encode()
+        self._pool = pool
+        self._health_pool = health_pool
+        self._max_answer = max_response
+        self._time_limits = TimeLimits(clock)
+        self._health = b"GET %b/health HTTP/1.1\r\nHost: %b\r\nAccept: */*\r\nConnection: close\r\n\r\n" % (
+            path,
+            host,
+        )
+        self._event = (
+            b"POST %b/on-trigger HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\n"
+            b"Content-Type: application/json\r\n" % (path, host)
+        )
+
+    def get_health(self, timeout: float) -> Deferred[Answer]:
+        """
+        ``GET /health``.
+
+        :param timeout: seconds.
+        :returns: a Deferred that fails with `RequestError`. Cancelling it closes the connection.
+        """
+        return _Request(
+            [self._health], LONGEST_HEALTH, timeout, self._health_pool, self._time_limits
+        ).answered
+
+    def post_event(self, body: Sequence[bytes], timeout: float, traceparent: str = "") -> Deferred[Answer]:
+        """
+        ``POST /on-trigger``, once: nobody could tell whether the plugin acts on what it did not answer.
+
+        :param body: its parts.
+        :param timeout: seconds, those until there is a connection included.
+        :param traceparent: as W3C Trace Context has it; empty for none.
+        :returns: as `get_health`.
+        """
+        length = sum(map(len, body))
+        trace = b"traceparent: %b\r\n" % traceparent.encode() if traceparent else b""
+        head = b"%b%bContent-Length: %d\r\n\r\n" % (self._event, trace, length)
+        return _Request(
+            _joined([head, *body]), self._max_answer, timeout, self._pool, self._time_limits
+        ).answered
+
+    def is_listening(self) -> Deferred[bool]:
+        """:returns: a Deferred of whether anybody accepts connections there."""
+        return self.get_health(1.0).addCallbacks(lambda answer: True, _was_connected)
+
+    def close(self) -> None:
+        """Close the connections that are idle, and the others when they are done."""
+        self._pool.close()
+        self._health_pool.close()
+
+
+def _joined(parts: Sequence[bytes]) -> list[bytes]:
+    """The same bytes in as few parts as can be had without copying long ones."""
+    joined: list[bytes] = []
+    short: list[bytes] = []
+    for part in parts:
+        if len(part) < LONG:
+            short.append(part)
+        else:
+            joined += b"".join(short), part
+            short = []
+    joined.append(b"".join(short))
+    return joined
+
+
+def _was_connected(failure: Failure) -> bool:
+    failure.trap(RequestError)
+    return cast(RequestError, failure.value).kind not in ("connect", "connect timeout", "no connection")
+
+
+@implementer(IExchange)
+class _Request:
+    """
+    One request with its whole body, and the whole of its answer.
+
+    :ivar answered: fires with an `Answer`.
+    """
+
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_length",
+        "_limit",
+        "_parts",
+        "_pool",
+        "_status",
+        "_time_limits",
+        "_timeout",
+        "answered",
+    )
+
+    def __init__(
+        self, parts: Sequence[bytes], limit: int, timeout: float, pool: Pool, time_limits: TimeLimits
+    ) -> None:
+        self._parts = parts
+        self._limit = limit
+        self._timeout = timeout
+        self._pool = pool
+        self._time_limits = time_limits
+        self._connection: Connection | None = None
+        self._status = self._length = 0
+        self._body: list[bytes] = []
+        self.answered: Deferred[Answer] = Deferred(self._give_up)
+        time_limits.start(timeout, self._timed_out)
+        pool.submit(self)
+
+    def on_connection(self, connection: Connection) -> None:
+        self._connection = connection
+        head, *rest = self._parts
+        connection.send(head)
+        for part in rest:
+            connection.write(part)
+        connection.end()
+
+    def on_informational(self, head: ResponseHead) -> None:
+        """Nothing that was asked for."""
+
+    def on_head(self, head: ResponseHead) -> None:
+        self._status = head.status
+
+    def on_data(self, data: bytes) -> None:
+        self._length += len(data)
+        if self._length <= self._limit:
+            self._body.append(data)
+        elif self._connection is not None:
+            self._give_up()
+            self._failed("too long", f"the answer is longer than {self._limit} bytes")
+
+    def on_read(self) -> None:
+        """Nobody waits for a part of the answer."""
+
+    def on_end(self) -> None:
+        self._time_limits.stop(self._timed_out)
+        self._connection = None
+        self.answered.callback(Answer(self._status, b"".join(self._body)))
+
+    def on_failure(self, error: UpstreamError) -> None:
+        kind = next(kind for cls, kind in _KINDS.items() if isinstance(error, cls))
+        self._failed(kind, str(error))
+
+    def on_writable(self, writable: bool) -> None:
+        """The body is in memory anyway."""
+
+    def _timed_out(self) -> None:
+        kind, text = "timeout", "no whole answer" if self._status else "no answer"
+        if self._connection is None:
+            kind = text = "no connection"
+        self._give_up()
+        self._failed(kind, f"{text} after {self._timeout:g} s")
+
+    def _give_up(self, _: object = None) -> None:
+        self._time_limits.stop(self._timed_out)
+        if self._connection is None:
+            self._pool.withdraw(self)
+        else:
+            self._connection.abort()
+
+    def _failed(self, kind: str, text: str) -> None:
+        self._time_limits.stop(self._timed_out)
+        self._connection = None
+        self.answered.errback(RequestError(kind, text))

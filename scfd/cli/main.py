@@ -1,0 +1,69 @@
+"""The console script ``scfd``: commands for people. The daemon itself is ``twistd scfd``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+from dateutil.tz import tzlocal
+
+from scfd import __version__, config
+from scfd.cli.check import explain
+from scfd.errors import StartupError
+
+EXIT_MISTAKE = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    :param argv: the arguments after the program's name; by default those of the process.
+    :returns: the exit status: 0, or 1 for a mistake of the user, which is told on stderr. The wrong
+        arguments end in argparse's own ``SystemExit`` with status 2.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Names in a config may hold what the terminal's encoding does not have.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = _parser().parse_args(argv)
+        status: int = options.run(options)
+        print(end="", flush=True)
+    except StartupError as error:
+        print(error, file=sys.stderr)
+        return EXIT_MISTAKE
+    except BrokenPipeError:
+        # Whoever read has read enough. The interpreter flushes once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scfd", description="Commands around a scfd node.")
+    parser.add_argument("--version", action="version", version=f"scfd {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_check(commands)
+    return parser
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Check a config, or say what it means. Nothing is started or written."
+    check = commands.add_parser("check", help="check a config and say what it means", description=text)
+    check.add_argument("file", metavar="FILE", help="the config, such as etc/config.yaml")
+    check.add_argument(
+        "--trpc-config",
+        metavar="FILE",
+        help="a Go deployment's trpc_go.yaml: gateway address and heartbeat period, where FILE does not say",
+    )
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    cfg = config.load(options.file, os.environ, options.trpc_config)
+    # The zone in which the node reads cron expressions.
+    for line in explain(cfg, os.environ, datetime.now(tzlocal())):
+        print(line)
+    return 0

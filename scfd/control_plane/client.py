@@ -1,0 +1,145 @@
+"""HTTP to the control plane: one POST of JSON, one answer, within a time limit."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from attrs import frozen
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+
+from scfd.control_plane.signing import Signer
+from scfd.events.wire import to_json
+
+#: Bytes of one answer; 100,000 tasks are about 20 MiB.
+LONGEST_ANSWER = 32 << 20
+
+
+@frozen
+class Answer:
+    """
+    :ivar status: the HTTP status code.
+    :ivar body: at most as long as the server made it.
+    """
+
+    status: int
+    body: bytes
+
+
+class ControlPlaneClient:
+    """
+    :param http: a treq client; its connections are kept and shared.
+    :param clock: for the time limits.
+    :param signer: signs each request, where the control plane asks for it.
+    """
+
+    def __init__(self, http: HTTPClient, clock: IReactorTime, signer: Signer | None = None) -> None:
+        self._http = http
+        self._clock = clock
+        self._signer = signer
+
+    def post(self, url: str, value: object, timeout: float) -> Deferred[Answer]:
+        """
+        :param timeout: seconds for the whole exchange.
+        :returns: a Deferred of the `Answer`, whatever its status. It fails with
+            `twisted.internet.defer.TimeoutError`, or as `twisted.web.client.Agent.request` does.
+        """
+        answer = Deferred.fromCoroutine(self._post(url, to_json(value)))
+        return answer.addTimeout(timeout, self._clock, _took_too_long)
+
+    async def _post(self, url: str, body: bytes) -> Answer:
+        headers = Headers({"Content-Type": ["application/json"]})
+        if self._signer is not None:
+            headers.setRawHeaders("Auth", [self._signer.sign(body)])
+        request = self._http.post(
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            unbuffered=True,
+        )
+        return Answer(*await exchange(request, LONGEST_ANSWER))
+
+
+def _took_too_long(_: Any, seconds: float) -> Any:
+    raise TimeoutError(f"no answer after {seconds:g} s")
+
+
+T = TypeVar("T")
+
+
+async def exchange(request: Deferred[Any], limit: int) -> tuple[int, bytes]:
+    """
+    :param request: of an `IResponse`, as an `Agent` or a treq client made it.
+    :param limit: bytes that the body may have.
+    :returns: the status code and the whole body of the response.
+    :raises BodyTooLongError: when it is longer; the connection is closed.
+    """
+    response = await cancellable(request)
+    return response.code, await read_body(response, limit)
+
+
+def cancellable(request: Deferred[T]) -> Deferred[T]:
+    """
+    Have the Deferred of an `Agent` fail with `CancelledError` when it is cancelled.
+
+    The agent itself fails it with errors of its own, in which neither ``addTimeout`` nor an
+    ``except CancelledError`` finds the cancellation.
+    """
+    return request.addErrback(_unwrapped)
+
+
+def _unwrapped(failure: Failure) -> Failure:
+    reasons = getattr(failure.value, "reasons", ())
+    if failure.check(ConnectingCancelledError) or any(reason.check(CancelledError) for reason in reasons):
+        return Failure(CancelledError())
+    return failure
+
+
+class BodyTooLongError(Exception):
+    """A peer sent more than it may."""
+
+
+def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
+    """:returns: a Deferred of the whole body. Cancelling it closes the connection."""
+    body = _Body(limit)
+    response.deliverBody(body)
+    return body.whole
+
+
+class _Body(Protocol):
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._length = 0
+        self._parts: list[bytes] = []
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._close())
+
+    def _close(self) -> None:
+        assert self.transport is not None, "a body that is being read has a connection"
+        self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._length += len(data)
+        if self._length <= self._limit:
+            self._parts.append(data)
+        elif not self.whole.called:
+            self._parts.clear()
+            self.whole.errback(BodyTooLongError(f"the answer is longer than {self._limit >> 20} MiB"))
+            self._close()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return
+        # PotentialDataLoss: a body without a length ends where its connection does.
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(b"".join(self._parts))
+        else:
+            self.whole.errback(reason)

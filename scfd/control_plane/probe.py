@@ -1,0 +1,277 @@
+"""
+The probe: the control plane says where it is, and hears how the node is.
+
+``POST /probe`` on the gateway. It also lets a node that the platform has just named learn its id.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.logger import Logger
+
+from scfd.control_plane.heartbeat import Heartbeat, host_metadata
+from scfd.dispatch import Dispatcher
+from scfd.events.tasks import TaskStore, is_valid
+from scfd.events.wire import from_json, rfc3339
+from scfd.identity import NODE_TYPE, Identity, ServerAddress
+from scfd.interfaces import IAdapter
+from scfd.status.metrics import Metrics
+from scfd.web import Response
+
+_log = Logger(namespace="scfd.probe")
+
+_FIELDS: dict[str, type] = {
+    "action": str,
+    "source": str,
+    "request_id": str,
+    "timestamp": str,
+    "server_ip": str,
+    "server_port": int,
+    "moox_server_url": str,
+    "storage_server_url": str,
+    "data": dict,
+}
+
+
+def parse_probe(body: bytes) -> dict[str, Any]:
+    """
+    :returns: the known fields that are there and not null.
+    :raises ValueError: when the body is no probe, with a text for the sender.
+    """
+    try:
+        probe = from_json(body)
+    except ValueError as error:
+        raise ValueError(f"the body is not JSON: {error}") from None
+    if not isinstance(probe, dict):
+        raise ValueError("the body is not a JSON object")
+    known = {name: probe[name] for name in _FIELDS if probe.get(name) is not None}
+    for name, value in known.items():
+        if _FIELDS[name] is int and isinstance(value, float) and value.is_integer():
+            known[name] = int(value)
+        elif not isinstance(value, _FIELDS[name]) or isinstance(value, bool):
+            raise ValueError(
+                f"{name} is not {'an' if _FIELDS[name] is int else 'a'} {_FIELDS[name].__name__}"
+            )
+    return known
+
+
+def server_address(probe: Mapping[str, Any]) -> ServerAddress | None:
+    """
+    Where a probe says the control plane is.
+
+    :returns: None when it does not say.
+    :raises ValueError: when it is no http(s) URL, or no host and port.
+    """
+    address = ServerAddress(
+        probe.get("server_ip", ""), probe.get("server_port", 0), probe.get("moox_server_url", "")
+    )
+    if not address.base_url:
+        return None
+    try:
+        parts = urlsplit(address.base_url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        # A password would end up in logs; paths are appended, which a query would swallow.
+        usable = usable and not (set(address.base_url) & set("?#@"))
+    except ValueError:
+        usable = False
+    if not usable or any(c.isspace() or not c.isprintable() for c in address.base_url):
+        raise ValueError("the control plane address is no http(s) URL, or no host and port")
+    if not address.url and "/" in address.ip:
+        raise ValueError("server_ip is not a host")
+    return address
+
+
+def is_allowed(address: ServerAddress, allowed: Sequence[str]) -> bool:
+    """
+    Whether a probe may name this control plane.
+
+    :param allowed: host names, IP addresses and CIDR ranges; none means any.
+    """
+    if not allowed:
+        return True
+    host = urlsplit(address.base_url).hostname or ""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return host.rstrip(".") in allowed
+    return any(ip in network for network in map(_network, allowed) if network is not None)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
+
+class Usage:
+    """What this process uses of the machine."""
+
+    def __init__(self) -> None:
+        self._wall = time.monotonic()
+        self._cpu = time.process_time()
+
+    def cpu_percent(self) -> float:
+        """Percent of one core, since the last call or the start."""
+        wall, cpu = time.monotonic(), time.process_time()
+        percent = 100 * (cpu - self._cpu) / max(wall - self._wall, 1e-6)
+        self._wall, self._cpu = wall, cpu
+        return round(percent, 2)
+
+    def memory_mib(self) -> float:
+        """Resident memory in MiB; where the system can't say, the highest it has been."""
+        try:
+            with open("/proc/self/statm", "rb") as statm:  # never touches a disk
+                size = int(statm.read().split()[1]) * resource.getpagesize()
+        except OSError:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            size = peak if sys.platform == "darwin" else peak * 1024
+        return round(size / 2**20, 2)
+
+
+class ProbeHandler:
+    """
+    Answers probes.
+
+    :param environ: read anew at each probe: the platform may name the function late.
+    :param allowed_servers: what a probe may name as the control plane: see `is_allowed`.
+    :param now: the wall clock, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        task_store: TaskStore,
+        adapter: IAdapter,
+        heartbeat: Heartbeat,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        now: Callable[[], float],
+        environ: Mapping[str, str] = os.environ,
+        allowed_servers: Sequence[str] = (),
+    ) -> None:
+        self._identity = identity
+        self._task_store = task_store
+        self._adapter = adapter
+        self._heartbeat = heartbeat
+        self._dispatcher = dispatcher
+        self._metrics = metrics
+        self._now = now
+        self._allowed_servers = allowed_servers
+        self._environ = environ
+        self._usage = Usage()
+
+    def handle(self, body: bytes) -> Response:
+        """Answer one probe; a bad one gets status 400 and changes nothing."""
+        try:
+            probe = parse_probe(body)
+            address = server_address(probe)
+        except ValueError as error:
+            return self._refuse("refused", str(error), 400)
+        if address is not None and not is_allowed(address, self._allowed_servers):
+            return self._refuse("forbidden", f"{address.base_url} is not among the allowed servers", 403)
+        self._metrics.probes.labels("accepted").inc()
+        self._learn(probe, address)
+        if not self._identity.node_id:
+            message = "failed to build response: node ID is empty"
+            return Response.json({"success": False, "message": message, "timestamp": self._timestamp()})
+        return Response.json(
+            {
+                "success": True,
+                "message": "probe handled successfully",
+                "timestamp": self._timestamp(),
+                "request_id": probe.get("request_id", ""),
+                "data": {
+                    "node_id": self._identity.node_id,
+                    "state": self._identity.state.value,
+                    "timestamp": self._timestamp(),
+                    "details": self._details(),
+                },
+            }
+        )
+
+    def unauthorised(self) -> Response:
+        """Answer a probe that does not show the token it should."""
+        return self._refuse("unauthorised", "a Bearer token is asked for", 401)
+
+    def _refuse(self, outcome: str, message: str, status: int) -> Response:
+        self._metrics.probes.labels(outcome).inc()
+        _log.warn("a probe was {outcome}: {reason}", outcome=outcome, reason=message)
+        return Response.json({"success": False, "message": message, "timestamp": self._timestamp()}, status)
+
+    def _learn(self, probe: Mapping[str, Any], address: ServerAddress | None) -> None:
+        knew = (self._identity.node_id, self._identity.server.base_url)
+        self._identity.read_identity(self._environ)
+        if address is not None:
+            self._identity.server = address
+        else:
+            _log.warn("a probe named no control plane address; the old one stays")
+        if probe.get("storage_server_url"):
+            self._identity.storage_server_url = probe["storage_server_url"]
+        if knew != (self._identity.node_id, self._identity.server.base_url):
+            _log.info(
+                "probed: this is node {node_id}, its control plane is {server}",
+                node_id=self._identity.node_id or "(no id)",
+                server=self._identity.server.base_url or "(no address)",
+            )
+            self._heartbeat.report_now()
+
+    def _timestamp(self) -> str:
+        return rfc3339(self._now())
+
+    def _details(self) -> dict[str, Any]:
+        running = [task["task_id"] for task in self._task_store.get_all() if is_valid(task)]
+        total = len(self._task_store.get_all())
+        host = host_metadata()
+        return {
+            "node_info": {
+                "node_id": self._identity.node_id,
+                "node_type": NODE_TYPE,
+                "version": self._identity.version,
+                "running_tasks": running,
+                "capabilities": [self._adapter.plugin_name],
+                "metadata": host,
+            },
+            "running_tasks": [{"task_id": task_id, "status": "running"} for task_id in running],
+            "task_stats": {
+                "total": total,
+                "running": len(running),
+                "pending": 0,
+                "stopped": total - len(running),
+                "error": len(self._dispatcher.failing & self._task_store.snapshot.ids),
+            },
+            "metrics": self._figures(total),
+            "system_info": {**host, "num_cpu": os.cpu_count() or 1},
+            "heartbeat_info": self._heartbeat_info(),
+        }
+
+    def _figures(self, task_count: int) -> dict[str, Any]:
+        ended = self._dispatcher.succeeded + self._dispatcher.failed
+        return {
+            "cpu_usage": self._usage.cpu_percent(),
+            "memory_usage": self._usage.memory_mib(),
+            "task_count": task_count,
+            "success_rate": self._dispatcher.succeeded / ended if ended else 1.0,
+            "error_count": self._dispatcher.failed,
+            "timestamp": self._timestamp(),
+        }
+
+    def _heartbeat_info(self) -> dict[str, Any]:
+        record, server = self._heartbeat.record, self._identity.server
+        return {
+            "last_report": None if record.last_report is None else rfc3339(record.last_report),
+            "report_count": record.report_count,
+            "error_count": record.error_count,
+            "interval": f"{self._heartbeat.interval:g}s",
+            "server_ip": server.ip,
+            "server_port": server.port,
+            "moox_server_url": server.url,
+        }

@@ -1,0 +1,138 @@
+"""The values that travel through a node: an event in, its results out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any
+
+from attrs import field, frozen
+
+from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot
+from scfd.events.trace import traceparent
+from scfd.events.wire import to_json
+
+
+class TaskStatus(IntEnum):
+    """What a task result's ``status`` says."""
+
+    PENDING = 0
+    RUNNING = 1
+    SUCCESS = 2
+    PARTLY_FAILED = 3
+    FAILED = 4
+
+
+@frozen
+class TaskResult:
+    """What became of one task in one event.
+
+    :ivar task_id: as the control plane named it; never empty.
+    :ivar status: a :class:`TaskStatus`; other integers are passed on as they are.
+    :ivar result: free text, by custom empty on success and the reason otherwise.
+    """
+
+    task_id: str
+    status: int
+    result: str = ""
+
+    def is_usable(self) -> bool:
+        """Whether a control plane can take it: a ``task_id``, an integer ``status``, a text."""
+        return (
+            isinstance(self.task_id, str)
+            and bool(self.task_id)
+            and isinstance(self.status, int)
+            and not isinstance(self.status, bool)
+            and isinstance(self.result, str)
+            and abs(self.status) < 2**63  # more than any receiver holds, and than the outbox can keep
+        )
+
+
+def _as_tuple(results: Iterable[TaskResult]) -> tuple[TaskResult, ...]:
+    return tuple(results)
+
+
+@frozen
+class TriggerResponse:
+    """What a plugin answers to an event."""
+
+    task_results: tuple[TaskResult, ...] = field(default=(), converter=_as_tuple)
+
+
+@frozen
+class TriggerEvent:
+    """Something happened, and the plugin is to act on it.
+
+    Triggers fill in what they know; the dispatcher adds the node's metadata and the task snapshot.
+
+    :ivar type: ``"timer"`` or ``"nats"``.
+    :ivar name: the trigger's name in the config.
+    :ivar payload: timer: ``{"tasks": […], "tasks_md5": "…"}``, with ``"jobs": […]`` where tasks have
+        intervals; NATS: the message as its JSON value, as text, or as base64 text.
+    :ivar metadata: strings to strings.
+    :ivar snapshot: the task list at the moment of the event.
+    :ivar payload_json: ``payload`` as JSON where somebody has it already, whole or in parts: a task list
+        among these is neither encoded nor copied for an event.
+    :ivar timeout: seconds that the plugin may take, where the trigger says so.
+    :ivar beside: what of the task list an HTTP plugin gets beside the payload of an event that is no
+        timer's: the ``snapshot``, its ``digest``, or ``none`` of it.
+    """
+
+    type: str
+    name: str
+    payload: Any = None
+    metadata: Mapping[str, str] = field(factory=dict)
+    snapshot: TaskSnapshot = EMPTY_SNAPSHOT
+    payload_json: bytes | tuple[bytes, ...] | None = field(default=None, eq=False, repr=False)
+    timeout: float | None = field(default=None, eq=False)
+    beside: str = field(default="snapshot", eq=False)
+
+    @property
+    def tasks(self) -> tuple[Mapping[str, Any], ...]:
+        """Every task instance of the snapshot, the invalid ones included."""
+        return self.snapshot.tasks
+
+    @property
+    def tasks_md5(self) -> str:
+        """The digest of the snapshot."""
+        return self.snapshot.md5
+
+    @property
+    def traceparent(self) -> str:
+        """The event's W3C trace context; empty before the dispatcher has made one."""
+        return self.metadata.get("traceparent", "")
+
+    def at_node(self, metadata: Mapping[str, str], snapshot: TaskSnapshot) -> TriggerEvent:
+        """The event with what the node has to add to it, and in a trace."""
+        return TriggerEvent(
+            self.type,
+            self.name,
+            self.payload,
+            {**self.metadata, **metadata, "traceparent": traceparent(self.metadata)},
+            snapshot,
+            self.payload_json,
+            self.timeout,
+            self.beside,
+        )
+
+    def to_json_parts(self) -> list[bytes]:
+        """The event as an HTTP plugin gets it, in parts: a task list of a MiB is best not copied."""
+        given = to_json(self.payload) if self.payload_json is None else self.payload_json
+        payload = (given,) if isinstance(given, bytes) else given
+        parts = [_beginning(self.type, self.name), *payload, b',"metadata":', to_json(self.metadata)]
+        if self.type != "timer" and self.beside == "snapshot":
+            parts += [b',"tasks":', self.snapshot.json]
+        if self.type != "timer" and self.beside != "none":
+            parts.append(b',"tasks_md5":"%b"' % self.tasks_md5.encode())
+        parts.append(b"}")
+        return parts
+
+    def to_json(self) -> bytes:
+        """The same as one value."""
+        return b"".join(self.to_json_parts())
+
+
+@lru_cache(maxsize=10_000)  # as many triggers have been seen in one node
+def _beginning(type: str, name: str) -> bytes:
+    return b'{"type":%b,"name":%b,"payload":' % (to_json(type), to_json(name))

@@ -1,0 +1,78 @@
+"""Who this node is, whom it talks to, and which part of its life it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from attrs import define, field, frozen
+
+#: Where the platform says what the function is called; the first that is set wins.
+NODE_ID_VARIABLES = ("SCF_FUNCTIONNAME", "TENCENTCLOUD_FUNCTIONNAME")
+NODE_TYPE = "scf"
+
+
+class State(Enum):
+    """The parts of a node's life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
+@frozen
+class ServerAddress:
+    """
+    Where the control plane is: as host and port, as a URL, or both; the URL wins.
+
+    :ivar url: http or https, without a trailing slash.
+    """
+
+    ip: str = ""
+    port: int = 0
+    url: str = field(default="", converter=_without_slash)
+
+    @property
+    def base_url(self) -> str:
+        """What paths are appended to; empty when no address is known."""
+        if self.url:
+            return self.url
+        if not self.ip or self.port <= 0:
+            return ""
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        return f"http://{host}:{self.port}"
+
+
+@define
+class Identity:
+    """
+    What changes while a node runs.
+
+    :ivar node_id: empty when nobody has named this node yet.
+    :ivar version: the version of the business code, ``system.version``.
+    :ivar server: the control plane, by the last probe or by config.
+    :ivar storage_server_url: for plugins; by the last probe that named one or by config; may be empty.
+    :ivar api_prefix: the first part of the paths on the control plane.
+    """
+
+    node_id: str
+    version: str
+    server: ServerAddress = ServerAddress()
+    storage_server_url: str = ""
+    state: State = State.STARTING
+    api_prefix: str = "/gateway"
+
+    def endpoint(self, path: str) -> str:
+        """The URL of a path on the control plane, such as ``/cloudnode/…``."""
+        return self.server.base_url + self.api_prefix + path
+
+    def read_identity(self, environ: Mapping[str, str]) -> None:
+        """Take the node id from the platform's variables, if one is set; else leave it as it is."""
+        for name in NODE_ID_VARIABLES:
+            if environ.get(name):
+                self.node_id = environ[name]
+                return

@@ -1,0 +1,203 @@
+"""The outbox: task results on disk, from the moment they are accepted until they are delivered."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from scfd.errors import StartupError, describe
+from scfd.events.event import TaskResult
+
+_log = Logger(namespace="scfd.reports")
+
+T = TypeVar("T")
+
+#: How many results that the control plane refused are kept for a person to look at.
+REFUSALS_KEPT = 10_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS pending (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL, node_id TEXT NOT NULL,
+    status INTEGER NOT NULL, result TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS refused (
+    seq INTEGER PRIMARY KEY, task_id TEXT NOT NULL, node_id TEXT NOT NULL,
+    status INTEGER NOT NULL, result TEXT NOT NULL, words TEXT NOT NULL, refused_at REAL NOT NULL);
+"""
+
+
+@frozen
+class Entry:
+    """
+    One result in the outbox.
+
+    :ivar seq: rises with the order in which results were accepted, across restarts.
+    :ivar node_id: the node's id when it was accepted.
+    """
+
+    seq: int
+    node_id: str
+    result: TaskResult
+
+
+class Outbox:
+    """
+    A SQLite file, used from one thread of its own, so that the reactor never waits for the disk.
+
+    The file is in write-ahead mode with ``synchronous=NORMAL``: a commit survives the process being
+    killed; only a machine that loses power can lose the last ones.
+
+    :param state_dir: the folder it is in; it exists by the time of `open`.
+    """
+
+    def __init__(self, state_dir: str, reactor: Any) -> None:
+        self._path = Path(state_dir) / "outbox.sqlite3"
+        self._reactor = reactor
+        self._pool = ThreadPool(1, 1, "outbox")
+        self._db: sqlite3.Connection | None = None
+
+    def open(self) -> Deferred[list[Entry]]:
+        """
+        :returns: a Deferred of everything that is still to be delivered, in order. It fails with
+            `StartupError` when the file can't be used.
+        """
+        self._pool.start()
+        return self._run(self._open)
+
+    def append(self, node_id: str, results: Sequence[TaskResult]) -> Deferred[list[Entry]]:
+        """:returns: a Deferred that fires when the results are on disk."""
+        return self._run(lambda: self._append(node_id, results))
+
+    def remove(self, seqs: Iterable[int]) -> Deferred[None]:
+        """Forget what was delivered."""
+        return self._run(lambda: self._remove(list(seqs)))
+
+    def refuse(self, entry: Entry, words: str) -> Deferred[None]:
+        """Put aside what the control plane will not have, with its words."""
+        return self._run(lambda: self._refuse(entry, words))
+
+    def tidy(self) -> Deferred[None]:
+        """Give space back: fold the write-ahead log in, and keep only the newest refusals."""
+        return self._run(self._tidy)
+
+    def close(self) -> Deferred[None]:
+        """Close the file and end the thread; nothing may be asked of the outbox after that."""
+        return self._run(self._close).addBoth(lambda _: self._pool.stop())
+
+    def _run(self, work: Callable[[], T]) -> Deferred[T]:
+        return deferToThreadPool(self._reactor, self._pool, work)
+
+    def _open(self) -> list[Entry]:
+        try:
+            return self._read()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise StartupError(
+                    f"system.state_dir: {self._path} can't be used: {describe(error)}; "
+                    "name a folder that this process may write to"
+                ) from error
+            self._move_aside(error)
+            return self._read()
+
+    def _read(self) -> list[Entry]:
+        self._db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+        rows = self._db.execute("SELECT seq, node_id, task_id, status, result FROM pending ORDER BY seq")
+        return [Entry(seq, node_id, TaskResult(*rest)) for seq, node_id, *rest in rows]
+
+    def _move_aside(self, error: Exception) -> None:
+        if self._db is not None:
+            self._db.close()
+        aside = self._path.with_name(f"{self._path.name}.damaged-{int(time.time())}")
+        for suffix in ("", "-wal", "-shm"):
+            source = Path(f"{self._path}{suffix}")
+            if source.exists():
+                source.rename(f"{aside}{suffix}")
+        _log.critical(
+            "the outbox {path} is damaged ({error}); it is moved aside to {aside}, "
+            "and the results in it are not delivered",
+            path=str(self._path),
+            error=describe(error),
+            aside=str(aside),
+        )
+
+    def _connection(self) -> sqlite3.Connection:
+        assert self._db is not None, "the outbox is not open"
+        return self._db
+
+    def _append(self, node_id: str, results: Sequence[TaskResult]) -> list[Entry]:
+        db = self._connection()
+        entries = []
+        with _Transaction(db):
+            for result in map(_storable, results):
+                cursor = db.execute(
+                    "INSERT INTO pending (task_id, node_id, status, result) VALUES (?, ?, ?, ?)",
+                    (result.task_id, node_id, result.status, result.result),
+                )
+                entries.append(Entry(cursor.lastrowid or 0, node_id, result))
+        return entries
+
+    def _remove(self, seqs: list[int]) -> None:
+        with _Transaction(self._connection()) as db:
+            db.executemany("DELETE FROM pending WHERE seq = ?", [(seq,) for seq in seqs])
+
+    def _refuse(self, entry: Entry, words: str) -> None:
+        with _Transaction(self._connection()) as db:
+            db.execute(
+                "INSERT OR REPLACE INTO refused SELECT seq, task_id, node_id, status, result, ?, ? "
+                "FROM pending WHERE seq = ?",
+                (words, time.time(), entry.seq),
+            )
+            db.execute("DELETE FROM pending WHERE seq = ?", (entry.seq,))
+
+    def _tidy(self) -> None:
+        db = self._connection()
+        db.execute(
+            "DELETE FROM refused WHERE seq <= (SELECT seq FROM refused ORDER BY seq DESC LIMIT 1 OFFSET ?)",
+            (REFUSALS_KEPT,),
+        )
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def _storable(result: TaskResult) -> TaskResult:
+    """
+    The result as SQLite, which keeps UTF-8 only, can keep it: half a surrogate pair, which JSON can
+    carry (a text cut in the middle of an emoji), becomes a question mark.
+    """
+    task_id, text = (part.encode("utf-8", "replace").decode() for part in (result.task_id, result.result))
+    return evolve(result, task_id=task_id, result=text)
+
+
+class _Transaction:
+    """Commits at its end, or takes everything back."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._db.execute("BEGIN IMMEDIATE")
+        return self._db
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            if kind is None:
+                self._db.execute("COMMIT")
+        finally:
+            # When the disk is full, SQLite has taken everything back by itself.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")

@@ -1,0 +1,133 @@
+"""What the server is told of each message."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from scfd.config import NatsSettings
+from scfd.events.wire import to_json
+from scfd.status.metrics import Metrics
+from scfd.triggers.nats.connection import Connection
+from scfd.triggers.nats.dead_letter import DeadLetters
+from scfd.triggers.nats.jetstream import REQUEST_TIMEOUT, reason
+from scfd.triggers.nats.message import Delivery
+
+_log = Logger(namespace="scfd.nats")
+
+# https://docs.nats.io/reference/reference-protocols/nats_api_reference: acknowledging messages.
+ACK, NAK, IN_PROGRESS, TERM = b"+ACK", b"-NAK", b"+WPI", b"+TERM"
+_NANO = 1_000_000_000
+#: Seconds between two tries to have an acknowledgement confirmed.
+CONFIRM_PAUSE = 1.0
+
+
+class Answers:
+    """
+    Acknowledges messages, or has them delivered again, or buries them.
+
+    :param dead_letters: None where the trigger has no ``dead_letter``.
+    """
+
+    def __init__(
+        self,
+        settings: NatsSettings,
+        connection: Connection,
+        dead_letters: DeadLetters | None,
+        metrics: Metrics,
+        clock: IReactorTime,
+    ) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._double = settings.ack == "double"
+        self._count = metrics.messages
+        self._acknowledged = metrics.messages.labels(settings.name, "ack")
+
+    def succeeded(self, delivery: Delivery) -> Deferred[None] | None:
+        """:returns: a Deferred that fires when the server has confirmed, or None where it is not asked to."""
+        if self._double:
+            return Deferred.fromCoroutine(self._confirm(delivery))
+        self._connection.answer(delivery.reply, ACK)
+        self._acknowledged.inc()
+        return None
+
+    async def _confirm(self, delivery: Delivery) -> None:
+        while True:
+            await self._connection.up()
+            try:
+                await self._connection.request(delivery.reply, ACK, REQUEST_TIMEOUT)
+            except CancelledError:
+                raise
+            except Exception as error:
+                _log.debug(
+                    "{trigger}: acknowledging: {error}", trigger=self._settings.name, error=reason(error)
+                )
+                await deferLater(self._clock, CONFIRM_PAUSE)
+            else:
+                self._acknowledged.inc()
+                return
+
+    def ack_again(self, delivery: Delivery) -> None:
+        """A message has come again that is handled already: its acknowledgement was lost on its way."""
+        self._connection.answer(delivery.reply, ACK)
+        self._counted("repeated")
+
+    def failed(self, delivery: Delivery, text: str, interrupted: bool) -> Deferred[None] | None:
+        """
+        :param text: why.
+        :param interrupted: whether it is this node's end that has ended it.
+        :returns: None, or a Deferred that fires when the message is buried.
+        """
+        if not self.can_give_back(delivery):
+            return self._last_failed(delivery, text, interrupted)
+        if interrupted:
+            self.give_back(delivery)
+            return None
+        backoff = self._settings.backoff
+        delay = backoff[min(delivery.delivered, len(backoff)) - 1]
+        self._connection.answer(delivery.reply, NAK + b" " + to_json({"delay": round(delay * _NANO)}))
+        self._counted("nak")
+        return None
+
+    def _last_failed(self, delivery: Delivery, text: str, interrupted: bool) -> Deferred[None] | None:
+        if self._dead_letters is not None:
+            return Deferred.fromCoroutine(self._bury(self._dead_letters, delivery, text, interrupted))
+        _log.error(
+            "{trigger}: message {sequence} of stream {stream} failed at its last delivery, number {count}:"
+            " {reason}",
+            trigger=self._settings.name,
+            sequence=delivery.sequence,
+            stream=delivery.stream,
+            count=delivery.delivered,
+            reason=text,
+        )
+        self._connection.answer(delivery.reply, NAK)
+        self._counted("exhausted")
+        return None
+
+    async def _bury(
+        self, dead_letters: DeadLetters, delivery: Delivery, text: str, interrupted: bool
+    ) -> None:
+        if await dead_letters.bury(delivery, text, once=interrupted):
+            self._connection.answer(delivery.reply, TERM)
+            self._counted("dead letter")
+
+    def can_give_back(self, delivery: Delivery) -> bool:
+        """Whether the server would deliver the message again."""
+        return self._settings.max_deliver == -1 or delivery.delivered < self._settings.max_deliver
+
+    def give_back(self, delivery: Delivery) -> None:
+        """Have the message delivered again at once, here or elsewhere."""
+        self._connection.answer(delivery.reply, NAK)
+        self._counted("given back")
+
+    def extend(self, delivery: Delivery) -> None:
+        """Tell the server that the message is being worked on: its deadline begins anew."""
+        self._connection.send(delivery.reply, IN_PROGRESS)
+
+    def _counted(self, outcome: str) -> None:
+        self._count.labels(self._settings.name, outcome).inc()

@@ -1,0 +1,303 @@
+"""A connection to NATS that several triggers share, and that never gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+
+from scfd.deferreds import from_asyncio
+from scfd.errors import describe
+from scfd.triggers.nats.access import Access, login_of, without_login
+from scfd.triggers.nats.client import Client, Message
+
+_log = Logger(namespace="scfd.nats")
+
+# Seconds.
+#: For one server to take the connection.
+CONNECT_TIMEOUT = 5.0
+#: Between two rounds of tries; the first pause is short, for a server that is just started again.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+#: From one look at a connection to the next.
+LOOK_INTERVAL = 0.5
+#: Looks after which a server is asked for a sign of life, and seconds for it: one that hangs closes nothing.
+PING_EVERY, PING_TIMEOUT = 20, 5.0
+#: For the last words at the end.
+CLOSE_TIMEOUT = 2.0
+
+
+class NotConnectedError(Exception):
+    """There is no connection to a server now; the text says why."""
+
+
+class Connection(Service):
+    """
+    Connects, however long it takes, and connects again whenever the connection is lost.
+
+    nats-py's own reconnecting is not used: it ends for good at some errors, and gives no sign of it.
+
+    :param name: by which servers list this client.
+    :ivar reason: why there is no connection; empty while there is one.
+    """
+
+    def __init__(self, access: Access, name: str) -> None:
+        self._access = access
+        self._name = name
+        self._client: Client | None = None
+        self._known: list[str] = access.servers
+        self._options: dict[str, Any] = {}
+        self._outgoing: deque[tuple[str, bytes, str, bool]] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._waiting: list[Deferred[None]] = []
+        self._watchers: list[Callable[[], object]] = []
+        self._running: Deferred[None] | None = None
+        self._complaints: set[str] = set()
+        self.reason = "not connected yet"
+
+    @property
+    def connected(self) -> bool:
+        """Whether a server is there now."""
+        return self._client is not None
+
+    def watch(self, watcher: Callable[[], object]) -> None:
+        """Have ``watcher`` called when the connection is lost, or can't be made for another reason."""
+        self._watchers.append(watcher)
+
+    def up(self) -> Deferred[None]:
+        """:returns: a Deferred that fires as soon as there is a connection. It may be cancelled."""
+        if self._client is not None:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(lambda waiting: self._waiting.remove(waiting))
+        self._waiting.append(waiting)
+        return waiting
+
+    def startService(self) -> None:
+        """:raises StartupError: the credentials or certificates of the config can't be used."""
+        super().startService()
+        self._options = self._access.options()
+        random.shuffle(self._known)
+        self._running = from_asyncio(self._run())
+        self._running.addErrback(lambda failure: failure.trap(asyncio.CancelledError))
+
+    def stopService(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when all that was to be said is said, and the connection closed."""
+        super().stopService()
+        return from_asyncio(self._finish())
+
+    def answer(self, reply: str, payload: bytes = b"") -> None:
+        """Acknowledge a message, on this connection or on the next one."""
+        self._outgoing.append((reply, payload, "", True))
+        if self._wake is not None:
+            self._wake.set_result(None)
+            self._wake = None
+
+    def send(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
+        """Say something that means nothing any more once this connection is lost."""
+        if self._client is not None:
+            self._outgoing.append((subject, payload, reply, False))
+            if self._wake is not None:
+                self._wake.set_result(None)
+                self._wake = None
+
+    def request(
+        self, subject: str, payload: bytes, timeout: float, headers: dict[str, str] | None = None
+    ) -> Deferred[Msg]:
+        """
+        :param timeout: seconds.
+        :returns: a Deferred of the answer. It fails with `NotConnectedError`,
+            `nats.errors.NoRespondersError`, or a TimeoutError of nats-py or asyncio.
+        """
+        if self._client is None:
+            return fail(NotConnectedError(self.reason))
+        return from_asyncio(self._client.request(subject, payload, timeout=timeout, headers=headers))
+
+    def subscribe(self, subject: str, callback: Callable[[Message], object]) -> Deferred[Subscription]:
+        """
+        :param callback: called with each message, in order.
+        :returns: a Deferred of a subscription, which ends with this connection.
+        """
+        if self._client is None:
+            return fail(NotConnectedError(self.reason))
+        return from_asyncio(_subscribe(self._client, subject, callback))
+
+    def new_inbox(self) -> str:
+        """A subject for answers that nobody else has."""
+        return self._client.new_inbox() if self._client is not None else ""
+
+    async def _run(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                client, lost = await self._connect()
+            except Exception as error:
+                self._set(None, f"can't connect to {self._access.shown}: {describe(error)}")
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
+            writing = asyncio.ensure_future(self._write(client))
+            try:
+                self._set(client, "")
+                await self._watch(client, lost)
+                self._set(None, _why(client))
+            finally:
+                writing.cancel()
+                await _close(client)
+
+    async def _connect(self) -> tuple[Client, asyncio.Future[None]]:
+        """Try each server once."""
+        for server in list(self._known):
+            # The next try begins with the next server.
+            self._known.append(self._known.pop(0))
+            try:
+                return await self._connect_to(server)
+            except Exception as error:
+                reason = error
+        raise reason
+
+    async def _connect_to(self, server: str) -> tuple[Client, asyncio.Future[None]]:
+        loop = asyncio.get_running_loop()
+        client = Client()
+        failed: asyncio.Future[None] = loop.create_future()
+        lost: asyncio.Future[None] = loop.create_future()
+
+        async def on_error(error: Exception) -> None:
+            if not failed.done():
+                failed.set_exception(error)
+                failed.exception()  # it is seen, even if nobody asks any more
+            elif client.is_connected:
+                self._complain(error)
+
+        async def on_closed() -> None:
+            if not lost.done():
+                lost.set_result(None)
+
+        connecting = asyncio.ensure_future(
+            client.connect(
+                without_login(server),
+                name=self._name,
+                allow_reconnect=False,
+                connect_timeout=int(CONNECT_TIMEOUT),
+                error_cb=on_error,
+                closed_cb=on_closed,
+                **{**self._login(server), **self._options},
+            )
+        )
+        try:
+            # nats-py tries a server that refuses again and again, and only tells its error_cb.
+            done, _ = await asyncio.wait(
+                {connecting, failed}, timeout=CONNECT_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+            )
+            if failed in done:
+                failed.result()
+            if connecting not in done:
+                raise TimeoutError(f"no answer after {CONNECT_TIMEOUT:g} s")
+            connecting.result()
+        except BaseException:
+            connecting.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await connecting
+            await _close(client)
+            raise
+        failed.cancel()
+        for url in client.servers:
+            found = f"{url.scheme}://{url.netloc}"
+            if found not in map(without_login, self._known):
+                self._known.append(found)
+        return client, lost
+
+    def _login(self, server: str) -> dict[str, str]:
+        """What the URL says; servers that other servers told of are taken for the first one's like."""
+        return login_of(server) or next(filter(None, map(login_of, self._access.servers)), {})
+
+    async def _watch(self, client: Client, lost: asyncio.Future[None]) -> None:
+        """Wait until the connection is lost, or does not answer any more."""
+        looks = 0
+        while not lost.done() and client.is_alive:
+            await asyncio.wait({lost}, timeout=LOOK_INTERVAL)
+            looks += 1
+            if not lost.done() and looks % PING_EVERY == 0:
+                try:
+                    await client.flush(int(PING_TIMEOUT))
+                except Exception:
+                    return
+
+    async def _write(self, client: Client) -> None:
+        outgoing = self._outgoing
+        loop = asyncio.get_running_loop()
+        while True:
+            while outgoing:
+                count = len(outgoing)
+                await client.publish_all(entry[:3] for entry in outgoing)
+                for _ in range(count):
+                    outgoing.popleft()
+            self._wake = loop.create_future()
+            await self._wake
+
+    async def _finish(self) -> None:
+        deadline = asyncio.get_running_loop().time() + CLOSE_TIMEOUT
+        while self._outgoing and self._client and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        client = self._client
+        if client is not None:
+            with suppress(Exception):
+                await client.flush(int(CLOSE_TIMEOUT))  # the last acks
+        if self._running is not None:
+            self._running.cancel()
+        if client is not None:
+            await _close(client)
+
+    def _set(self, client: Client | None, reason: str) -> None:
+        self._client = client
+        if client is None:
+            self._wake = None
+            # What is left belongs to the connection that is gone, but for the answers to messages.
+            self._outgoing = deque(entry for entry in self._outgoing if entry[3])
+        else:
+            url = client.connected_url
+            _log.info("connected to {server}", server=url.netloc.rpartition("@")[2] if url else "a server")
+            self._complaints.clear()
+            self.reason = reason
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                deferred.callback(None)
+            return
+        if reason != self.reason:
+            self.reason = reason
+            for watcher in self._watchers:
+                watcher()
+
+    def _complain(self, error: Exception) -> None:
+        """What the server has to say while it stays connected, such as that a subject is not permitted."""
+        text = describe(error)
+        if text not in self._complaints and len(self._complaints) < 100:
+            self._complaints.add(text)
+            _log.warn("{server}: {error}", server=self._access.shown, error=text)
+
+
+async def _subscribe(client: Client, subject: str, callback: Callable[[Message], object]) -> Subscription:
+    async def never_called(message: Msg) -> None:
+        """nats-py wants one; messages take the direct way."""
+
+    subscription = await client.subscribe(subject, cb=never_called)
+    client.direct[subscription._id] = callback
+    return subscription
+
+
+def _why(client: Client) -> str:
+    error = client.last_error
+    return f"disconnected: {describe(error)}" if error else "disconnected"
+
+
+async def _close(client: Client) -> None:
+    with suppress(Exception):
+        await asyncio.wait_for(client.close(), CLOSE_TIMEOUT)

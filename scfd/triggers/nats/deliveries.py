@@ -1,0 +1,214 @@
+"""The messages that this node has been given and has not answered yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from scfd.config import NatsSettings
+from scfd.errors import EventError, describe
+from scfd.events.event import TriggerEvent
+from scfd.status.metrics import Metrics
+from scfd.triggers.nats.acks import Answers
+from scfd.triggers.nats.client import Message
+from scfd.triggers.nats.consumer import most_ahead
+from scfd.triggers.nats.message import Delivery, MessageEvent
+
+_log = Logger(namespace="scfd.nats")
+
+#: Seconds that a message waits for its turn in this node, about: more of them are better off with others.
+LEAD = 0.1
+#: Seconds that a message is thought to take as long as nothing is known of them.
+FIRST_MEAN = 60.0
+#: How much one message counts in the mean of how long they take.
+_WEIGHT = 0.1
+#: Messages acknowledged lately that are known again, should the acknowledgement have been lost: at least
+#: so many, at most twice as many.
+REMEMBERED = 2048
+#: Seconds that messages wait for a plugin that can't take them, before other nodes get them.
+LONGEST_WAIT = 60.0
+
+
+class Deliveries:
+    """
+    Hands messages to the plugin, ``concurrency`` at a time and in the order in which they came, and
+    answers each by how that ended.
+
+    :param dispatch: see `scfd.interfaces.ITrigger`.
+    :param room: called when there is room for more.
+    :ivar ready: whether messages may be begun.
+    """
+
+    def __init__(
+        self,
+        settings: NatsSettings,
+        dispatch: Callable[[TriggerEvent], Deferred[None]],
+        answers: Answers,
+        metrics: Metrics,
+        clock: IReactorTime,
+        room: Callable[[], object],
+    ) -> None:
+        self._settings = settings
+        self._dispatch = dispatch
+        self._answers = answers
+        self._clock = clock
+        self._room = room
+        self._held: dict[str, Delivery] = {}
+        self._waiting: deque[Delivery] = deque()
+        self._running: dict[Delivery, Deferred[None]] = {}
+        self._acknowledged: set[str] = set()
+        self._acknowledged_before: set[str] = set()
+        self._emptied: list[Deferred[None]] = []
+        self._single = settings.ack == "single"
+        self._mean = FIRST_MEAN
+        self._unready_since = clock.seconds()
+        self._redelivered = metrics.redeliveries.labels(settings.name)
+        self._stopping = self._interrupted = False
+        self.ready = False
+
+    @property
+    def held(self) -> int:
+        """How many messages are in work or wait for their turn."""
+        return len(self._held)
+
+    def ahead(self) -> int:
+        """How many messages are to wait for their turn: those that are begun within `LEAD` seconds."""
+        if self._mean * most_ahead(self._settings) <= LEAD * self._settings.concurrency:
+            return most_ahead(self._settings)
+        return int(LEAD * self._settings.concurrency / self._mean)
+
+    def received(self, message: Message) -> None:
+        """Begin with a message, or keep it until its turn."""
+        delivery = Delivery(message)
+        if delivery.delivered > 1:
+            self._redelivered.inc()
+        # A server that was killed may not know any more that it has delivered a message.
+        if self._known(delivery):
+            return
+        if self._stopping and self._answers.can_give_back(delivery):
+            self._answers.give_back(delivery)
+        elif len(self._running) < self._settings.concurrency and self.ready and not self._waiting:
+            self._begin(delivery)
+        else:
+            self._held[delivery.key] = delivery
+            self._waiting.append(delivery)
+
+    def _known(self, delivery: Delivery) -> bool:
+        """Whether a message that comes again is still here, or only its acknowledgement was lost."""
+        held = self._held.get(delivery.key)
+        if held is not None:
+            held.replaced_by(delivery)
+            return True
+        if delivery.key in self._acknowledged or delivery.key in self._acknowledged_before:
+            self._answers.ack_again(delivery)
+            return True
+        return False
+
+    def set_ready(self, ready: bool) -> None:
+        """Say whether the plugin can take messages."""
+        self.ready = ready
+        self._unready_since = self._clock.seconds()
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._waiting and self.ready and len(self._running) < self._settings.concurrency:
+            self._begin(self._waiting.popleft())
+
+    def _begin(self, delivery: Delivery) -> None:
+        dispatched = self._dispatch(MessageEvent.of(self._settings, delivery))
+        if self._single and dispatched.called and dispatched.result is None:
+            # A plugin that answers at once: nothing to keep an eye on.
+            self._mean *= 1 - _WEIGHT
+            self._held.pop(delivery.key, None)
+            self._succeeded(None, delivery)
+            return
+        self._held[delivery.key] = delivery
+        self._running[delivery] = dispatched
+        dispatched.addBoth(self._timed, self._clock.seconds())
+        dispatched.addCallbacks(
+            self._succeeded, self._failed, callbackArgs=(delivery,), errbackArgs=(delivery,)
+        )
+        # Whatever goes wrong here must not take the slot with it.
+        dispatched.addErrback(self._unexpected).addBoth(self._ended, delivery)
+
+    def _timed(self, result: Any, began: float) -> Any:
+        took = self._clock.seconds() - began
+        self._mean += (took - self._mean) * _WEIGHT
+        return result
+
+    def _succeeded(self, _: None, delivery: Delivery) -> Deferred[None] | None:
+        self._acknowledged.add(delivery.key)
+        if len(self._acknowledged) >= REMEMBERED:
+            self._acknowledged_before, self._acknowledged = self._acknowledged, set()
+        return self._answers.succeeded(delivery)
+
+    def _failed(self, failure: Failure, delivery: Delivery) -> Deferred[None] | None:
+        # What the dispatcher was given, it has logged.
+        error = cast(BaseException, failure.value)
+        text = str(error) if isinstance(error, EventError) else describe(error)
+        return self._answers.failed(delivery, text, self._interrupted)
+
+    def _unexpected(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            _log.failure("{trigger}: a message could not be answered", failure, trigger=self._settings.name)
+
+    def _ended(self, _: None, delivery: Delivery) -> None:
+        del self._running[delivery]
+        del self._held[delivery.key]
+        self._pump()
+        self._room()
+        if not self._held:
+            emptied, self._emptied = self._emptied, []
+            for deferred in emptied:
+                deferred.callback(None)
+
+    def extend(self) -> None:
+        """
+        Tell the server that the messages here are being worked on; to be called four times in
+        ``ack_wait``, so that a message is told of after half of it at the latest.
+        """
+        for delivery in self._held.values():
+            if delivery.extended:
+                self._answers.extend(delivery)
+            delivery.extended = True
+        if not self.ready and self._clock.seconds() - self._unready_since > LONGEST_WAIT:
+            self._give_back_waiting()
+
+    def _give_back_waiting(self) -> None:
+        """For other nodes, or for later; but a message is not delivered again after its last delivery."""
+        kept = [delivery for delivery in self._waiting if not self._answers.can_give_back(delivery)]
+        for delivery in self._waiting:
+            if self._answers.can_give_back(delivery):
+                self._answers.give_back(delivery)
+                del self._held[delivery.key]
+        self._waiting = deque(kept)
+
+    def begin_no_more(self) -> None:
+        """Give back what is not begun, but for messages that would not come again."""
+        self._stopping = True
+        self._give_back_waiting()
+        if not self.ready:
+            # Nobody is there to handle them.
+            for delivery in self._waiting:
+                del self._held[delivery.key]
+            self._waiting.clear()
+
+    def empty(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when all messages are answered. It may be cancelled."""
+        if not self._held:
+            return succeed(None)
+        emptied: Deferred[None] = Deferred(lambda emptied: self._emptied.remove(emptied))
+        self._emptied.append(emptied)
+        return emptied
+
+    def interrupt(self) -> None:
+        """End what is under way still; it is given back at once."""
+        self._interrupted = True
+        for dispatched in list(self._running.values()):
+            dispatched.cancel()

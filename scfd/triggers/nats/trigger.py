@@ -1,0 +1,261 @@
+"""A NATS trigger: binds to its consumer, asks for messages, and begins anew whenever that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from scfd.config import NatsSettings
+from scfd.events.event import TriggerEvent
+from scfd.interfaces import ITrigger
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Availability, Readiness
+from scfd.triggers.nats.acks import Answers
+from scfd.triggers.nats.client import Message
+from scfd.triggers.nats.connection import Connection
+from scfd.triggers.nats.consumer import Binding
+from scfd.triggers.nats.deliveries import Deliveries
+from scfd.triggers.nats.jetstream import LostError, reason
+from scfd.triggers.nats.lag import Lag
+from scfd.triggers.nats.pulls import Pulls
+
+_log = Logger(namespace="scfd.nats")
+
+# Seconds.
+#: Before the next try, when the consumer can't be bound or is lost.
+RETRY_PAUSE = 0.5
+#: From one look at the pull requests to the next.
+LOOK_INTERVAL = 1.0
+#: From one look at the consumer's lag to the next.
+LAG_INTERVAL = 10.0
+
+
+@implementer(ITrigger)
+class NatsTrigger(Service):
+    """
+    The messages of one durable pull consumer, as events.
+
+    Neither a server that is not there nor a stream that is missing ends it: it says so, is not
+    ready, and tries on.
+
+    :param dispatch: see `ITrigger`.
+    """
+
+    def __init__(
+        self,
+        settings: NatsSettings,
+        connection: Connection,
+        dispatch: Callable[[TriggerEvent], Deferred[None]],
+        answers: Answers,
+        binding: Binding,
+        lag: Lag,
+        metrics: Metrics,
+        readiness: Readiness,
+        availability: Availability,
+        clock: IReactorTime,
+    ) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._deliveries = Deliveries(settings, dispatch, answers, metrics, clock, self._top_up)
+        self._binding = binding
+        self._lag = lag
+        self._rebinds = metrics.nats_rebinds
+        self._readiness = readiness
+        self._availability = availability
+        self._clock = clock
+        self._component = f"nats trigger {settings.name}"
+        self._pulls: Pulls | None = None
+        self._enough = 0
+        self._changed: Deferred[None] | None = None
+        self._running: Deferred[None] = succeed(None)
+        self._looking_at_lag: Deferred[None] = succeed(None)
+        self._next_lag = 0.0
+        self._loops: list[LoopingCall] = []
+        self._draining = False
+
+    def startService(self) -> None:
+        super().startService()
+        self._readiness.problem(self._component, "not connected yet")
+        self._connection.watch(self._disconnected)
+        self._availability.watch(self._availability_changed)
+        self._deliveries.set_ready(self._availability.available)
+        self._loops = [
+            self._every(self._settings.ack_wait / 4, self._deliveries.extend),
+            self._every(LOOK_INTERVAL, self._look),
+        ]
+        self._running = Deferred.fromCoroutine(self._run())
+        self._running.addErrback(self._run_failed)
+
+    def drain(self) -> Deferred[None]:
+        """Fetch no more, finish the messages under way, give the rest back: see `IDrainable`."""
+        return Deferred.fromCoroutine(self._drain())
+
+    async def _drain(self) -> None:
+        self._draining = True
+        self._deliveries.begin_no_more()
+        await self._end_run()
+        await self._deliveries.empty()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._draining = True
+        self._deliveries.begin_no_more()
+        self._deliveries.interrupt()
+        await self._end_run()
+        await self._deliveries.empty()
+        for loop in self._loops:
+            loop.stop()
+        self._loops = []
+
+    def _end_run(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when nothing more is fetched."""
+        ended: Deferred[None] = Deferred()
+        self._running.addBoth(lambda _: ended.callback(None))
+        self._running.cancel()
+        self._looking_at_lag.cancel()
+        return ended
+
+    def _every(self, interval: float, function: Callable[[], object]) -> LoopingCall:
+        def survive() -> None:
+            try:
+                function()
+            except Exception:
+                _log.failure("{trigger}: failed, goes on", trigger=self._settings.name)
+
+        loop = LoopingCall(survive)
+        loop.clock = self._clock
+        loop.start(interval, now=False)
+        return loop
+
+    async def _run(self) -> None:
+        while not self._draining:
+            try:
+                await self._connection.up()
+                await self._binding.bind()
+                self._well()
+                await self._consume()
+            except CancelledError:
+                raise
+            except Exception as error:
+                self._not_well(reason(error))
+                if self._connection.connected:
+                    await deferLater(self._clock, RETRY_PAUSE * random.uniform(0.5, 1.0))
+
+    def _run_failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError, asyncio.CancelledError):
+            _log.failure("{trigger}: ended", failure, trigger=self._settings.name)
+
+    async def _consume(self) -> None:
+        """Fetch messages whenever the plugin can take them. Ends with `LostError`."""
+        while True:
+            if not self._availability.available:
+                await self._change()
+                continue
+            pulls = Pulls(
+                self._connection, self._settings, self._received, self._top_up, self._lost, self._clock
+            )
+            await pulls.start()
+            self._pulls = pulls
+            try:
+                self._top_up()
+                await self._change()
+            finally:
+                self._pulls = None
+                await pulls.stop()
+
+    def _change(self) -> Deferred[None]:
+        """:returns: a Deferred that fires when the availability changes, and fails with `LostError`."""
+        self._changed = Deferred()
+        return self._changed
+
+    def _received(self, message: Message) -> None:
+        self._deliveries.received(message)
+        if self._pulls is not None and self._pulls.requested <= self._enough:
+            self._top_up()
+
+    def _top_up(self) -> None:
+        """Ask for as many messages as there is room for, but not for each one by itself."""
+        pulls = self._pulls
+        if pulls is None:
+            return
+        ahead = self._deliveries.ahead()
+        most = self._settings.concurrency + ahead
+        missing = most - self._deliveries.held - pulls.requested
+        few = max(1, ahead // 2)
+        self._enough = most - few
+        if missing >= few:
+            pulls.ask(missing)
+
+    def _look(self) -> None:
+        pulls = self._pulls
+        if pulls is None:
+            return
+        pulls.look()
+        self._top_up()
+        now = self._clock.seconds()
+        if now >= self._next_lag and self._looking_at_lag.called:
+            self._next_lag = now + LAG_INTERVAL * random.uniform(0.8, 1.2)
+            self._looking_at_lag = Deferred.fromCoroutine(self._look_at_lag(pulls))
+            self._looking_at_lag.addErrback(self._no_lag)
+
+    async def _look_at_lag(self, pulls: Pulls) -> None:
+        why = await self._lag.look(pulls.arrived, bool(pulls.requested))
+        if why is not None and pulls is self._pulls:
+            self._lost(why)
+
+    def _no_lag(self, failure: Failure) -> None:
+        # Whether the server is there at all is for the pull requests to find out.
+        _log.debug(
+            "{trigger}: {error}",
+            trigger=self._settings.name,
+            error=reason(cast(BaseException, failure.value)),
+        )
+
+    def _lost(self, why: str) -> None:
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.called:
+            self._rebinds.labels(self._settings.name).inc()
+            changed.errback(LostError(why))
+
+    def _disconnected(self) -> None:
+        if not self._draining:
+            self._not_well(self._connection.reason)
+        self._lost(self._connection.reason)
+
+    def _availability_changed(self, available: bool) -> None:
+        self._deliveries.set_ready(available)
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.called:
+            changed.callback(None)
+
+    def _well(self) -> None:
+        self._readiness.well(self._component)
+        _log.info(
+            "{trigger}: consuming {subject} of stream {stream} as {consumer}",
+            trigger=self._settings.name,
+            subject=self._settings.subject,
+            stream=self._settings.stream,
+            consumer=self._settings.consumer_name,
+        )
+
+    def _not_well(self, why: str) -> None:
+        said = any(
+            problem.component == self._component and problem.reason == why
+            for problem in self._readiness.problems()
+        )
+        self._readiness.problem(self._component, why)
+        if not said:
+            _log.warn("{trigger}: {reason}", trigger=self._settings.name, reason=why)

@@ -1,0 +1,208 @@
+"""Timer triggers: cron expressions that become events, each at its own second."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from datetime import datetime, tzinfo
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from scfd.config import TimerSettings
+from scfd.deferreds import InFlight
+from scfd.events.event import TriggerEvent
+from scfd.events.tasks import TaskStore
+from scfd.events.wire import rfc3339
+from scfd.interfaces import ITrigger
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Availability
+from scfd.triggers.timer.cron import Cron
+from scfd.triggers.timer.jobs import timer_payload
+from scfd.triggers.timer.moments import Schedule, Schedules
+from scfd.triggers.timer.standstill import Standstill
+
+_log = Logger(namespace="scfd.timer")
+
+#: Seconds: a fire that comes later than this is a missed one.
+LATE = 1.0
+#: Events of one trigger that may wait for their turn.
+LONGEST_QUEUE = 10_000
+
+
+@define(eq=False)
+class _Entry:
+    """
+    One trigger.
+
+    :ivar running: events that are under way.
+    :ivar waiting: (moment, fires missed that it stands for) of those that wait for their turn.
+    :ivar skipped: fires that were skipped since the last event ended.
+    """
+
+    trigger: TimerSettings
+    running: int = 0
+    waiting: deque[tuple[datetime, int]] = field(factory=deque)
+    skipped: int = 0
+
+
+@implementer(ITrigger)
+class Timers(Service):
+    """
+    All timer triggers of a node.
+
+    Those of one expression share its moments. Start-up does not fire for the past.
+
+    :param dispatch: see `ITrigger`.
+    :param availability: of the plugin: what falls due while it can't take events is missed, and made up
+        by each trigger's misfire rule once it can.
+    :param zone: the one that expressions without a zone of their own are read in.
+    :param now: the wall clock, seconds since the epoch.
+    :param clock: one that nobody sets.
+    """
+
+    def __init__(
+        self,
+        triggers: Iterable[TimerSettings],
+        dispatch: Callable[[TriggerEvent], Deferred[None]],
+        task_store: TaskStore,
+        metrics: Metrics,
+        availability: Availability,
+        zone: tzinfo,
+        now: Callable[[], float],
+        clock: IReactorTime,
+    ) -> None:
+        sharing: dict[tuple[Cron, tzinfo | None], list[_Entry]] = defaultdict(list)
+        for trigger in triggers:
+            sharing[trigger.cron, trigger.timezone].append(_Entry(trigger))
+        self._schedules = Schedules(
+            (Schedule(cron, where or zone, entries) for (cron, where), entries in sharing.items()), clock
+        )
+        self._dispatch = dispatch
+        self._task_store = task_store
+        self._metrics = metrics
+        self._availability = availability
+        self._now = now
+        self._standstill = Standstill(clock.seconds)
+        self._in_flight = InFlight()
+
+    def startService(self) -> None:
+        super().startService()
+        now = self._now()
+        self._standstill.start(now)
+        self._schedules.start(now)
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._schedules.stop()
+
+    def drain(self) -> Deferred[None]:
+        """Fire no more: see `IDrainable`. What waits for its turn is left out."""
+        self.running = False
+        return self._in_flight.drained()
+
+    def tick(self, now: float) -> None:
+        """
+        Fire everything that fell due since the last tick.
+
+        :param now: seconds since the epoch.
+        """
+        if not self.running:
+            return
+        stood_still = self._standstill.look(now)
+        if not self._availability.available:
+            return
+        due = self._schedules.take_due(now)
+        try:
+            missed = sum(self._fire_all(schedule, now, stood_still) for schedule in due)
+        finally:
+            self._schedules.put_back(due)
+        self._standstill.tell(missed)
+
+    def _fire_all(self, schedule: Schedule, now: float, stood_still: bool) -> int:
+        """:returns: how many fires were missed."""
+        moments = schedule.take(now)
+        on_time = not stood_still and now - moments[-1].timestamp() <= LATE
+        for entry in schedule.entries:
+            self._fire(entry, moments, on_time, now)
+        return (len(moments) - on_time) * len(schedule.entries)
+
+    def _fire(self, entry: _Entry, moments: list[datetime], on_time: bool, now: float) -> None:
+        """Apply a trigger's misfire rule: the last of the moments is on time, or all are missed."""
+        missed, current = (moments[:-1], moments[-1:]) if on_time else (moments, [])
+        made_up = self._to_make_up(entry.trigger, missed, now)
+        if entry.trigger.misfire == "all":
+            for moment in made_up:
+                self._submit(entry, moment, 1, in_turn=True)
+        elif made_up:
+            # In turn, as it stands for more than itself: a process that was frozen in the middle of
+            # an event finds that one under way still.
+            self._submit(entry, (current or made_up)[-1], len(made_up), in_turn=True)
+            return
+        for moment in current:
+            self._submit(entry, moment, 0, in_turn=False)
+
+    def _to_make_up(self, trigger: TimerSettings, missed: list[datetime], now: float) -> list[datetime]:
+        if trigger.misfire == "skip":
+            self._count_skipped(trigger.name, "misfire", len(missed))
+            return []
+        if trigger.misfire_grace is None:
+            return missed
+        recent = [moment for moment in missed if now - moment.timestamp() <= trigger.misfire_grace]
+        self._count_skipped(trigger.name, "misfire grace", len(missed) - len(recent))
+        return recent
+
+    def _count_skipped(self, name: str, reason: str, count: int) -> None:
+        if count:
+            self._metrics.timer_skipped.labels(name, reason).inc(count)
+
+    def _submit(self, entry: _Entry, moment: datetime, missed: int, in_turn: bool) -> None:
+        """Apply a trigger's overlap rule; fires that are made up one by one wait for each other anyway."""
+        name, overlap = entry.trigger.name, entry.trigger.overlap
+        if not entry.running or (overlap == "allow" and not in_turn):
+            self._call(entry, moment, missed)
+        elif in_turn or overlap == "queue":
+            if len(entry.waiting) == LONGEST_QUEUE:
+                entry.waiting.popleft()
+                self._count_skipped(name, "queue full", 1)
+            entry.waiting.append((moment, missed))
+        else:
+            self._count_skipped(name, "overlap", 1)
+            entry.skipped += 1
+            if entry.skipped == 1:
+                _log.warn("{trigger}: its last event is still under way; this fire is skipped", trigger=name)
+
+    def _call(self, entry: _Entry, moment: datetime, missed: int) -> None:
+        trigger = entry.trigger
+        payload, encoded = timer_payload(self._task_store.snapshot, moment)
+        if trigger.jobs_only and not payload.get("jobs"):
+            self._count_skipped(trigger.name, "no jobs", 1)
+            return
+        metadata = {"granularity": trigger.cron.granularity, "fire_time": rfc3339(moment)}
+        if missed:
+            metadata["missed_fires"] = str(missed)
+        self._metrics.timer_lateness.labels(trigger.name).observe(max(0.0, self._now() - moment.timestamp()))
+        event = TriggerEvent(
+            "timer", trigger.name, payload, metadata, payload_json=encoded, timeout=trigger.timeout
+        )
+        dispatched = self._in_flight.add(self._dispatch(event))
+        entry.running += 1
+        # The dispatcher has counted and logged a failure; a timer goes on with its next fire.
+        dispatched.addErrback(lambda failure: None).addCallback(self._ended, entry)
+
+    def _ended(self, _: Any, entry: _Entry) -> None:
+        entry.running -= 1
+        if entry.skipped > 1:
+            _log.warn(
+                "{trigger}: {count} fires were skipped while an event was under way",
+                trigger=entry.trigger.name,
+                count=entry.skipped,
+            )
+        entry.skipped = 0
+        while entry.waiting and not entry.running and self.running:
+            self._call(entry, *entry.waiting.popleft())
