@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= etc/config.yaml
 TESTS ?=
+MINUTES ?= 30
 
 BIN := $(VENV)/bin
 CREATED := $(VENV)/.created
@@ -14,7 +15,7 @@ REQUIREMENTS := setup.cfg setup.py pyproject.toml
 LINTED := scfd tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check-install bench clean
+.PHONY: help run test lint check-install bench chaos clean
 
 help:
 	@echo "make run            run a node with CONFIG=$(CONFIG); ctrl-C ends it"
@@ -22,6 +23,7 @@ help:
 	@echo "make lint           check style (ruff) and types (mypy)"
 	@echo "make check-install  install in new environments, three ways, and look that all of it works"
 	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
+	@echo "make chaos          faults at random for MINUTES=$(MINUTES), twice; counts what was lost"
 	@echo "make clean          remove the environment and whatever else was made here"
 	@echo
 	@echo "PYTHON=$(PYTHON) makes the environment $(VENV)."
@@ -48,6 +50,11 @@ bench: $(BENCH)
 	$(BIN)/python -m benchmarks.plugin
 	$(BIN)/python -m benchmarks.gateway
 	$(BIN)/python -m benchmarks.nats
+
+# Without a limit of deliveries, and with the default one.
+chaos: $(TEST)
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --max-deliver -1
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --max-deliver 3
 
 clean:
 	rm -rf $(VENV) build dist scfd.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache
