@@ -1,5 +1,11 @@
 """
 What travels through a node: events, responses, task results, the task list.
 
-Plain values; nothing here knows a service. Add a field here when the wire gets one.
+Plain values; nothing here knows a service. Plugins import from this package what is listed below; a field that
+the wire gets is added in the module of its class.
 """
+
+from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
+from scfd.events.tasks import TaskSnapshot, TaskStore
+
+__all__ = ["TaskResult", "TaskSnapshot", "TaskStatus", "TaskStore", "TriggerEvent", "TriggerResponse"]

@@ -1,8 +1,8 @@
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from scfd.events import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.interfaces import IFramework, IFunctionPlugin
-from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 
 log = Logger(namespace="scfd.plugin.hello")
 

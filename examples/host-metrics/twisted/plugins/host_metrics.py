@@ -25,9 +25,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from scfd.deferreds import from_asyncio
-from scfd.interfaces import IFramework, IFunctionPlugin, IHeartbeatContributor, IStoppable
-from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
+from scfd.events import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.events.wire import rfc3339, to_json
+from scfd.interfaces import IFramework, IFunctionPlugin, IHeartbeatContributor, IStoppable
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
