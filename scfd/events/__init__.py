@@ -1,8 +1,8 @@
 """
 What travels through a node: events, responses, task results, the task list.
 
-Plain values; nothing here knows a service. Plugins import from this package what is listed below; a field that
-the wire gets is added in the module of its class.
+Plain values; nothing here knows a service. Plugins import what is listed below. A field that the
+wire gets is added in the module of its class.
 """
 
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
