@@ -1,8 +1,8 @@
 """
 How large and how tangled the code is: ``python .ci/structure.py [FOLDER]``, by default ``scfd``.
 
-Reads imports and definitions as text; nothing is run. Imports behind ``TYPE_CHECKING`` and inside functions count
-for circles as well.
+Reads imports and definitions as text; nothing is run. Imports behind ``TYPE_CHECKING`` and inside functions
+count for circles as well.
 """
 
 from __future__ import annotations
