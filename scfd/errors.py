@@ -60,6 +60,14 @@ class PluginError(EventError):
     """The plugin failed at an event."""
 
 
+class PluginUnavailableError(PluginError):
+    """The plugin can't be reached now. It has seen nothing of the event, so that may be given to it again."""
+
+
+class StorageError(EventError):
+    """The disk takes no results now: it is full, read-only, or locked by another process."""
+
+
 class OutboxFullError(EventError):
     """The results of an event can't be taken: too many wait for delivery already."""
 

@@ -16,7 +16,7 @@ from scfd.adapter.health import LOOK_TIMEOUT
 from scfd.adapter.http import HttpAdapter
 from scfd.adapter.process import PluginProcess
 from scfd.config import HttpAdapterSettings
-from scfd.errors import PluginError, StartupError
+from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.http1.pool import Pool
 from scfd.status.metrics import Metrics
@@ -479,6 +479,15 @@ class OnTriggerTests(HttpAdapterTestCase):
             self.failure(called), "POST /on-trigger: the connection was closed without an answer"
         )
         self.assertEqual((self.count("connect"), self.count("broken")), (1, 1))
+
+    def test_one_that_was_never_sent_is_told_apart(self) -> None:
+        """Nothing of it was handled: it costs no delivery of a message."""
+        called = self.adapter.on_trigger(EVENT)
+        self.plugin.refuse(REFUSED)
+        self.failureResultOf(called, PluginUnavailableError)
+        called = self.adapter.on_trigger(EVENT)
+        self.plugin.accept().lose()
+        self.assertFalse(self.failureResultOf(called).check(PluginUnavailableError))
 
     def test_its_time_limit_is_the_triggers_own_or_that_of_the_config(self) -> None:
         for own, limit in ((None, 2.5), (4.0, 4.0)):

@@ -37,6 +37,8 @@ _KINDS: Mapping[type[UpstreamError], str] = {
     BadResponseError: "bad response",
     DisconnectedError: "broken",
 }
+#: Kinds of failure in which no byte of the request has left.
+_UNSENT = ("connect", "connect timeout", "no connection")
 
 
 @frozen
@@ -54,11 +56,13 @@ class RequestError(PluginError):
     A request got no answer.
 
     :ivar kind: what kind of failure it was, in a word or two, for the metrics.
+    :ivar sent: whether the plugin may have seen the request.
     """
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
         self.kind = kind
+        self.sent = kind not in _UNSENT
 
 
 class PluginClient:
@@ -141,7 +145,7 @@ def _joined(parts: Sequence[bytes]) -> list[bytes]:
 
 def _was_connected(failure: Failure) -> bool:
     failure.trap(RequestError)
-    return cast(RequestError, failure.value).kind not in ("connect", "connect timeout", "no connection")
+    return cast(RequestError, failure.value).sent
 
 
 @implementer(IExchange)

@@ -21,7 +21,7 @@ from scfd.adapter.calls import Answer, PluginClient, RequestError
 from scfd.adapter.health import Health
 from scfd.adapter.process import PluginProcess
 from scfd.config import HttpAdapterSettings
-from scfd.errors import PluginError, StartupError
+from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TriggerEvent, TriggerResponse
 from scfd.events.response import parse_response
 from scfd.interfaces import IAdapter
@@ -176,7 +176,8 @@ class HttpAdapter(Service):
         self._metrics.plugin_requests.labels(error.kind).inc()
         if error.kind == "timeout":
             self._health.event_lost()
-        raise PluginError(f"POST /on-trigger: {error}") from error
+        failed = PluginError if error.sent else PluginUnavailableError
+        raise failed(f"POST /on-trigger: {error}") from error
 
     def heartbeat_extra(self) -> dict[str, Any]:
         """The fields of ``adapter.http.heartbeat_extra``: see `IAdapter`."""
