@@ -25,10 +25,14 @@ from scfd.interfaces import IAdapter, IBlockingPlugin
 from scfd.status.metrics import Metrics
 from scfd.status.readiness import Availability, Readiness
 from scfd.triggers.timer.trigger import Timers
-from scfd.web import Listener, NoSuchPath, QuietSite, RoutesResource
+from scfd.web import Listener, NoSuchPath, QuietSite, Routes, RoutesResource
 
 if TYPE_CHECKING:
     from scfd.adapter.http import HttpAdapter
+    from scfd.http1.client import Connector
+    from scfd.http1.contract import Backend
+    from scfd.http1.front import Front
+    from scfd.http1.pool import Pool
 
 Dispatch = Callable[[TriggerEvent], "Deferred[None]"]
 
@@ -114,7 +118,7 @@ def _http_adapter(
     from scfd.adapter.calls import PluginClient
     from scfd.adapter.http import HttpAdapter
     from scfd.adapter.process import PluginProcess
-    from scfd.http1.connect import connector
+    from scfd.http1.client import connector
     from scfd.http1.pool import Pool
     from scfd.http1.turn import Turn
 
@@ -201,48 +205,64 @@ def gateway(
     """The front door, where the config has one."""
     if cfg.gateway is None:
         return None
-    from scfd.gateway.front import Front
     from scfd.gateway.routes import GatewayRoutes
-    from scfd.gateway.server import Gateway
-    from scfd.http1.turn import Turn
+    from scfd.gateway.service import Gateway
 
     if cfg.adapter.http is None:
         backend = native_backend(cfg.gateway, adapter, metrics, reactor)
     else:
         backend = http_backend(cfg.gateway, cfg.adapter.http.url, metrics, reactor)
     routes = GatewayRoutes(identity, probe, cfg.gateway.probe_token)
-    front = Front(cfg.gateway, routes, backend, metrics, reactor, time.time, Turn())
-    metrics.gateway_connections.set_function(lambda: len(front.callers))
-    metrics.gateway_running.set_function(front.busy)
+    front = gateway_front(cfg.gateway, routes, backend, metrics, reactor)
     if cfg.adapter.http is not None:
         cast("HttpAdapter", adapter).also_busy(front.busy)
-    return Gateway(front, backend, reactor, _tls(cfg.gateway))
+    return Gateway(cfg.gateway, front, backend, reactor)
 
 
-def http_backend(settings: GatewaySettings, url: str, metrics: Metrics, reactor: Any) -> Any:
-    """:returns: a `scfd.gateway.contract.Backend` that forwards to a plugin's process."""
-    from scfd.gateway.forward import Forwarder
-    from scfd.http1.connect import connector
+def gateway_front(
+    settings: GatewaySettings, routes: Routes, backend: Backend, metrics: Metrics, reactor: Any
+) -> Front:
+    """What the connections of the gateway have in common."""
+    from scfd.gateway.observer import GatewayObserver
+    from scfd.gateway.routes import FORWARDED, served_locally
+    from scfd.http1.front import Front
+    from scfd.http1.turn import Turn
+
+    local = served_locally(routes, settings.max_body)
+    observer = GatewayObserver(metrics, settings.access_log)
+    front = Front(settings, backend, local, FORWARDED, observer, reactor, time.time, Turn())
+    metrics.gateway_connections.set_function(lambda: len(front.connections))
+    metrics.gateway_running.set_function(front.busy)
+    return front
+
+
+def http_backend(settings: GatewaySettings, url: str, metrics: Metrics, reactor: Any) -> Backend:
+    """What forwards to a plugin's process."""
+    from scfd.gateway.routes import FORWARDED
+    from scfd.http1.client import connector
+    from scfd.http1.forward import Forwarder
 
     pool = _gateway_pool(connector(url), settings, metrics, reactor)
     parts = urlsplit(url)
-    return Forwarder(pool, parts.path.encode(), parts.netloc.encode(), metrics.gateway_retries.inc)
+    retried = metrics.gateway_retries.inc
+    return Forwarder(pool, parts.path.encode(), parts.netloc.encode(), FORWARDED, retried)
 
 
-def native_backend(settings: GatewaySettings, adapter: IAdapter, metrics: Metrics, reactor: Any) -> Any:
-    """:returns: a `scfd.gateway.contract.Backend` that forwards to the resource of a native plugin."""
-    from scfd.gateway.forward import Forwarder
+def native_backend(settings: GatewaySettings, adapter: IAdapter, metrics: Metrics, reactor: Any) -> Backend:
+    """What forwards to the resource of a native plugin."""
     from scfd.gateway.native import NativeBackend, PluginSite, site_connector
+    from scfd.gateway.routes import FORWARDED
+    from scfd.http1.forward import Forwarder
 
     def forwarder(resource: IResource) -> Forwarder:
         site = PluginSite(resource, settings.max_body)
         pool = _gateway_pool(site_connector(site, reactor), settings, metrics, reactor)
-        return Forwarder(pool, b"", str(settings.listen).encode(), metrics.gateway_retries.inc)
+        return Forwarder(pool, b"", str(settings.listen).encode(), FORWARDED, metrics.gateway_retries.inc)
 
     return NativeBackend(adapter, forwarder)
 
 
-def _gateway_pool(connect: Any, settings: GatewaySettings, metrics: Metrics, reactor: Any) -> Any:
+def _gateway_pool(connect: Connector, settings: GatewaySettings, metrics: Metrics, reactor: Any) -> Pool:
     from scfd.http1.pool import Pool
     from scfd.http1.turn import Turn
 
@@ -250,19 +270,6 @@ def _gateway_pool(connect: Any, settings: GatewaySettings, metrics: Metrics, rea
     pool = Pool(connect, settings.pool_size, settings.pool_idle, connect_timeout, reactor, Turn())
     metrics.gateway_plugin_connections.set_function(lambda: pool.open)
     return pool
-
-
-def _tls(settings: GatewaySettings) -> Callable[[], Any] | None:
-    tls = settings.tls
-    if tls is None:
-        return None
-
-    def context() -> Any:
-        from scfd.gateway.tls import server_context  # OpenSSL: 40 ms and 12 MiB
-
-        return server_context(tls)
-
-    return context
 
 
 def dev_nats(cfg: Config, reactor: Any) -> IService | None:

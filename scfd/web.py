@@ -1,17 +1,17 @@
-"""HTTP routes, declared one decorated method each, apart from the server that runs them."""
+"""HTTP for operators and development: declared routes, limits, whole responses, and listening on a port."""
 
 from __future__ import annotations
 
 import hmac
+import os
 import re
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, TypeVar
 
-from attrs import field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
@@ -22,6 +22,7 @@ from zope.interface import implementer
 from scfd.config import Address
 from scfd.errors import StartupError
 from scfd.events.wire import to_json
+from scfd.http1.contract import WholeResponse
 
 _log = Logger(namespace="scfd.web")
 
@@ -34,13 +35,8 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 Bound = Callable[[Headers, bytes], "Response | Deferred[Response]"]
 
 
-@frozen
-class Response:
-    """A whole answer: a status code, a body, and headers besides Content-Length."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(factory=dict)
+class Response(WholeResponse):
+    """What a route responds with."""
 
     @classmethod
     def json(cls, value: object, status: int = 200) -> Response:
@@ -239,31 +235,65 @@ def write_response(response: Response, request: Request) -> None:
 BACKLOG = 1024
 
 
+def bind(key: str, address: Address) -> socket.socket:
+    """
+    The one way to listen on a port. It asks a resolver where the host is a name, once, at start.
+
+    :param key: the config key of the address, for messages.
+    :returns: a socket that listens, and does not block; on ``::`` to IPv4 as well.
+    :raises StartupError: when it can't.
+    """
+    try:
+        found = socket.getaddrinfo(
+            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, (host, port, *_) = found[0]
+        listening = socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=address.host == "::"
+        )
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise StartupError(f"{key}: can't listen on {address}: {reason}; choose another address") from error
+    listening.setblocking(False)
+    # For all its connections. asyncio does it only for sockets that name TCP as their protocol, which these
+    # don't: every second write waited 40 ms for an acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+Bind = Callable[[str, Address], socket.socket]
+
+
+def listen(
+    key: str, address: Address, factory: IProtocolFactory, reactor: Any, bind: Bind = bind
+) -> IListeningPort:
+    """Serve a port with Twisted: see `bind`."""
+    with bind(key, address) as listening:  # the reactor takes a copy of it
+        port: IListeningPort = reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
+    return port
+
+
 class Listener(Service):
     """
     :param key: the config key of the address, for messages.
+    :param bind: makes the socket.
     """
 
-    def __init__(self, key: str, address: Address, factory: IProtocolFactory, reactor: Any) -> None:
+    def __init__(
+        self, key: str, address: Address, factory: IProtocolFactory, reactor: Any, bind: Bind = bind
+    ) -> None:
         self._key = key
         self._address = address
         self._factory = factory
         self._reactor = reactor
+        self._bind = bind
         self._port: IListeningPort | None = None
         self._log = Logger(namespace=f"scfd.{key.partition('.')[0]}")
 
     def startService(self) -> None:
         """:raises StartupError: when the address can't be listened on."""
         super().startService()
-        try:
-            self._port = self._reactor.listenTCP(
-                self._address.port, self._factory, backlog=BACKLOG, interface=self._address.host
-            )
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise StartupError(
-                f"{self._key}: can't listen on {self._address}: {reason}; choose another address"
-            ) from error
+        self._port = listen(self._key, self._address, self._factory, self._reactor, self._bind)
         self._log.info("listening on {address}", address=str(self._address))
 
     def stopService(self) -> Deferred[None] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from twisted.application.service import Service
@@ -12,8 +14,33 @@ from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
+from scfd.config import Address
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.interfaces import IAdapter, IDrainable, IReports
+
+
+class FakeSockets:
+    """
+    Makes sockets that listen nowhere: a `scfd.web.Bind`.
+
+    :ivar addresses: what was to be listened on.
+    :ivar error: what to raise.
+    """
+
+    family = socket.AF_INET
+
+    def __init__(self) -> None:
+        self.addresses: list[Address] = []
+        self.error: Exception | None = None
+
+    def __call__(self, key: str, address: Address) -> Any:
+        if self.error is not None:
+            raise self.error
+        self.addresses.append(address)
+        return nullcontext(self)
+
+    def fileno(self) -> int:
+        return 99
 
 
 @implementer(IAdapter)

@@ -8,11 +8,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import GatewaySettings
-from scfd.gateway.caller import Caller
-from scfd.gateway.contract import Backend
-from scfd.gateway.forward import Forwarder
-from scfd.gateway.front import Front
+from scfd.gateway.observer import GatewayObserver
+from scfd.gateway.routes import FORWARDED, served_locally
+from scfd.http1.contract import Backend
+from scfd.http1.forward import Forwarder
+from scfd.http1.front import Front
 from scfd.http1.pool import Pool
+from scfd.http1.server import ServerConnection
+from scfd.http1.turn import Turn
 from scfd.status.metrics import Metrics
 from scfd.web import Routes
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
@@ -86,6 +89,15 @@ class CallerEnd(FakeTransport):
         return bool(self.ended) or self.eof
 
 
+def make_front(
+    settings: GatewaySettings, routes: Routes, backend: Backend, metrics: Metrics, clock: Clock, turn: Turn
+) -> Front:
+    """As `scfd.build.gateway_front`, at the beginning of time."""
+    observer = GatewayObserver(metrics, settings.access_log)
+    local = served_locally(routes, settings.max_body)
+    return Front(settings, backend, local, FORWARDED, observer, clock, lambda: 0.0, turn)
+
+
 class GatewayTestCase(SynchronousTestCase):
     """
     :ivar connector: the plugin's end of the gateway's connections.
@@ -104,13 +116,15 @@ class GatewayTestCase(SynchronousTestCase):
         self.front = self.make_front(self.settings, self.backend())
 
     def backend(self) -> Backend:
-        return Forwarder(self.pool, self.base_path, b"plugin:9001", self.metrics.gateway_retries.inc)
+        return Forwarder(
+            self.pool, self.base_path, b"plugin:9001", FORWARDED, self.metrics.gateway_retries.inc
+        )
 
     def make_front(self, settings: GatewaySettings, backend: Backend) -> Front:
-        return Front(settings, self.routes, backend, self.metrics, self.clock, lambda: 0.0, AT_ONCE)
+        return make_front(settings, self.routes, backend, self.metrics, self.clock, AT_ONCE)
 
     def caller(self, peer: tuple[str, int] = ("10.1.2.3", 54321)) -> CallerEnd:
-        return CallerEnd(Caller(self.front), peer)
+        return CallerEnd(ServerConnection(self.front), peer)
 
     def wait(self, seconds: float) -> None:
         """Let time pass; deadlines are looked after every 0.1 s."""

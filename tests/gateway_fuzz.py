@@ -25,23 +25,22 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from scfd.config import GatewaySettings
-from scfd.gateway.caller import Caller
-from scfd.gateway.forward import Forward, Forwarder
-from scfd.gateway.front import Front
-from scfd.gateway.local import LocalAnswer
-from scfd.gateway.reader import RequestReader
-from scfd.http1.connection import Connection
+from scfd.gateway.routes import FORWARDED, LocalResponse
+from scfd.http1.client import ClientConnection
 from scfd.http1.contract import ConnectError
+from scfd.http1.forward import Forward, Forwarder
 from scfd.http1.pool import Pool
+from scfd.http1.reader import RequestReader
+from scfd.http1.server import ServerConnection
 from scfd.http1.turn import Turn
 from scfd.status.metrics import Metrics
 from scfd.web import Response, Routes, route
-from tests.gateway_fakes import CallerEnd
+from tests.gateway_fakes import CallerEnd, make_front
 from tests.http1_fakes import FakeConnector, FakeTransport
 from tests.malformed import BAD_ANSWERS, BAD_BODIES, BAD_HEADS, ONE_REQUEST, SMUGGLED
 
 #: Objects of which none may be left when all connections are gone.
-OURS = (Caller, Forward, LocalAnswer, RequestReader, Connection)
+OURS = (ServerConnection, Forward, LocalResponse, RequestReader, ClientConnection)
 _BAD = [message for corpus in (BAD_HEADS, BAD_BODIES, ONE_REQUEST) for message in corpus.values()]
 _GOOD = [
     SMUGGLED,
@@ -126,7 +125,7 @@ class _Local(Routes):
 class _Connector(FakeConnector):
     """One whose attempts end when they are given up, as real ones do."""
 
-    def __call__(self, factory: Callable[[], Connection]) -> Deferred[Any]:
+    def __call__(self, factory: Callable[[], ClientConnection]) -> Deferred[Any]:
         made: Deferred[Any] = Deferred(lambda _: self.attempts.remove(attempt))
         attempt = (factory, made)
         self.attempts.append(attempt)
@@ -144,8 +143,8 @@ class Fuzzer:
         turn = Turn(lambda function: self.clock.callLater(0, function))
         self.pool = Pool(self.connector, 3, 4.0, 5.0, self.clock, turn)
         settings = GatewaySettings(max_header=2000, max_body=3000, max_connections=2)
-        forwarder = Forwarder(self.pool, b"", b"plugin", metrics.gateway_retries.inc)
-        self.front = Front(settings, _Local(), forwarder, metrics, self.clock, lambda: 0.0, turn)
+        forwarder = Forwarder(self.pool, b"", b"plugin", FORWARDED, metrics.gateway_retries.inc)
+        self.front = make_front(settings, _Local(), forwarder, metrics, self.clock, turn)
         self.failures: list[LogEvent] = []
 
     def __call__(self, event: LogEvent) -> None:
@@ -155,7 +154,7 @@ class Fuzzer:
 
     def run(self, given: Input) -> None:
         """:raises AssertionError: or anything else, when the gateway does not stand the input."""
-        callers = [CallerEnd(Caller(self.front)) for _ in range(3)]
+        callers = [CallerEnd(ServerConnection(self.front)) for _ in range(3)]
         self.plugins: list[FakeTransport] = []
         positions: Counter[int] = Counter()  # in the bytes to be received, by whose they are
         for step in given.steps:
@@ -165,7 +164,7 @@ class Fuzzer:
             check_requests(plugin.sent)
         self.finish(callers)
         assert not self.failures, self.failures
-        left = (len(self.front.callers), self.pool.open, self.pool.waiting)
+        left = (len(self.front.connections), self.pool.open, self.pool.waiting)
         assert left == (0, 0, 0), f"callers, connections, waiting requests left: {left}"
 
     def step(self, step: int, given: Input, caller: CallerEnd, positions: Counter[int]) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
 
-from scfd.http1.connection import Connection
-from scfd.http1.contract import IExchange, ResponseHead, UpstreamError
+from scfd.http1.client import ClientConnection
+from scfd.http1.contract import ResponseHead, Upstream, UpstreamError
 from scfd.http1.turn import Turn
 
 #: Writes at once.
@@ -73,9 +72,9 @@ class FakeConnector:
     """A `Connector` whose connections are made when a test says so."""
 
     def __init__(self) -> None:
-        self.attempts: list[tuple[Callable[[], Connection], Deferred[Any]]] = []
+        self.attempts: list[tuple[Callable[[], ClientConnection], Deferred[Any]]] = []
 
-    def __call__(self, factory: Callable[[], Connection]) -> Deferred[Any]:
+    def __call__(self, factory: Callable[[], ClientConnection]) -> Deferred[Any]:
         made: Deferred[Any] = Deferred()
         self.attempts.append((factory, made))
         return made
@@ -92,7 +91,6 @@ class FakeConnector:
         self.attempts.pop(0)[1].errback(error)
 
 
-@implementer(IExchange)
 class FakeExchange:
     """
     Sends one request and notes what it hears.
@@ -113,7 +111,7 @@ class FakeExchange:
         self.whole = whole
         self.heard: list[tuple[Any, ...]] = []
         self.reads = 0
-        self.connection: Connection | None = None
+        self.connection: Upstream | None = None
         self.head: ResponseHead | None = None
         #: Called with the name of each callback after it was noted.
         self.then: Callable[[str], object] = lambda name: None
@@ -126,7 +124,7 @@ class FakeExchange:
     def over(self) -> bool:
         return bool(self.heard) and self.heard[-1][0] in ("end", "failure")
 
-    def on_connection(self, connection: Connection) -> None:
+    def on_connection(self, connection: Upstream) -> None:
         self.connection = connection
         connection.send(self.request, self.bodiless, self.upgradable)
         if self.whole:

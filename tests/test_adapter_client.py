@@ -118,10 +118,10 @@ class FailureTests(ClientTestCase):
 
     def test_a_connection_that_breaks(self) -> None:
         for received, text in (
-            (b"", "the connection was closed without an answer"),
+            (b"", "the connection was closed without a response"),
             (
                 b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{",
-                "the connection was closed in the middle of an answer",
+                "the connection was closed in the middle of a response",
             ),
         ):
             with self.subTest(received=received):
@@ -149,7 +149,7 @@ class FailureTests(ClientTestCase):
         transport.receive(b"SSH-2.0-OpenSSH\r\n")
         kind, text = self.failure(answered)
         self.assertEqual((kind, transport.ended), ("bad response", "aborted"))
-        self.assertTrue(text.startswith("the answer is no HTTP/1.1: "), text)
+        self.assertTrue(text.startswith("the response is not HTTP/1.1: "), text)
 
     def test_an_answer_that_is_too_long(self) -> None:
         answered = self.post()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from treq.testing import RequestTraversalAgent, StubTreq
-from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
@@ -16,9 +15,10 @@ from twisted.web.client import ResponseNeverReceived
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from scfd.config import DevControlPlaneSettings
+from scfd.config import Address, DevControlPlaneSettings
 from scfd.dev.control_plane import ControlPlane
 from scfd.errors import StartupError
+from tests.fakes import FakeSockets
 
 URL = "http://127.0.0.1:18202"
 
@@ -38,22 +38,13 @@ class InlineThreads:
 
 
 class Reactor(MemoryReactorClock):
-    """
-    :ivar taken: the address is in use.
-    """
-
-    taken = False
+    """A reactor whose threads take no time."""
 
     def getThreadPool(self) -> InlineThreads:  # noqa: N802 (the name is Twisted's)
         return InlineThreads()
 
     def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
         function(*args)
-
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:  # noqa: N802
-        if self.taken:
-            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
-        return super().listenTCP(port, factory, backlog, interface)
 
 
 class Node(Resource):
@@ -76,13 +67,14 @@ class Node(Resource):
 
 class ControlPlaneTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.reactor = Reactor()
+        self.reactor, self.sockets = Reactor(), FakeSockets()
         self.node = Node()
         self.file = Path(self.mktemp())
         self.file.write_text("- task_id: a\n")
 
     def make(self, settings: DevControlPlaneSettings, node_url: str | None = None) -> ControlPlane:
-        return ControlPlane(settings, node_url, self.reactor, RequestTraversalAgent(self.node))
+        agent = RequestTraversalAgent(self.node)
+        return ControlPlane(settings, node_url, self.reactor, agent, bind=self.sockets)
 
     def start(self, settings: DevControlPlaneSettings, node_url: str | None = None) -> ControlPlane:
         service = self.make(settings, node_url)
@@ -92,7 +84,7 @@ class ControlPlaneTests(SynchronousTestCase):
 
     def http(self) -> Any:
         """A client of the port that was opened."""
-        site: Any = self.reactor.tcpServers[0][1]
+        site: Any = self.reactor.adoptedPorts[0][2]
         return StubTreq(site.resource)
 
     def served_tasks(self) -> list[str]:
@@ -107,8 +99,7 @@ class ControlPlaneTests(SynchronousTestCase):
 
     def test_listens_and_serves_the_tasks(self) -> None:
         self.start(DevControlPlaneSettings(tasks=str(self.file)))
-        port, _, _, interface = self.reactor.tcpServers[0]
-        self.assertEqual((18202, "127.0.0.1"), (port, interface))
+        self.assertEqual([Address("127.0.0.1", 18202)], self.sockets.addresses)
         self.assertEqual(["a"], self.served_tasks())
 
     def test_without_a_task_file(self) -> None:
@@ -151,16 +142,12 @@ class ControlPlaneTests(SynchronousTestCase):
         self.assertEqual(
             f"{self.file}:1: a list of tasks is expected; write [] for none", failure.getErrorMessage()
         )
-        self.assertEqual([], self.reactor.tcpServers)
+        self.assertEqual([], self.reactor.adoptedPorts)
 
     def test_a_port_in_use_keeps_it_from_starting(self) -> None:
-        self.reactor.taken = True
+        self.sockets.error = StartupError("dev.control_plane.listen: in use")
         failure = self.failureResultOf(self.make(DevControlPlaneSettings()).startService(), StartupError)
-        self.assertEqual(
-            "dev.control_plane.listen: can't listen on 127.0.0.1:18202: Address already in use;"
-            " choose another address",
-            failure.getErrorMessage(),
-        )
+        self.assertEqual("dev.control_plane.listen: in use", failure.getErrorMessage())
 
     def test_probes_the_node(self) -> None:
         self.start(DevControlPlaneSettings(), "http://127.0.0.1:9000")
@@ -171,7 +158,7 @@ class ControlPlaneTests(SynchronousTestCase):
     def test_shows_the_node_its_token(self) -> None:
         agent = RequestTraversalAgent(self.node)
         service = ControlPlane(
-            DevControlPlaneSettings(), "http://127.0.0.1:9000", self.reactor, agent, "sesame"
+            DevControlPlaneSettings(), "http://127.0.0.1:9000", self.reactor, agent, "sesame", self.sockets
         )
         self.successResultOf(service.startService())
         self.addCleanup(service.stopService)

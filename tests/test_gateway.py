@@ -1,4 +1,4 @@
-"""Tests for scfd.gateway.routes, scfd.gateway.native and scfd.gateway.server, without sockets."""
+"""Tests for scfd.gateway.routes, scfd.gateway.native and scfd.gateway.service, without sockets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scfd.control_plane.heartbeat import Heartbeat
 from scfd.control_plane.probe import ProbeHandler
 from scfd.dispatch import Dispatcher
 from scfd.events.tasks import TaskStore
-from scfd.gateway.contract import Backend
-from scfd.gateway.forward import Forwarder
 from scfd.gateway.native import NativeBackend
-from scfd.gateway.routes import GatewayRoutes
-from scfd.gateway.server import Gateway, allow_descriptors
+from scfd.gateway.routes import FORWARDED, GatewayRoutes
+from scfd.gateway.service import Gateway, allow_descriptors
+from scfd.http1.contract import Backend
+from scfd.http1.forward import Forwarder
 from scfd.identity import Identity, State
 from scfd.status.readiness import Readiness
 from tests.fakes import FakeAdapter, MemoryReports
@@ -63,7 +63,7 @@ class GatewayTestCase(TestCase):
 
     def forwarder(self, resource: IResource) -> Forwarder:
         self.resources.append(resource)
-        return Forwarder(self.pool, b"", b"h")
+        return Forwarder(self.pool, b"", b"h", FORWARDED)
 
     def ask(self, method: str, target: str, *headers: str, body: bytes = b"") -> Received:
         """:returns: the answer, which has to be there at once."""
@@ -166,7 +166,7 @@ class DrainTests(GatewayTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.adapter.resource = Resource()
-        self.gateway = Gateway(self.front, self.made, self.clock)
+        self.gateway = Gateway(self.settings, self.front, self.made, self.clock)
 
     def test_with_nothing_to_do(self) -> None:
         self.successResultOf(self.gateway.drain())

@@ -476,7 +476,7 @@ class OnTriggerTests(HttpAdapterTestCase):
         called = self.adapter.on_trigger(EVENT)
         self.plugin.accept().lose()
         self.assertEqual(
-            self.failure(called), "POST /on-trigger: the connection was closed without an answer"
+            self.failure(called), "POST /on-trigger: the connection was closed without a response"
         )
         self.assertEqual((self.count("connect"), self.count("broken")), (1, 1))
 

@@ -21,9 +21,9 @@ from scfd.adapter.native import Framework, NativeAdapter
 from scfd.config import Config, GatewaySettings, HttpAdapterSettings, NatsSettings
 from scfd.control_plane.client import ControlPlaneClient
 from scfd.events.tasks import TaskStore
-from scfd.gateway.forward import Forwarder
-from scfd.gateway.front import Front
-from scfd.gateway.server import Gateway
+from scfd.gateway.routes import FORWARDED
+from scfd.gateway.service import Gateway
+from scfd.http1.forward import Forwarder
 from scfd.http1.pool import Pool
 from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
@@ -34,6 +34,7 @@ from scfd.status.readiness import Availability, Readiness
 from scfd.triggers.timer.trigger import Timers
 from scfd.web import NoSuchPath, Routes, RoutesResource
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
+from tests.gateway_fakes import make_front
 from tests.http1_fakes import AT_ONCE, FakeConnector
 from tests.http_fakes import Peer
 from tests.test_native import Plugin
@@ -57,9 +58,9 @@ def _http_adapter() -> HttpAdapter:
 
 
 def _gateway() -> Gateway:
-    backend = Forwarder(Pool(FakeConnector(), 1, 1.0, 1.0, Clock(), AT_ONCE), b"", b"h")
-    front = Front(GatewaySettings(), Routes(), backend, Metrics(), Clock(), lambda: 0.0, AT_ONCE)
-    return Gateway(front, backend, Clock())
+    backend = Forwarder(Pool(FakeConnector(), 1, 1.0, 1.0, Clock(), AT_ONCE), b"", b"h", FORWARDED)
+    front = make_front(GatewaySettings(), Routes(), backend, Metrics(), Clock(), AT_ONCE)
+    return Gateway(GatewaySettings(), front, backend, Clock())
 
 
 def _reports() -> Reports:

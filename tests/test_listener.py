@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+import socket
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 from twisted.logger import capturedLogs, formatEvent
@@ -16,36 +15,33 @@ from twisted.trial.unittest import SynchronousTestCase
 from scfd.config import Address
 from scfd.errors import StartupError
 from scfd.web import Listener
+from tests.fakes import FakeSockets
 
 ADDRESS = Address("127.0.0.1", 9002)
 
 
-class RefusingReactor(MemoryReactor):
-    """A reactor on which no address can be listened on."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self._error = error
-
-    def listenTCP(  # noqa: N802 - Twisted's name
-        self, port: int, factory: Any, backlog: int = 50, interface: str = ""
-    ) -> Any:
-        raise CannotListenError(interface, port, self._error)
-
-
 class ListenerTests(SynchronousTestCase):
+    def refuse(self, function: str, error: OSError) -> Listener:
+        """:returns: a listener where one of the socket module's functions fails."""
+
+        def fail(*_: object, **__: object) -> None:
+            raise error
+
+        self.patch(socket, function, fail)
+        return Listener("admin.listen", ADDRESS, Factory(), MemoryReactor())
+
     def test_listens_on_its_address(self) -> None:
-        reactor, factory = MemoryReactor(), Factory()
+        reactor, factory, sockets = MemoryReactor(), Factory(), FakeSockets()
         with capturedLogs() as logged:
-            Listener("admin.listen", ADDRESS, factory, reactor).startService()
-        ((port, its_factory, _, interface),) = reactor.tcpServers
-        self.assertEqual((port, its_factory, interface), (9002, factory, "127.0.0.1"))
+            Listener("admin.listen", ADDRESS, factory, reactor, sockets).startService()
+        self.assertEqual(reactor.adoptedPorts, [(99, socket.AF_INET, factory)])
+        self.assertEqual(sockets.addresses, [ADDRESS])
         self.assertEqual([formatEvent(event) for event in logged], ["listening on 127.0.0.1:9002"])
         self.assertEqual(logged[0]["log_namespace"], "scfd.admin")
 
     def test_an_address_in_use_is_a_mistake_in_one_line(self) -> None:
         error = OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        listener = Listener("admin.listen", ADDRESS, Factory(), RefusingReactor(error))
+        listener = self.refuse("create_server", error)
         mistake = self.assertRaises(StartupError, listener.startService)
         self.assertEqual(
             str(mistake),
@@ -54,7 +50,7 @@ class ListenerTests(SynchronousTestCase):
         self.assertIsNone(listener.stopService())
 
     def test_an_error_without_a_text_of_the_system(self) -> None:
-        listener = Listener("gateway.listen", ADDRESS, Factory(), RefusingReactor(ValueError("no such host")))
+        listener = self.refuse("getaddrinfo", socket.gaierror(-2, "no such host"))
         mistake = self.assertRaises(StartupError, listener.startService)
         self.assertIn("127.0.0.1:9002: no such host; choose", str(mistake))
 
@@ -66,8 +62,8 @@ class ListenerTests(SynchronousTestCase):
                 return closing
 
         reactor = MemoryReactor()
-        reactor.listenTCP = lambda *args, **kwargs: Port()  # type: ignore[method-assign]
-        listener = Listener("admin.listen", ADDRESS, Factory(), reactor)
+        reactor.adoptStreamPort = lambda *args: Port()  # type: ignore[method-assign]
+        listener = Listener("admin.listen", ADDRESS, Factory(), reactor, FakeSockets())
         listener.startService()
         stopped = listener.stopService()
         assert stopped is not None

@@ -10,18 +10,16 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from scfd.deferreds import TimeLimits
 from scfd.errors import PluginError
-from scfd.http1.connection import Connection
 from scfd.http1.contract import (
     BadResponseError,
     ConnectError,
     ConnectTimeoutError,
     DisconnectedError,
-    IExchange,
     ResponseHead,
+    Upstream,
     UpstreamError,
 )
 from scfd.http1.pool import Pool
@@ -148,7 +146,6 @@ def _was_connected(failure: Failure) -> bool:
     return cast(RequestError, failure.value).sent
 
 
-@implementer(IExchange)
 class _Request:
     """
     One request with its whole body, and the whole of its answer.
@@ -177,14 +174,14 @@ class _Request:
         self._timeout = timeout
         self._pool = pool
         self._time_limits = time_limits
-        self._connection: Connection | None = None
+        self._connection: Upstream | None = None
         self._status = self._length = 0
         self._body: list[bytes] = []
         self.answered: Deferred[Answer] = Deferred(self._give_up)
         time_limits.start(timeout, self._timed_out)
         pool.submit(self)
 
-    def on_connection(self, connection: Connection) -> None:
+    def on_connection(self, connection: Upstream) -> None:
         self._connection = connection
         head, *rest = self._parts
         connection.send(head)

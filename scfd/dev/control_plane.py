@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -18,8 +17,8 @@ from scfd.dev.prober import Prober
 from scfd.dev.state import ControlPlaneState
 from scfd.dev.task_file import TaskFile
 from scfd.dev.web import resource_tree
-from scfd.errors import ConfigError, StartupError
-from scfd.web import QuietSite
+from scfd.errors import ConfigError
+from scfd.web import Bind, QuietSite, bind, listen
 
 if TYPE_CHECKING:
     from scfd.config import DevControlPlaneSettings
@@ -53,8 +52,10 @@ class ControlPlane(MultiService):
         reactor: Any,
         agent: IAgent,
         probe_token: str = "",
+        bind: Bind = bind,
     ) -> None:
         super().__init__()
+        self._bind = bind
         self._listen = settings.listen
         self._node_url = node_url
         self._reactor = reactor
@@ -78,7 +79,9 @@ class ControlPlane(MultiService):
     async def _start(self) -> None:
         if self._task_file is not None:
             self._state.tasks = await self._in_thread(self._task_file.read)
-        self._port = self._open_port()
+        self._port = listen(
+            "dev.control_plane.listen", self._listen, QuietSite(self._resource), self._reactor, self._bind
+        )
         host, port = _ANY_INTERFACE.get(self._listen.host, self._listen.host), self._port.getHost().port
         shown = f"[{host}]" if ":" in host else host
         _log.info(
@@ -93,18 +96,6 @@ class ControlPlane(MultiService):
                 self._node_url, host, port, self._agent, self._reactor, time.time, self._probe_token
             )
             prober.setServiceParent(self)
-
-    def _open_port(self) -> Any:
-        try:
-            return self._reactor.listenTCP(
-                self._listen.port, QuietSite(self._resource), interface=self._listen.host
-            )
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise StartupError(
-                f"dev.control_plane.listen: can't listen on {self._listen.host}:{self._listen.port}: "
-                f"{reason}; choose another address"
-            ) from None
 
     def _look_at_file(self) -> Deferred[None]:
         # Never fails: a LoopingCall whose function failed does not call it again.

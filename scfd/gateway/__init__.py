@@ -1,1 +1,5 @@
-"""The front door: the HTTP server that callers and the control plane talk to."""
+"""
+The front door: what scfd adds to the reverse proxy in `scfd.http1`.
+
+Routes of its own, a native plugin's web resource, TLS, metrics and the access log; nothing here reads bytes.
+"""

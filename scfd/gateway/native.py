@@ -13,12 +13,10 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.web.resource import IResource
 
 from scfd.deferreds import from_asyncio
-from scfd.gateway.contract import ICaller, Responder
-from scfd.gateway.forward import Forwarder
-from scfd.gateway.local import LocalAnswer
-from scfd.gateway.request import Request
-from scfd.http1.connection import Connection
-from scfd.http1.pool import Connector
+from scfd.gateway.routes import LocalResponse
+from scfd.http1.client import ClientConnection, Connector
+from scfd.http1.contract import Caller, Request, Responder
+from scfd.http1.forward import Forwarder
 from scfd.interfaces import IAdapter
 from scfd.web import LimitedRequest, QuietSite, Response
 
@@ -28,7 +26,7 @@ _HOST = re.compile(rb"(\[[^\]]+\]|[^:]+)(?::(\d{1,5}))?")
 
 class NativeBackend:
     """
-    A `Backend`: forwards to the resource of a native plugin, and answers 404 where it has none.
+    A `scfd.http1.contract.Backend`: forwards to the resource of a native plugin; 404 where it has none.
 
     The plugin is asked at each request until it has one: the gateway listens before the plugin is
     initialised.
@@ -41,11 +39,11 @@ class NativeBackend:
         self._make = forwarder
         self._forwarder: Forwarder | None = None
 
-    def responder(self, caller: ICaller, request: Request, identity: bytes) -> Responder:
+    def responder(self, caller: Caller, request: Request, identity: bytes) -> Responder:
         if self._forwarder is None:
             resource = self._adapter.web_resource()
             if resource is None:
-                return LocalAnswer(caller, request, _no_such_path, limit=None)
+                return LocalResponse(caller, request, _no_such_path, limit=None)
             self._forwarder = self._make(resource)
         return self._forwarder.responder(caller, request, identity)
 
@@ -89,7 +87,7 @@ def site_connector(site: IProtocolFactory, reactor: Any) -> Connector:
     :returns: for a `Pool`: its connections are pairs of sockets, and need no port.
     """
 
-    async def connect(factory: Callable[[], Connection]) -> Any:
+    async def connect(factory: Callable[[], ClientConnection]) -> Any:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
@@ -97,7 +95,7 @@ def site_connector(site: IProtocolFactory, reactor: Any) -> Connector:
             reactor.adoptStreamConnection(theirs.fileno(), socket.AF_UNIX, site)
         return await asyncio.get_running_loop().create_connection(factory, sock=ours)
 
-    def connector(factory: Callable[[], Connection]) -> Deferred[Any]:
+    def connector(factory: Callable[[], ClientConnection]) -> Deferred[Any]:
         return from_asyncio(connect(factory))
 
     return connector

@@ -1,20 +1,35 @@
-"""What the gateway answers itself."""
+"""What the gateway serves itself: ``/health`` for the platform, ``/probe`` for the control plane."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from scfd.control_plane.probe import ProbeHandler
+from scfd.http1.contract import Caller, LocalResponders, Request
+from scfd.http1.heads import ForwardingHeaders
 from scfd.identity import Identity, State
-from scfd.web import Response, Routes, route, shows_token
+from scfd.web import DEFAULT_MAX_BODY, Bound, Response, Routes, route, shows_token
 
+_log = Logger(namespace="scfd.gateway")
+
+#: How the plugin learns who the caller is.
+FORWARDED = ForwardingHeaders(
+    address=b"X-Forwarded-For",
+    scheme=b"X-Forwarded-Proto",
+    host=b"X-Forwarded-Host",
+    marks=((b"gateway-tag", b"forward"),),
+)
 _HEALTH = {State.STARTING: "starting", State.RUNNING: "healthy", State.STOPPING: "stopping"}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class GatewayRoutes(Routes):
     """
-    ``/health`` for the platform, ``/probe`` for the control plane.
-
     :param probe_token: when not empty, what a probe must show as ``Authorization: Bearer <token>``.
     """
 
@@ -32,6 +47,84 @@ class GatewayRoutes(Routes):
 
     @route("POST", "/probe")
     def probe(self, headers: Headers, body: bytes) -> Response:
+        """What the control plane asks the node: see `ProbeHandler`."""
         if not shows_token(headers, self._probe_token):
             return self._probe.unauthorised()
         return self._probe.handle(body)
+
+
+def served_locally(routes: Routes, max_body: int) -> LocalResponders:
+    """
+    :param max_body: bytes that a request may have.
+    :returns: who responds to requests that have a route; see `scfd.http1.contract.LocalResponders`.
+    """
+    limit = min(max_body, DEFAULT_MAX_BODY)
+
+    def responder(caller: Caller, request: Request) -> LocalResponse | None:
+        handler = routes.handler(request.method, request.path)
+        return None if handler is None else LocalResponse(caller, request, handler, limit)
+
+    return responder
+
+
+class LocalResponse:
+    """
+    A `scfd.http1.contract.Responder` that calls a declared route.
+
+    :param limit: bytes that the body may have; None when nobody looks at it.
+    """
+
+    def __init__(self, caller: Caller, request: Request, handler: Bound, limit: int | None) -> None:
+        self._caller = caller
+        self._request = request
+        self._handler = handler
+        self._limit = limit
+        self._body: list[bytes] = []
+        self._length = 0
+        self._response: Deferred[Any] | None = None
+
+    def start(self) -> None:
+        if self._request.length == 0:
+            self.on_body_end()
+        elif self._is_too_long(self._request.length or 0):
+            self._caller.fail(413, "the body is too long")
+        elif self._request.expects_continue:
+            self._caller.write(_CONTINUE)
+
+    def on_body(self, data: bytes) -> None:
+        self._length += len(data)
+        if self._is_too_long(self._length):
+            self._caller.fail(413, "the body is too long")
+        elif self._limit is not None:
+            self._body.append(data)
+
+    def _is_too_long(self, length: int) -> bool:
+        return self._limit is not None and length > self._limit
+
+    def on_body_end(self) -> None:
+        headers = Headers()
+        for name, value in self._request.headers:
+            headers.addRawHeader(name, value)
+        self._response = maybeDeferred(self._handler, headers, b"".join(self._body))
+        self._response.addErrback(self._failed)
+        self._response.addCallback(self._respond)
+
+    def _failed(self, failure: Failure) -> Response | None:
+        if failure.check(CancelledError):
+            return None
+        _log.failure("a request could not be answered", failure)
+        return Response.json({"message": "internal error"}, 500)
+
+    def _respond(self, response: Response | None) -> None:
+        if response is not None:
+            self._caller.respond(response)
+
+    def flush(self) -> None:
+        """Nothing is passed on."""
+
+    def on_caller_writable(self, writable: bool) -> None:
+        """The response is written as a whole."""
+
+    def abandon(self) -> None:
+        if self._response is not None:
+            self._response.cancel()

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from scfd.errors import describe
-from scfd.http1.connection import Connection
-from scfd.http1.contract import ConnectError, ConnectTimeoutError
+from scfd.http1.client import ClientConnection, Connector
+from scfd.http1.contract import ConnectError, ConnectTimeoutError, Exchange
 from scfd.http1.turn import Turn
-
-#: What makes a connection: given a factory of `Connection`, a Deferred that fires once one is connected.
-Connector = Callable[[Callable[[], Connection]], "Deferred[Any]"]
 
 #: Connections that are being made at once. To make one takes the time of ten requests to a server that is
 #: quick, and then the first few serve all that wait: a burst of 1,000 was through in 75 ms in place of 95 ms.
@@ -55,8 +50,8 @@ class Pool:
         self._clock = clock
         self._turn = turn
         #: (connection, since when), the longest idle one first; the last one is taken first.
-        self._idle: deque[tuple[Connection, float]] = deque()
-        self._waiting: deque[Any] = deque()  # of IExchange
+        self._idle: deque[tuple[ClientConnection, float]] = deque()
+        self._waiting: deque[Exchange] = deque()
         self._connecting: set[Deferred[Any]] = set()
         self._established = 0
         self._tidying: IDelayedCall | None = None
@@ -76,12 +71,8 @@ class Pool:
         """How many requests have no connection."""
         return len(self._waiting)
 
-    def submit(self, exchange: Any) -> None:
-        """
-        Let a request have a connection, in its turn.
-
-        :param exchange: an `IExchange`.
-        """
+    def submit(self, exchange: Exchange) -> None:
+        """Let a request have a connection, in its turn."""
         while self._idle:
             connection, _ = self._idle.pop()
             # The server may have closed it just now, and `_lost` not been called yet.
@@ -94,12 +85,12 @@ class Pool:
         self._waiting.append(exchange)
         self._make()
 
-    def withdraw(self, exchange: Any) -> None:
+    def withdraw(self, exchange: Exchange) -> None:
         """Forget a request that still has no connection."""
         self._waiting.remove(exchange)
 
     def close(self) -> None:
-        """Make no more connections, close the idle ones, and the others when their answers are complete."""
+        """Make no more connections, close the idle ones, and the others when their responses are complete."""
         self._closed = True
         while self._waiting:
             self._waiting.popleft().on_failure(ConnectError(_STOPPING))
@@ -120,8 +111,8 @@ class Pool:
             connecting.addTimeout(self._connect_timeout, self._clock, _too_long)
             connecting.addBoth(self._made, connecting)
 
-    def _new(self) -> Connection:
-        return Connection(self._free, self._lost, self._turn)
+    def _new(self) -> ClientConnection:
+        return ClientConnection(self._free, self._lost, self._turn)
 
     def _made(self, result: Any, connecting: Deferred[Any]) -> None:
         self._connecting.discard(connecting)
@@ -145,7 +136,7 @@ class Pool:
             self._waiting.popleft().on_failure(error)
         self._make()
 
-    def _free(self, connection: Connection) -> None:
+    def _free(self, connection: ClientConnection) -> None:
         if self._waiting:
             connection.assign(self._waiting.popleft())
         elif self._closed:
@@ -164,7 +155,7 @@ class Pool:
             rest = self._idle_limit - (now - self._idle[0][1])
             self._tidying = self._clock.callLater(rest, self._tidy)
 
-    def _lost(self, connection: Connection) -> None:
+    def _lost(self, connection: ClientConnection) -> None:
         self._established -= 1
         self._idle = deque(kept for kept in self._idle if kept[0] is not connection)
         self._make()
@@ -173,7 +164,9 @@ class Pool:
 def _reason(error: Any) -> str:
     """asyncio's own text for a refused connection names only the address, which the caller knows."""
     number = getattr(error, "errno", None) or 0
-    return os.strerror(number) if number > 0 else getattr(error, "strerror", None) or describe(error)
+    if number > 0:
+        return os.strerror(number)
+    return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _too_long(_: Any, seconds: float) -> Any:

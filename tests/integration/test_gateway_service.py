@@ -18,14 +18,11 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from scfd.build import native_backend
+from scfd.build import gateway_front, native_backend
 from scfd.config import Address, GatewaySettings, TlsSettings
 from scfd.deferreds import from_asyncio
 from scfd.errors import StartupError
-from scfd.gateway.front import Front
-from scfd.gateway.server import Gateway
-from scfd.gateway.tls import server_context
-from scfd.http1.turn import Turn
+from scfd.gateway.service import Gateway, server_context
 from scfd.status.metrics import Metrics
 from scfd.web import Response, Routes, route
 from tests.fakes import FakeAdapter
@@ -75,14 +72,14 @@ def asynchronous(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[
 class GatewayServiceTestCase(TestCase):
     timeout = 20
 
-    async def start(self, host: str = "127.0.0.1", context: Callable[[], Any] | None = None) -> Gateway:
+    async def start(self, host: str = "127.0.0.1", tls: TlsSettings | None = None) -> Gateway:
         self.port = free_ports(1)[0]
         self.adapter = FakeAdapter()
         self.adapter.resource = self.tree = Tree()
-        settings = evolve(GatewaySettings(), listen=Address(host, self.port))
+        settings = evolve(GatewaySettings(), listen=Address(host, self.port), tls=tls)
         backend = native_backend(settings, self.adapter, Metrics(), reactor)
-        front = Front(settings, Health(), backend, Metrics(), reactor, time.time, Turn())
-        gateway = Gateway(front, backend, reactor, context)
+        front = gateway_front(settings, Health(), backend, Metrics(), reactor)
+        gateway = Gateway(settings, front, backend, reactor)
         await gateway.startService().asFuture(asyncio.get_running_loop())
         self.addCleanup(self.stop, gateway)
         return gateway
@@ -129,9 +126,8 @@ class ListeningTests(GatewayServiceTestCase):
             port = taken.getsockname()[1]
             settings = evolve(GatewaySettings(), listen=Address("127.0.0.1", port))
             backend = native_backend(settings, FakeAdapter(), Metrics(), reactor)
-            gateway = Gateway(
-                Front(settings, Routes(), backend, Metrics(), reactor, time.time, Turn()), backend, reactor
-            )
+            front = gateway_front(settings, Routes(), backend, Metrics(), reactor)
+            gateway = Gateway(settings, front, backend, reactor)
             with self.assertRaises(StartupError) as caught:
                 await gateway.startService().asFuture(asyncio.get_running_loop())
         self.assertEqual(
@@ -259,7 +255,7 @@ class TlsTests(GatewayServiceTestCase):
     @asynchronous
     async def test_is_spoken(self) -> None:
         tls = self.certificate("a")
-        await self.start(context=lambda: server_context(tls))
+        await self.start(tls=tls)
         client = ssl.create_default_context(cafile=tls.cert)
         body = b"x" * 300_000
         answer = await self.ask(
@@ -285,11 +281,11 @@ class TlsTests(GatewayServiceTestCase):
         for tls, text in (
             (
                 TlsSettings(missing, one.key),
-                f"gateway.tls.cert: can't read {missing}: No such file or directory; it has to be a PEM file",
+                f"gateway.tls.cert: can't read {missing}: No such file or directory; expected a PEM file",
             ),
             (
                 TlsSettings(one.cert, missing),
-                f"gateway.tls.key: can't read {missing}: No such file or directory; it has to be a PEM file",
+                f"gateway.tls.key: can't read {missing}: No such file or directory; expected a PEM file",
             ),
             (
                 TlsSettings(one.cert, other.key),

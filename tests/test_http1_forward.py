@@ -1,4 +1,4 @@
-"""Tests for scfd.gateway.forward: a caller on one side, the plugin on the other, every byte in between."""
+"""Tests for scfd.http1.forward: a caller on one side, the plugin on the other, every byte in between."""
 
 from __future__ import annotations
 
@@ -424,7 +424,7 @@ class FailureTests(ForwardTestCase):
         self.assertEqual(caller.answer().status, 502)
         self.assertEqual(
             self.logged(logs),
-            ["a forwarded request failed: the connection was closed without an answer: reset"],
+            ["a forwarded request failed: the connection was closed without a response: reset"],
         )
 
     def test_no_http(self) -> None:

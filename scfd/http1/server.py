@@ -1,40 +1,36 @@
-"""A caller's connection: its requests are answered one after the other."""
+"""A caller's connection: its requests are served one after the other."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import struct
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from scfd.gateway.contract import Responder
-from scfd.gateway.headers import identity
-from scfd.gateway.local import whole_answer
-from scfd.gateway.reader import RequestReader
-from scfd.gateway.request import RefusedError, Request
-from scfd.web import Response
+from scfd.http1.contract import RefusedError, Request, Responder, WholeResponse
+from scfd.http1.front import Front
+from scfd.http1.heads import whole_response
+from scfd.http1.reader import RequestReader
 
-if TYPE_CHECKING:
-    from scfd.gateway.front import Front
-
-#: Bytes of an answer that may wait for a slow reader before the plugin is asked to wait.
+#: Bytes of a response that may wait for a slow reader before the upstream server is asked to wait.
 HIGH_WATER = 64 * 1024
 #: Pipelined requests that are read before other connections have their turn.
 REQUESTS_AT_ONCE = 16
 #: Seconds that a connection which is being closed has for what is still in its buffers, and for the rest
-#: of a request that nobody reads: closed at once, its caller might not get to see the answer.
+#: of a request that nobody reads: closed at once, its caller might not get to see the response.
 LINGER = 2.0
 #: Seconds after a request in which the next one may be on its way: until then, stopping leaves it open.
 IDLE_GRACE = 1.0
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-#: Status that is counted for a caller who left before the answer began, as nginx does.
+#: Status that is counted for a caller who left before the response began, as nginx does.
 CALLER_GONE = 499
-#: A close that the caller sees as a broken connection, not as the end of an answer.
+#: A close that the caller sees as a broken connection, not as the end of a response.
 _RESET = struct.pack("ii", 1, 0)
 _NEVER = float("inf")
 
 
-class Caller(asyncio.BufferedProtocol):
+class ServerConnection(asyncio.BufferedProtocol):
     """
     :param front: what all connections have in common.
     :ivar deadline: when something has to have happened, by the front's clock: see `expire`.
@@ -42,10 +38,10 @@ class Caller(asyncio.BufferedProtocol):
 
     def __init__(self, front: Front) -> None:
         self._front = front
-        self._settings = front.settings
+        self._limits = front.limits
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._reader = RequestReader(
-            self._on_request, self._on_body, self._on_body_end, self._settings.max_header
+            self._on_request, self._on_body, self._on_body_end, self._limits.max_header
         )
         self._input = b""
         self._advancing = self._closing = self._body_paused = False
@@ -69,12 +65,13 @@ class Caller(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
+        front, peer = self._front, transport.get_extra_info("peername")
         self.address = peer[0].removeprefix("::ffff:") if peer else "unknown"
-        self._identity = identity(self.address, transport.get_extra_info("sslcontext") is not None)
+        secure = transport.get_extra_info("sslcontext") is not None
+        self._identity = front.names.identity(self.address, secure)
         self._transport.set_write_buffer_limits(HIGH_WATER)
-        self.deadline = self._began + self._settings.header_timeout
-        self._front.add(self)
+        self.deadline = self._began + self._limits.header_timeout
+        front.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._front.buffer
@@ -90,11 +87,11 @@ class Caller(asyncio.BufferedProtocol):
             self._into_tunnel(self._responder, data)
 
     def eof_received(self) -> bool:
-        """Whoever does not wait for the answer is gone."""
+        """Whoever does not wait for the response is gone."""
         return False
 
     def refuse_connection(self) -> None:
-        """There are more than enough."""
+        """Make room: there are too many connections."""
         if self._begun:
             self.abort()
         else:
@@ -102,7 +99,7 @@ class Caller(asyncio.BufferedProtocol):
             self._close()
 
     def limit_head(self, seconds: float) -> None:
-        """Give the request less time to come."""
+        """Give the request less time to arrive."""
         self.deadline = self._began + seconds
         self._head_begun = True
 
@@ -128,12 +125,12 @@ class Caller(asyncio.BufferedProtocol):
             self._advance()
 
     def _touch(self) -> None:
-        self.deadline = self._front.clock.seconds() + self._settings.body_timeout
+        self.deadline = self._front.clock.seconds() + self._limits.body_timeout
 
     # Reading requests.
 
     def _advance(self) -> None:
-        """Read on, as far as the requests before have been answered."""
+        """Read on, as far as the requests before have got their responses."""
         if self._advancing:
             return
         self._advancing = True
@@ -153,7 +150,7 @@ class Caller(asyncio.BufferedProtocol):
             self._responder.flush()
         elif self._reader.in_head and not self._head_begun:
             self._head_begun = True
-            self.deadline = self._front.clock.seconds() + self._settings.header_timeout
+            self.deadline = self._front.clock.seconds() + self._limits.header_timeout
         self._steer()
 
     def _wants_input(self) -> bool:
@@ -177,19 +174,19 @@ class Caller(asyncio.BufferedProtocol):
         self._begin_request(request)
         if not request.request_id:
             request.request_id = self._front.new_id()
-        limit = self._settings.forward_timeout if self._complete else self._settings.body_timeout
+        limit = self._limits.forward_timeout if self._complete else self._limits.body_timeout
         self.deadline = self._began + limit
         self._check_length(request.length or 0)
         self._responder = self._front.responder(self, request, self._identity)
         self._responder.start()
 
     def _check_length(self, length: int) -> None:
-        if length > self._settings.max_body:
-            raise RefusedError(413, f"the body is longer than {self._settings.max_body} bytes")
+        if length > self._limits.max_body:
+            raise RefusedError(413, f"the body is longer than {self._limits.max_body} bytes")
 
     def _on_body(self, data: bytes) -> None:
         if self._responder is None:
-            return  # answered already; the rest is only read
+            return  # the response has been sent; the rest is only read
         self._received += len(data)
         self._check_length(self._received)
         self._touch()
@@ -200,7 +197,7 @@ class Caller(asyncio.BufferedProtocol):
         self._body_paused = False
         if self._responder is not None:
             if not self._begun:
-                self.deadline = self._front.clock.seconds() + self._settings.forward_timeout
+                self.deadline = self._front.clock.seconds() + self._limits.forward_timeout
             self._responder.on_body_end()
 
     def _into_tunnel(self, responder: Responder, data: bytes) -> None:
@@ -208,7 +205,7 @@ class Caller(asyncio.BufferedProtocol):
         responder.on_body(data)
         responder.flush()
 
-    # The responder's side: see `ICaller`.
+    # The responder's side: see `scfd.http1.contract.Caller`.
 
     @property
     def may_stay(self) -> bool:
@@ -246,26 +243,26 @@ class Caller(asyncio.BufferedProtocol):
             self._close()
         else:
             self._idle_since = self._front.clock.seconds()
-            self.deadline = self._idle_since + self._settings.idle_timeout
+            self.deadline = self._idle_since + self._limits.idle_timeout
             if self._input:
                 self._advance()
 
-    def respond(self, response: Response) -> None:
+    def respond(self, response: WholeResponse) -> None:
         stay = self.may_stay
         self.begin(response.status)
-        self.write(whole_answer(response, self._request, stay, self._front.now()))
+        self.write(whole_response(response, self._request, stay, self._front.now()))
         self.finish(stay)
 
     def fail(self, status: int, message: str) -> None:
         if self._begun:
             self.break_off()
         else:
-            self.respond(Response.json({"message": message}, status))
+            self.respond(_error(status, message))
 
     def break_off(self) -> None:
         self._end_request()
         self._closing = True
-        # For an answer without a length, the end of its connection is the end of its body.
+        # For a response without a length, the end of its connection is the end of its body.
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.abort()
 
@@ -281,7 +278,7 @@ class Caller(asyncio.BufferedProtocol):
         self._begun = self._complete = self._body_paused = False
 
     def _give_up(self, status: int, message: str) -> None:
-        """Answer in the responder's place."""
+        """Send an error in the responder's place."""
         if self._closing:
             return
         responder, self._responder = self._responder, None
@@ -335,13 +332,13 @@ class Caller(asyncio.BufferedProtocol):
             self._unsent = unsent
             self._touch()
         else:
-            assert self._responder is not None, "somebody writes the answer"
+            assert self._responder is not None, "somebody writes the response"
             self._responder.abandon()
             self.break_off()
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is under way, for which stopping waits. Tunnels have no end of their own."""
+        """Whether a response is under way, for which stopping waits. Tunnels have no end of their own."""
         answering = self._responder is not None and not self._tunnel
         return (
             answering
@@ -363,3 +360,8 @@ class Caller(asyncio.BufferedProtocol):
         """Close at once, whatever is under way."""
         self._front.turn.forget(self._transport)
         self._transport.abort()
+
+
+def _error(status: int, message: str) -> WholeResponse:
+    body = json.dumps({"message": message}, separators=(",", ":")).encode()
+    return WholeResponse(status, body, {"Content-Type": "application/json"})

@@ -1,4 +1,4 @@
-"""Tests for scfd.gateway.caller and scfd.gateway.front: order, deadlines and limits of connections."""
+"""Tests for scfd.http1.server and scfd.http1.front: order, deadlines and limits of connections."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.web.http_headers import Headers
 
 from scfd.config import GatewaySettings
-from scfd.gateway.front import RESERVE
+from scfd.http1.front import RESERVE
 from scfd.web import Response, Routes, route
 from tests.gateway_fakes import CallerEnd, GatewayTestCase, lines_of
 

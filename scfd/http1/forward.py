@@ -1,30 +1,25 @@
-"""Forwards a request to the plugin, and its answer back, both as they come."""
+"""Forwards a request to an upstream server, and its response back, both as they come."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
-from zope.interface import implementer
 
-from scfd.gateway.contract import ICaller
-from scfd.gateway.headers import to_caller, to_plugin
-from scfd.gateway.request import Request
 from scfd.http1.contract import (
+    Caller,
     ConnectError,
     ConnectTimeoutError,
     DisconnectedError,
-    IExchange,
+    Request,
     ResponseHead,
+    Upstream,
     UpstreamError,
 )
+from scfd.http1.heads import ForwardingHeaders, to_caller, to_upstream
 from scfd.http1.pool import Pool
 
-if TYPE_CHECKING:
-    from scfd.http1.connection import Connection
-
-_log = Logger(namespace="scfd.gateway")
+_log = Logger(namespace="scfd.http1")
 
 #: Methods whose requests may be sent twice: RFC 9110, section 9.2.2.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
@@ -35,50 +30,56 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 class Forwarder:
     """
-    A `Backend`: whatever it is asked goes to one HTTP server.
+    A `scfd.http1.contract.Backend`: every request goes to one HTTP server.
 
     :param base_path: what stands in front of every target.
     :param host: the server's, for callers that name none.
+    :param names: what requests say of their caller.
     :param retried: called when a request is sent a second time.
     """
 
     def __init__(
-        self, pool: Pool, base_path: bytes, host: bytes, retried: Callable[[], object] = lambda: None
+        self,
+        pool: Pool,
+        base_path: bytes,
+        host: bytes,
+        names: ForwardingHeaders,
+        retried: Callable[[], object] = lambda: None,
     ) -> None:
         self.pool = pool
+        self._names = names
         self._base_path = base_path
         self._host = host
         self.retried = retried
 
-    def responder(self, caller: ICaller, request: Request, identity: bytes) -> Forward:
-        head = to_plugin(request, self._base_path, self._host, identity)
+    def responder(self, caller: Caller, request: Request, identity: bytes) -> Forward:
+        head = to_upstream(request, self._base_path, self._host, self._names, identity)
         return Forward(self, caller, request, head)
 
     def close(self) -> None:
         self.pool.close()
 
 
-@implementer(IExchange)
 class Forward:
     """
-    One request between a caller and the plugin: the `Responder` of the one, the exchange of the other.
+    One request between a caller and the upstream server: `Responder` to the one, `Exchange` to the other.
 
     What arrives in one read goes on in one write, each way.
     """
 
-    def __init__(self, forwarder: Forwarder, caller: ICaller, request: Request, head: bytes) -> None:
+    def __init__(self, forwarder: Forwarder, caller: Caller, request: Request, head: bytes) -> None:
         self._forwarder = forwarder
         self._caller = caller
         self._request = request
-        self._connection: Connection | None = None
+        self._connection: Upstream | None = None
         #: Kept for a second try.
         self._head = head
         self._head_sent = self._body_begun = self._retried = False
         self._request_complete = request.length == 0
         self._request_body: list[bytes] = []
         self._request_end = b""
-        self._answer_head = b""
-        self._answer_body: list[bytes] = []
+        self._response_head = b""
+        self._response_body: list[bytes] = []
         self._chunked = self._stay = self._tunnel = False
         self._starting = self._over = False
 
@@ -121,9 +122,9 @@ class Forward:
         else:
             connection.abort()
 
-    # From the plugin.
+    # From the upstream server.
 
-    def on_connection(self, connection: Connection) -> None:
+    def on_connection(self, connection: Upstream) -> None:
         self._connection = connection
         self._head_sent = False
         if self._starting and self._request.length != 0:
@@ -131,7 +132,7 @@ class Forward:
         self._send(connection)
         self._caller.pause_body(False)
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: Upstream) -> None:
         data = _framed(self._request_body, self._request.length is None) + self._request_end
         self._request_end = b""
         self._body_begun = self._body_begun or bool(data)
@@ -156,18 +157,18 @@ class Forward:
         ends = self._tunnel or request.method == b"HEAD" or head.status in _BODILESS or _has_length(head)
         self._chunked = not ends and request.minor == 1
         self._stay = (ends or self._chunked) and self._caller.may_stay and not self._tunnel
-        self._answer_head = to_caller(head, request, self._chunked, self._stay)
+        self._response_head = to_caller(head, request, self._chunked, self._stay)
         self._caller.begin(head.status)
 
     def on_data(self, data: bytes) -> None:
-        self._answer_body.append(data)
+        self._response_body.append(data)
 
     def on_read(self) -> None:
-        self._answer(b"")
+        self._respond(b"")
 
-    def _answer(self, end: bytes) -> None:
-        data = self._answer_head + _framed(self._answer_body, self._chunked) + end
-        self._answer_head = b""
+    def _respond(self, end: bytes) -> None:
+        data = self._response_head + _framed(self._response_body, self._chunked) + end
+        self._response_head = b""
         if data:
             self._caller.write(data)
 
@@ -176,7 +177,7 @@ class Forward:
             return  # the end of a tunnel that the caller has left
         self._over = True
         self._connection = None
-        self._answer(_LAST_CHUNK if self._chunked else b"")
+        self._respond(_LAST_CHUNK if self._chunked else b"")
         self._caller.finish(self._stay)
 
     def on_failure(self, error: UpstreamError) -> None:
@@ -196,7 +197,7 @@ class Forward:
             _log.warn("a forwarded request failed: {error}", error=str(error))
         self._caller.fail(502, "the plugin can't be reached")
 
-    def _may_retry(self, error: UpstreamError, connection: Connection | None) -> bool:
+    def _may_retry(self, error: UpstreamError, connection: Upstream | None) -> bool:
         """Only where the server is likely to have closed an idle connection without seeing the request."""
         return (
             isinstance(error, DisconnectedError)
@@ -219,7 +220,7 @@ def _framed(parts: list[bytes], chunked: bool) -> bytes:
 
 
 def _has_length(head: ResponseHead) -> bool:
-    # By length first, and no generator: this runs for every header of every answer.
+    # By length first, and no generator: this runs for every header of every response.
     for name, _ in head.headers:  # noqa: SIM110
         if len(name) == _SIZED and name.lower() == b"content-length":
             return True

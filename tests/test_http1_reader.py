@@ -1,4 +1,4 @@
-"""Tests for scfd.gateway.reader: where one request ends and the next begins."""
+"""Tests for scfd.http1.reader: where one request ends and the next begins."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.gateway.reader import RequestReader
-from scfd.gateway.request import RefusedError, Request
+from scfd.http1.contract import RefusedError, Request
+from scfd.http1.reader import RequestReader
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"

@@ -1,4 +1,4 @@
-"""Tests for scfd.gateway.request: which requests are read, and which are refused."""
+"""Tests for scfd.http1.request: which requests are read, and which are refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.gateway.request import RefusedError, Request, read_head
+from scfd.http1.contract import RefusedError, Request
+from scfd.http1.request import read_head
 
 #: (status, what is wrong); each is a whole head, but for the empty line at its end.
 REFUSED = [

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from httptools import HttpParserError, HttpRequestParser
 
-from scfd.gateway.request import RefusedError, Request, read_head
+from scfd.http1.contract import RefusedError, Request
+from scfd.http1.request import read_head
 
 _END = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import NoReturn
 
-from attrs import define
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from scfd.http1.contract import RefusedError, Request
 
 #: Method, target and version. Methods are any token, since the plugin may have its own. Targets have no
 #: white space and no fragment; bytes above ASCII are let through, as callers that forget to encode send them.
@@ -16,7 +16,7 @@ _OTHER_VERSION = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/(?!1\.[01])[0-9]\.[0-
 _ABSOLUTE_FORM = re.compile(rb"https?://([^/?]+)(.*)", re.IGNORECASE | re.DOTALL)
 #: A host name or an address, perhaps with a port (RFC 3986, section 3.2.2); without a user name.
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?")
-#: What may go into logs and answers as the id of a request.
+#: What may go into logs and responses as the id of a request.
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 
 #: Headers that are for one connection only: RFC 9110 section 7.6.1, and the older ones.
@@ -35,8 +35,7 @@ HOP_BY_HOP = frozenset(
 )
 #: What `Connection` can't take away: without them a message means something else.
 _ESSENTIAL = frozenset((b"host", b"content-length"))
-_NONE: frozenset[bytes] = frozenset()
-#: What the gateway itself looks at.
+#: What the server itself looks at.
 _READ = frozenset(
     (
         b"host",
@@ -51,53 +50,10 @@ _READ = frozenset(
 )
 
 
-class RefusedError(Exception):
-    """
-    A request that is answered by the gateway itself, whose connection is closed then.
-
-    :ivar status: of the answer.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
-@define(eq=False)
-class Request:
-    """
-    :ivar target: path and query as they came, or ``*``.
-    :ivar minor: the version is HTTP/1.0 or HTTP/1.1.
-    :ivar headers: names and values as they came, in their order.
-    :ivar dropped: names that ``Connection`` lists, in lower case: they are not passed on.
-    :ivar host: None where an HTTP/1.0 caller sent none.
-    :ivar length: bytes of the body; None when it is chunked.
-    :ivar keep_alive: whether the caller wants to send further requests.
-    :ivar upgrade: the protocol that it wants to change to; empty for none.
-    :ivar request_id: what the caller or the platform calls the request; empty for nothing usable.
-    """
-
-    method: bytes
-    target: bytes
-    minor: int
-    headers: list[tuple[bytes, bytes]]
-    dropped: Collection[bytes] = _NONE
-    host: bytes | None = None
-    length: int | None = 0
-    keep_alive: bool = True
-    upgrade: bytes = b""
-    expects_continue: bool = False
-    request_id: bytes = b""
-
-    @property
-    def path(self) -> bytes:
-        return self.target.partition(b"?")[0]
-
-
 def read_head(head: bytes) -> Request:
     """
     :param head: request line and headers, with the empty line at their end.
-    :raises RefusedError: when it is not, or not unmistakably, a request that can be answered.
+    :raises RefusedError: when it is no request, or one that two programs could read in two ways.
     """
     line = _REQUEST_LINE.match(head)
     if line is None:

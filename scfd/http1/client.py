@@ -1,28 +1,57 @@
-"""A connection to an HTTP/1.1 server: one request after the other, each answer parsed by llhttp."""
+"""A connection to an HTTP/1.1 server: one request after the other, each response parsed by llhttp."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from scfd.http1.contract import BadResponseError, DisconnectedError, ResponseHead, UpstreamError
+from scfd.http1.contract import BadResponseError, DisconnectedError, Exchange, ResponseHead, UpstreamError
 from scfd.http1.turn import Turn
 
 _log = Logger(namespace="scfd.http1")
 
-#: Bytes of status line and headers, all answers before the final one included.
+#: Bytes of status line and headers, all responses before the final one included.
 LONGEST_HEAD = 128 * 1024
 SWITCHING_PROTOCOLS = 101
 
 
-class Connection(asyncio.Protocol):
+#: What makes a connection: given a factory, a Deferred that fires once one is connected.
+Connector = Callable[[Callable[[], "ClientConnection"]], "Deferred[Any]"]
+
+
+def connector(url: str) -> Connector:
     """
-    :param free: called when the answer is complete and another request may follow.
+    :param url: http or https; its host and port count.
+    :returns: for a `scfd.http1.pool.Pool`: makes connections over TCP or TLS.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    context: Any = None
+    if parts.scheme == "https":
+        import ssl  # 40 ms and 12 MiB that a server on the same machine saves
+
+        context = ssl.create_default_context()
+
+    async def connect(factory: Callable[[], ClientConnection]) -> Any:
+        # Asked for in here: a service may call this while it starts, before the loop runs.
+        return await asyncio.get_running_loop().create_connection(factory, host, port, ssl=context)
+
+    return lambda factory: Deferred.fromFuture(asyncio.ensure_future(connect(factory)))
+
+
+class ClientConnection(asyncio.Protocol):
+    """
+    The `scfd.http1.contract.Upstream` of one request after the other.
+
+    :param free: called when the response is complete and another request may follow.
     :param lost: called once, when the connection is gone.
     :param turn: what is sent goes through it.
     :ivar reused: whether the request under way is not its first one: the server may have closed an
@@ -30,14 +59,17 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, free: Callable[[Connection], object], lost: Callable[[Connection], object], turn: Turn
+        self,
+        free: Callable[[ClientConnection], object],
+        lost: Callable[[ClientConnection], object],
+        turn: Turn,
     ) -> None:
         self._free = free
         self._lost = lost
         self._turn = turn
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser = HttpResponseParser(self)
-        self._exchange: Any = None  # an IExchange
+        self._exchange: Exchange | None = None
         self._served = 0
         self.reused = False
         self._begin()
@@ -54,11 +86,11 @@ class Connection(asyncio.Protocol):
 
     # The owner's side.
 
-    def assign(self, exchange: Any) -> None:
+    def assign(self, exchange: Exchange) -> None:
         """
         Give the connection to a request.
 
-        :param exchange: an `IExchange`; it hears of the connection at once.
+        :param exchange: it hears of the connection at once.
         """
         self._begin()
         self.reused = self._served > 0
@@ -67,13 +99,7 @@ class Connection(asyncio.Protocol):
         exchange.on_connection(self)
 
     def send(self, head: bytes, bodiless: bool = False, upgradable: bool = False) -> None:
-        """
-        Send the head of the request, together with the beginning of its body where that is at hand.
-
-        :param head: as it goes over the wire, with the empty line at its end.
-        :param bodiless: that the answer has no body whatever its headers say, as to a HEAD.
-        :param upgradable: that the answer may be 101.
-        """
+        """Send the head of the request: see `Upstream`."""
         self._bodiless = bodiless
         self._upgradable = upgradable
         self._turn.write(self._transport, head)
@@ -93,7 +119,7 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
 
     def abort(self) -> None:
-        """Give the request up, and the connection with it. Its owner hears no more of it."""
+        """Give the request up, and the connection with it. The request hears no more of it."""
         self._exchange = None
         self._abort()
 
@@ -126,7 +152,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._exchange is None:
-            # Nobody has asked: whatever it is, it must not become the answer to the next request.
+            # Nobody has asked: whatever it is, it must not become the response to the next request.
             self._abort()
             return
         if self._tunnel:
@@ -150,11 +176,11 @@ class Connection(asyncio.Protocol):
             if rest and self._exchange is not None:
                 self._exchange.on_data(rest)
         except HttpParserError as error:
-            if not self._complete:  # else it is in what came behind the answer
-                self._fail(BadResponseError(f"the answer is no HTTP/1.1: {_cause(error)}"))
+            if not self._complete:  # else it is in what came behind the response
+                self._fail(BadResponseError(f"the response is not HTTP/1.1: {_cause(error)}"))
         else:
             if not self._head_seen and self._head_bytes > LONGEST_HEAD:
-                self._fail(BadResponseError(f"the answer's head is longer than {LONGEST_HEAD >> 10} KiB"))
+                self._fail(BadResponseError(f"the response's head is longer than {LONGEST_HEAD >> 10} KiB"))
 
     def eof_received(self) -> bool:
         """The end of a tunnel. What else it ends, `connection_lost` knows. Nothing stays half open."""
@@ -169,7 +195,7 @@ class Connection(asyncio.Protocol):
                 self._finish()
             else:
                 where = "in the middle of" if self._answered else "without"
-                how = f"the connection was closed {where} an answer" + (f": {exc}" if exc else "")
+                how = f"the connection was closed {where} a response" + (f": {exc}" if exc else "")
                 self._fail(DisconnectedError(how, self._answered))
         self._lost(self)
 
@@ -220,7 +246,7 @@ class Connection(asyncio.Protocol):
     # Ends.
 
     def _finish(self) -> None:
-        """The answer is whole. Whether the connection serves another request depends on both sides."""
+        """The response is whole. Whether the connection serves another request depends on both sides."""
         exchange, self._exchange = self._exchange, None
         reusable = (
             self._sent
@@ -249,7 +275,7 @@ class Connection(asyncio.Protocol):
 
 
 class _UnwantedError(Exception):
-    """An answer that is well formed and all the same can't be passed on."""
+    """A response that is well formed and all the same can't be passed on."""
 
 
 def _cause(error: HttpParserError) -> str:
@@ -257,7 +283,7 @@ def _cause(error: HttpParserError) -> str:
     if cause is None:
         return str(error)
     if not isinstance(cause, _UnwantedError):
-        _log.failure("an answer could not be handled", Failure(cause))
+        _log.failure("a response could not be handled", Failure(cause))
     return str(cause)
 
 
@@ -270,7 +296,7 @@ def _ends_with_the_connection(head: ResponseHead) -> bool:
     if head.status in (204, 304):
         return False
     for name, value in head.headers:
-        # By length first: this runs for every header of every answer.
+        # By length first: this runs for every header of every response.
         if len(name) == 14 and name.lower() == b"content-length":
             return False
         if len(name) == 17 and name.lower() == b"transfer-encoding":
