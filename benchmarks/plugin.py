@@ -66,28 +66,24 @@ class Events:
         from scfd.identity import Identity
         from scfd.reports.delivery import Reports
         from scfd.reports.outbox import Outbox
-        from scfd.status.metrics import Metrics
-        from scfd.status.readiness import Availability, Readiness
+        from scfd.status.context import Context
 
         http = HttpAdapterSettings(name="sink", url=f"http://127.0.0.1:{port}")
         self._tasks = TaskStore()
-        identity, metrics, available = Identity("node-abc", "v1.0.0"), Metrics(), Availability()
+        identity, context = Identity("node-abc", "v1.0.0"), Context(reactor)
         self.adapter = build.adapter(
             Config(adapter=AdapterSettings(http=http)),
             identity,
             self._tasks,
-            Readiness(time.time),
-            available,
-            metrics,
-            reactor,
+            context,
         )
         client = ControlPlaneClient(build.http_client(reactor), reactor)
-        self.reports = Reports(Outbox(folder, reactor), client, identity, metrics, reactor, 64 << 20)
+        self.reports = Reports(Outbox(folder, reactor), client, identity, context, 64 << 20)
         self._treq: Any = TreqClient(port, reactor)
         self._client = self.adapter._client
-        with_treq = HttpAdapter(http, self._treq, None, Readiness(time.time), available, metrics, reactor)
+        with_treq = HttpAdapter(http, self._treq, None, Context(reactor))
         self._dispatcher, self._with_treq = (
-            Dispatcher(adapter, identity, self._tasks, self.reports, metrics, reactor)
+            Dispatcher(adapter, identity, self._tasks, self.reports, context)
             for adapter in (self.adapter, with_treq)
         )
 

@@ -68,13 +68,13 @@ async def measure(reactor: Any, count: int, port: int) -> None:
     from scfd.lifecycle import freeze_heap
     from scfd.reports.delivery import Reports
     from scfd.reports.outbox import Outbox
-    from scfd.status.metrics import Metrics
+    from scfd.status.context import Context
 
     stalls = Stalls(reactor)
     identity = Identity("node", "v1", ServerAddress("127.0.0.1", port))
     client = ControlPlaneClient(http_client(reactor), reactor)
     with tempfile.TemporaryDirectory() as folder:
-        reports = Reports(Outbox(folder, reactor), client, identity, Metrics(), reactor, 64 << 20)
+        reports = Reports(Outbox(folder, reactor), client, identity, Context(reactor), 64 << 20)
         await reports.startService()
         results = [TaskResult(f"task-{number % 1000}", 2, "why it was as it was") for number in range(count)]
         freeze_heap()

@@ -22,8 +22,7 @@ from scfd.events.event import TriggerEvent
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity, ServerAddress
 from scfd.interfaces import IAdapter, IBlockingPlugin
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Availability, Readiness
+from scfd.status.context import Context
 from scfd.triggers.timer.trigger import Timers
 from scfd.web import Listener, NoSuchPath, QuietSite, Routes, RoutesResource
 
@@ -80,21 +79,13 @@ def identity(cfg: Config, environ: Mapping[str, str]) -> Identity:
     return made
 
 
-def adapter(
-    cfg: Config,
-    identity: Identity,
-    task_store: TaskStore,
-    readiness: Readiness,
-    availability: Availability,
-    metrics: Metrics,
-    reactor: Any,
-) -> Any:
+def adapter(cfg: Config, identity: Identity, task_store: TaskStore, context: Context) -> Any:
     """
     :returns: an `IAdapter`.
     :raises scfd.errors.StartupError: when no native plugin fits the config.
     """
     if cfg.adapter.http is not None:
-        return _http_adapter(cfg.adapter.http, readiness, availability, metrics, reactor)
+        return _http_adapter(cfg.adapter.http, context)
     from scfd.adapter.native import Framework, NativeAdapter
     from scfd.adapter.registry import add_plugin_folders, find_plugin
     from scfd.adapter.threads import PluginThreads
@@ -103,18 +94,12 @@ def adapter(
     plugin = find_plugin(cfg.adapter.native, cfg.system.name)
     threads = None
     if IBlockingPlugin.providedBy(plugin):
-        threads = PluginThreads(cfg.adapter.threads, readiness, availability, reactor)
-        metrics.plugin_threads_stuck.set_function(lambda: threads.stuck)
-    return NativeAdapter(plugin, Framework(cfg, identity, task_store), threads, availability, reactor)
+        threads = PluginThreads(cfg.adapter.threads, context)
+        context.metrics.plugin_threads_stuck.set_function(lambda: threads.stuck)
+    return NativeAdapter(plugin, Framework(cfg, identity, task_store), threads, context)
 
 
-def _http_adapter(
-    settings: HttpAdapterSettings,
-    readiness: Readiness,
-    availability: Availability,
-    metrics: Metrics,
-    reactor: Any,
-) -> Any:
+def _http_adapter(settings: HttpAdapterSettings, context: Context) -> Any:
     from scfd.adapter.calls import PluginClient
     from scfd.adapter.http import HttpAdapter
     from scfd.adapter.process import PluginProcess
@@ -122,39 +107,23 @@ def _http_adapter(
     from scfd.http1.pool import Pool
     from scfd.http1.turn import Turn
 
-    connect, turn = connector(settings.url), Turn()
+    reactor, connect, turn = context.reactor, connector(settings.url), Turn()
     pool = Pool(connect, settings.max_connections, _PLUGIN_IDLE, _CONNECT_TIMEOUT, reactor, turn)
     health_pool = Pool(connect, 1, 0, _CONNECT_TIMEOUT, reactor, turn)
     client = PluginClient(settings.url, pool, health_pool, settings.max_response, reactor)
     process = None
     if settings.command:
-        process = PluginProcess(
-            settings.command, settings.env, settings.cwd, client.is_listening, metrics, reactor
-        )
-    return HttpAdapter(settings, client, process, readiness, availability, metrics, reactor)
+        process = PluginProcess(settings.command, settings.env, settings.cwd, client.is_listening, context)
+    return HttpAdapter(settings, client, process, context)
 
 
-def timers(
-    cfg: Config,
-    dispatch: Dispatch,
-    task_store: TaskStore,
-    metrics: Metrics,
-    availability: Availability,
-    reactor: Any,
-) -> Timers:
+def timers(cfg: Config, dispatch: Dispatch, task_store: TaskStore, context: Context) -> Timers:
     """All timer triggers; expressions are read in the process's own zone."""
     triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, TimerSettings)]
-    return Timers(triggers, dispatch, task_store, metrics, availability, tzlocal(), time.time, reactor)
+    return Timers(triggers, dispatch, task_store, tzlocal(), context)
 
 
-def nats_triggers(
-    cfg: Config,
-    dispatch: Dispatch,
-    metrics: Metrics,
-    readiness: Readiness,
-    availability: Availability,
-    reactor: Any,
-) -> dict[str, IService]:
+def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str, IService]:
     """The NATS triggers and, before them, their connections, by the names of these services."""
     triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, NatsSettings)]
     if not triggers:
@@ -168,6 +137,7 @@ def nats_triggers(
     from scfd.triggers.nats.lag import Lag
     from scfd.triggers.nats.trigger import NatsTrigger
 
+    metrics, reactor = context.metrics, context.reactor
     name = f"scfd {cfg.system.node_id or cfg.system.name}".strip()
     connections = {access: Connection(access, name) for access in map(Access.of, triggers)}
     services: dict[str, IService] = {
@@ -176,32 +146,28 @@ def nats_triggers(
     }
     for one in triggers:
         connection = connections[Access.of(one)]
-        dead_letters = DeadLetters(one, connection, readiness, reactor) if one.dead_letter else None
+        dead_letters = DeadLetters(one, connection, context.readiness, reactor) if one.dead_letter else None
         answers = Answers(one, connection, dead_letters, metrics, reactor)
         binding = Binding(connection, one)
         lag = Lag(one, connection, binding, metrics)
         services[f"nats trigger {one.name}"] = NatsTrigger(
-            one, connection, dispatch, answers, binding, lag, metrics, readiness, availability, reactor
+            one, connection, dispatch, answers, binding, lag, context
         )
     return services
 
 
-def admin(
-    cfg: Config, identity: Identity, readiness: Readiness, metrics: Metrics, reactor: Any
-) -> IService | None:
+def admin(cfg: Config, identity: Identity, context: Context) -> IService | None:
     """The endpoint for operators, unless it is turned off."""
     if cfg.admin is None:
         return None
     from scfd.admin.routes import AdminRoutes
 
-    routes = AdminRoutes(identity, readiness, metrics, cfg.admin.token)
+    routes = AdminRoutes(identity, context, cfg.admin.token)
     site = QuietSite(RoutesResource(routes, NoSuchPath()))
-    return Listener("admin.listen", cfg.admin.listen, site, reactor)
+    return Listener("admin.listen", cfg.admin.listen, site, context.reactor)
 
 
-def gateway(
-    cfg: Config, identity: Identity, probe: ProbeHandler, adapter: IAdapter, metrics: Metrics, reactor: Any
-) -> IService | None:
+def gateway(cfg: Config, probe: ProbeHandler, adapter: IAdapter, context: Context) -> IService | None:
     """The front door, where the config has one."""
     if cfg.gateway is None:
         return None
@@ -209,19 +175,17 @@ def gateway(
     from scfd.gateway.service import Gateway
 
     if cfg.adapter.http is None:
-        backend = native_backend(cfg.gateway, adapter, metrics, reactor)
+        backend = native_backend(cfg.gateway, adapter, context)
     else:
-        backend = http_backend(cfg.gateway, cfg.adapter.http.url, metrics, reactor)
-    routes = GatewayRoutes(identity, probe, cfg.gateway.probe_token)
-    front = gateway_front(cfg.gateway, routes, backend, metrics, reactor)
+        backend = http_backend(cfg.gateway, cfg.adapter.http.url, context)
+    routes = GatewayRoutes(context.readiness, probe, cfg.gateway.probe_token)
+    front = gateway_front(cfg.gateway, routes, backend, context)
     if cfg.adapter.http is not None:
         cast("HttpAdapter", adapter).also_busy(front.busy)
-    return Gateway(cfg.gateway, front, backend, reactor)
+    return Gateway(cfg.gateway, front, backend, context.reactor)
 
 
-def gateway_front(
-    settings: GatewaySettings, routes: Routes, backend: Backend, metrics: Metrics, reactor: Any
-) -> Front:
+def gateway_front(settings: GatewaySettings, routes: Routes, backend: Backend, context: Context) -> Front:
     """What the connections of the gateway have in common."""
     from scfd.gateway.observer import GatewayObserver
     from scfd.gateway.routes import FORWARDED, served_locally
@@ -229,26 +193,26 @@ def gateway_front(
     from scfd.http1.turn import Turn
 
     local = served_locally(routes, settings.max_body)
-    observer = GatewayObserver(metrics, settings.access_log)
-    front = Front(settings, backend, local, FORWARDED, observer, reactor, time.time, Turn())
-    metrics.gateway_connections.set_function(lambda: len(front.connections))
-    metrics.gateway_running.set_function(front.busy)
+    observer = GatewayObserver(context.metrics, settings.access_log)
+    front = Front(settings, backend, local, FORWARDED, observer, context.reactor, context.now, Turn())
+    context.metrics.gateway_connections.set_function(lambda: len(front.connections))
+    context.metrics.gateway_running.set_function(front.busy)
     return front
 
 
-def http_backend(settings: GatewaySettings, url: str, metrics: Metrics, reactor: Any) -> Backend:
+def http_backend(settings: GatewaySettings, url: str, context: Context) -> Backend:
     """What forwards to a plugin's process."""
     from scfd.gateway.routes import FORWARDED
     from scfd.http1.client import connector
     from scfd.http1.forward import Forwarder
 
-    pool = _gateway_pool(connector(url), settings, metrics, reactor)
+    pool = _gateway_pool(connector(url), settings, context)
     parts = urlsplit(url)
-    retried = metrics.gateway_retries.inc
+    retried = context.metrics.gateway_retries.inc
     return Forwarder(pool, parts.path.encode(), parts.netloc.encode(), FORWARDED, retried)
 
 
-def native_backend(settings: GatewaySettings, adapter: IAdapter, metrics: Metrics, reactor: Any) -> Backend:
+def native_backend(settings: GatewaySettings, adapter: IAdapter, context: Context) -> Backend:
     """What forwards to the resource of a native plugin."""
     from scfd.gateway.native import NativeBackend, PluginSite, site_connector
     from scfd.gateway.routes import FORWARDED
@@ -256,19 +220,21 @@ def native_backend(settings: GatewaySettings, adapter: IAdapter, metrics: Metric
 
     def forwarder(resource: IResource) -> Forwarder:
         site = PluginSite(resource, settings.max_body)
-        pool = _gateway_pool(site_connector(site, reactor), settings, metrics, reactor)
-        return Forwarder(pool, b"", str(settings.listen).encode(), FORWARDED, metrics.gateway_retries.inc)
+        pool = _gateway_pool(site_connector(site, context.reactor), settings, context)
+        return Forwarder(
+            pool, b"", str(settings.listen).encode(), FORWARDED, context.metrics.gateway_retries.inc
+        )
 
     return NativeBackend(adapter, forwarder)
 
 
-def _gateway_pool(connect: Connector, settings: GatewaySettings, metrics: Metrics, reactor: Any) -> Pool:
+def _gateway_pool(connect: Connector, settings: GatewaySettings, context: Context) -> Pool:
     from scfd.http1.pool import Pool
     from scfd.http1.turn import Turn
 
     connect_timeout = min(_CONNECT_TIMEOUT, settings.forward_timeout)
-    pool = Pool(connect, settings.pool_size, settings.pool_idle, connect_timeout, reactor, Turn())
-    metrics.gateway_plugin_connections.set_function(lambda: pool.open)
+    pool = Pool(connect, settings.pool_size, settings.pool_idle, connect_timeout, context.reactor, Turn())
+    context.metrics.gateway_plugin_connections.set_function(lambda: pool.open)
     return pool
 
 

@@ -6,7 +6,6 @@ from collections import Counter as Counts
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -16,7 +15,8 @@ from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
 from scfd.events.trace import trace_id
 from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IReports
-from scfd.status.metrics import Count, Distribution, Metrics
+from scfd.status.context import Context
+from scfd.status.metrics import Count, Distribution
 
 _log = Logger(namespace="scfd.dispatch")
 
@@ -46,15 +46,14 @@ class Dispatcher:
         identity: Identity,
         task_store: TaskStore,
         reports: IReports,
-        metrics: Metrics,
-        clock: IReactorTime,
+        context: Context,
     ) -> None:
         self._adapter = adapter
         self._identity = identity
         self._task_store = task_store
         self._reports = reports
-        self._metrics = metrics
-        self._clock = clock
+        self._metrics = context.metrics
+        self._clock = context.reactor
         self.running = self.succeeded = self.failed = 0
         self.failing: set[str] = set()
         self._last_snapshot = EMPTY_SNAPSHOT

@@ -1,23 +1,14 @@
-"""Who this node is, whom it talks to, and which part of its life it is in."""
+"""Who this node is, and whom it talks to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 
 from attrs import define, field, frozen
 
 #: Where the platform says what the function is called; the first that is set wins.
 NODE_ID_VARIABLES = ("SCF_FUNCTIONNAME", "TENCENTCLOUD_FUNCTIONNAME")
 NODE_TYPE = "scf"
-
-
-class State(Enum):
-    """The parts of a node's life."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
 
 
 def _without_slash(url: str) -> str:
@@ -63,7 +54,6 @@ class Identity:
     version: str
     server: ServerAddress = ServerAddress()
     storage_server_url: str = ""
-    state: State = State.STARTING
     api_prefix: str = "/gateway"
 
     def endpoint(self, path: str) -> str:

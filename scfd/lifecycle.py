@@ -26,9 +26,10 @@ from twisted.python.failure import Failure
 
 from scfd.deferreds import detached
 from scfd.errors import EXIT_ASKED_TO_STOP, EXIT_COULD_NOT_START, StartupError, describe
-from scfd.identity import Identity, State
+from scfd.identity import Identity
 from scfd.interfaces import IDrainable
-from scfd.status.readiness import Readiness
+from scfd.status.context import Context
+from scfd.status.readiness import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,16 +60,15 @@ class Node(MultiService):
 
     def __init__(
         self,
-        reactor: Any,
+        context: Context,
         identity: Identity,
-        readiness: Readiness,
         drain_limit: float,
         end: Callable[[int], None],
     ) -> None:
         super().__init__()
-        self._reactor = reactor
+        self._reactor = context.reactor
+        self._readiness = context.readiness
         self._identity = identity
-        self._readiness = readiness
         self._drain_limit = drain_limit
         self._end = end
         self._started: list[IService] = []
@@ -81,7 +81,7 @@ class Node(MultiService):
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
-        self._readiness.problem("node", "starting")
+        self._readiness.enter(Phase.STARTING)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._could_not_start)
 
@@ -91,8 +91,7 @@ class Node(MultiService):
             self._started.append(service)
             await maybeDeferred(service.startService)
         freeze_heap()
-        self._identity.state = State.RUNNING
-        self._readiness.well("node")
+        self._readiness.enter(Phase.RUNNING)
         _log.info("ready")
 
     def _could_not_start(self, failure: Failure) -> None:
@@ -128,8 +127,7 @@ class Node(MultiService):
         self._draining.cancel()
 
     async def _stop(self) -> None:
-        self._identity.state = State.STOPPING
-        self._readiness.problem("node", "stopping")
+        self._readiness.enter(Phase.STOPPING)
         self._starting.cancel()
         await self._drain()
         for service in reversed(self._started):

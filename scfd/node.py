@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 from twisted.logger import Logger
 
-from scfd import build as make
+from scfd import build
 from scfd.config import Config
 from scfd.control_plane.heartbeat import Heartbeat
 from scfd.control_plane.probe import ProbeHandler
@@ -20,8 +19,7 @@ from scfd.logs import bridge_stdlib
 from scfd.reports.delivery import Reports
 from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import StateDir
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Availability, Readiness
+from scfd.status.context import Context
 from scfd.status.summary import Summary
 from scfd.triggers.timer.ticks import HOUR, MINUTE, SECOND, Tick
 
@@ -38,51 +36,48 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     bridge_stdlib()
     for warning in cfg.warnings:
         _log.warn("{warning}", warning=warning)
-    metrics, readiness, availability = Metrics(), Readiness(time.time), Availability()
-    identity, tasks = make.identity(cfg, os.environ), TaskStore()
+    context = Context(reactor)
+    metrics = context.metrics
+    identity, tasks = build.identity(cfg, os.environ), TaskStore()
     process = ProcessEnd(reactor)
-    node = Node(reactor, identity, readiness, cfg.shutdown.drain, process.end)
+    node = Node(context, identity, cfg.shutdown.drain, process.end)
     process.handle_signals(node.hurry)
     # Before the reactor waits for its threads, which is part of the same phase.
     reactor.addSystemEventTrigger("during", "shutdown", process.insist)
 
-    adapter = make.adapter(cfg, identity, tasks, readiness, availability, metrics, reactor)
-    client = make.control_plane_client(cfg, reactor)
+    adapter = build.adapter(cfg, identity, tasks, context)
+    client = build.control_plane_client(cfg, reactor)
     outbox = Outbox(cfg.system.state_dir, reactor)
-    reports = Reports(outbox, client, identity, metrics, reactor, cfg.system.outbox_limit)
-    dispatcher = Dispatcher(adapter, identity, tasks, reports, metrics, reactor)
+    reports = Reports(outbox, client, identity, context, cfg.system.outbox_limit)
+    dispatcher = Dispatcher(adapter, identity, tasks, reports, context)
 
     def wrong_version(wanted: str) -> None:
         node.leave_for_version(wanted, EXIT_VERSION_MISMATCH)
 
     interval, servers = cfg.heartbeat.interval, cfg.heartbeat.allowed_servers
-    heartbeat = Heartbeat(
-        client, identity, tasks, adapter, interval, metrics, readiness, reactor, wrong_version
-    )
-    probe = ProbeHandler(
-        identity, tasks, adapter, heartbeat, dispatcher, metrics, time.time, allowed_servers=servers
-    )
-    timers = make.timers(cfg, dispatcher.dispatch, tasks, metrics, availability, reactor)
-    summary = Summary(dispatcher, reports, time.time())
+    heartbeat = Heartbeat(client, identity, tasks, adapter, interval, context, wrong_version)
+    probe = ProbeHandler(identity, tasks, adapter, heartbeat, dispatcher, context, allowed_servers=servers)
+    timers = build.timers(cfg, dispatcher.dispatch, tasks, context)
+    summary = Summary(dispatcher, reports, context.now())
     metrics.tasks.set_function(lambda: len(tasks.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)
     metrics.reports_pending.set_function(reports.pending)
 
     services = {
         "state": StateDir(cfg.system.state_dir),
-        "admin": make.admin(cfg, identity, readiness, metrics, reactor),
-        "gateway": make.gateway(cfg, identity, probe, adapter, metrics, reactor),
-        "dev nats": make.dev_nats(cfg, reactor),
-        "dev control plane": make.dev_control_plane(cfg, reactor),
+        "admin": build.admin(cfg, identity, context),
+        "gateway": build.gateway(cfg, probe, adapter, context),
+        "dev nats": build.dev_nats(cfg, reactor),
+        "dev control plane": build.dev_control_plane(cfg, reactor),
         "reports": reports,
         "plugin": adapter,
         "heartbeat": heartbeat,
         "timers": timers,
-        **make.nats_triggers(cfg, dispatcher.dispatch, metrics, readiness, availability, reactor),
+        **build.nats_triggers(cfg, dispatcher.dispatch, context),
         # At once: a second may have begun since the timers have looked at the clock.
-        "second tick": Tick(SECOND, timers.tick, reactor, time.time, at_once=True),
-        "minute tick": Tick(MINUTE, summary.log, reactor, time.time),
-        "hour tick": Tick(HOUR, reports.tidy, reactor, time.time),
+        "second tick": Tick(SECOND, timers.tick, reactor, context.now, at_once=True),
+        "minute tick": Tick(MINUTE, summary.log, reactor, context.now),
+        "hour tick": Tick(HOUR, reports.tidy, reactor, context.now),
     }
     for name, service in services.items():
         if service is not None:

@@ -16,7 +16,7 @@ from scfd.http1.front import Front
 from scfd.http1.pool import Pool
 from scfd.http1.server import ServerConnection
 from scfd.http1.turn import Turn
-from scfd.status.metrics import Metrics
+from scfd.status.context import Context
 from scfd.web import Routes
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 from tests.http_fakes import Received, parse
@@ -90,12 +90,12 @@ class CallerEnd(FakeTransport):
 
 
 def make_front(
-    settings: GatewaySettings, routes: Routes, backend: Backend, metrics: Metrics, clock: Clock, turn: Turn
+    settings: GatewaySettings, routes: Routes, backend: Backend, context: Context, turn: Turn
 ) -> Front:
-    """As `scfd.build.gateway_front`, at the beginning of time."""
-    observer = GatewayObserver(metrics, settings.access_log)
+    """As `scfd.build.gateway_front`, with another turn."""
+    observer = GatewayObserver(context.metrics, settings.access_log)
     local = served_locally(routes, settings.max_body)
-    return Front(settings, backend, local, FORWARDED, observer, clock, lambda: 0.0, turn)
+    return Front(settings, backend, local, FORWARDED, observer, context.reactor, context.now, turn)
 
 
 class GatewayTestCase(SynchronousTestCase):
@@ -110,7 +110,8 @@ class GatewayTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.metrics = Metrics()
+        self.context = Context(self.clock, lambda: 0.0)
+        self.metrics = self.context.metrics
         self.connector = FakeConnector()
         self.pool = Pool(self.connector, self.pool_size, 4.0, 5.0, self.clock, AT_ONCE)
         self.front = self.make_front(self.settings, self.backend())
@@ -121,7 +122,7 @@ class GatewayTestCase(SynchronousTestCase):
         )
 
     def make_front(self, settings: GatewaySettings, backend: Backend) -> Front:
-        return make_front(settings, self.routes, backend, self.metrics, self.clock, AT_ONCE)
+        return make_front(settings, self.routes, backend, self.context, AT_ONCE)
 
     def caller(self, peer: tuple[str, int] = ("10.1.2.3", 54321)) -> CallerEnd:
         return CallerEnd(ServerConnection(self.front), peer)

@@ -33,7 +33,7 @@ from scfd.http1.pool import Pool
 from scfd.http1.reader import RequestReader
 from scfd.http1.server import ServerConnection
 from scfd.http1.turn import Turn
-from scfd.status.metrics import Metrics
+from scfd.status.context import Context
 from scfd.web import Response, Routes, route
 from tests.gateway_fakes import CallerEnd, make_front
 from tests.http1_fakes import FakeConnector, FakeTransport
@@ -138,13 +138,13 @@ class Fuzzer:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        metrics = Metrics()
+        context = Context(self.clock, lambda: 0.0)
         self.connector = _Connector()
         turn = Turn(lambda function: self.clock.callLater(0, function))
         self.pool = Pool(self.connector, 3, 4.0, 5.0, self.clock, turn)
         settings = GatewaySettings(max_header=2000, max_body=3000, max_connections=2)
-        forwarder = Forwarder(self.pool, b"", b"plugin", FORWARDED, metrics.gateway_retries.inc)
-        self.front = make_front(settings, _Local(), forwarder, metrics, self.clock, turn)
+        forwarder = Forwarder(self.pool, b"", b"plugin", FORWARDED, context.metrics.gateway_retries.inc)
+        self.front = make_front(settings, _Local(), forwarder, context, turn)
         self.failures: list[LogEvent] = []
 
     def __call__(self, event: LogEvent) -> None:

@@ -7,8 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.admin.routes import AdminRoutes
 from scfd.identity import Identity
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Readiness
+from scfd.status.context import Context
 from scfd.web import NoSuchPath, RoutesResource
 from tests.http_fakes import Caller, Received
 
@@ -17,11 +16,11 @@ class ControlRoutesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_800_000_000)
-        self.readiness = Readiness(self.clock.seconds)
-        self.metrics = Metrics()
+        self.context = Context(self.clock, self.clock.seconds)
+        self.readiness, self.metrics = self.context.readiness, self.context.metrics
 
     def request(self, method: str, target: str, *headers: str, token: str = "") -> Received:
-        routes = AdminRoutes(Identity("node-abc", "v1"), self.readiness, self.metrics, token)
+        routes = AdminRoutes(Identity("node-abc", "v1"), self.context, token)
         return Caller(RoutesResource(routes, NoSuchPath())).request(method, target, *headers)
 
     def test_live(self) -> None:

@@ -16,7 +16,7 @@ from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IDrainable, IReports
-from scfd.status.metrics import Metrics
+from scfd.status.context import Context
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
 
 RESULTS = (TaskResult("task-001", 2), TaskResult("task-002", 4, "why it failed"))
@@ -36,11 +36,10 @@ class DispatcherTests(SynchronousTestCase):
         self.identity = Identity("node-abc", "v1.0.0")
         self.tasks = TaskStore()
         self.reports = MemoryReports()
-        self.metrics = Metrics()
         self.clock = Clock()
-        self.dispatcher = Dispatcher(
-            self.adapter, self.identity, self.tasks, self.reports, self.metrics, self.clock
-        )
+        self.context = Context(self.clock)
+        self.metrics = self.context.metrics
+        self.dispatcher = Dispatcher(self.adapter, self.identity, self.tasks, self.reports, self.context)
 
     def plugin(self, event: TriggerEvent) -> Any:
         if isinstance(self.answer, Exception):

@@ -19,8 +19,8 @@ from scfd.gateway.routes import FORWARDED, GatewayRoutes
 from scfd.gateway.service import Gateway, allow_descriptors
 from scfd.http1.contract import Backend
 from scfd.http1.forward import Forwarder
-from scfd.identity import Identity, State
-from scfd.status.readiness import Readiness
+from scfd.identity import Identity
+from scfd.status.readiness import Phase
 from tests.fakes import FakeAdapter, MemoryReports
 from tests.gateway_fakes import GatewayTestCase as TestCase
 from tests.http_fakes import FakeControlPlaneClient, Received
@@ -35,7 +35,9 @@ class GatewayTestCase(TestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.identity = Identity("node-abc", "v1", state=State.RUNNING)
+        self.identity = Identity("node-abc", "v1")
+        self.readiness = self.context.readiness
+        self.readiness.enter(Phase.RUNNING)
         store, client = TaskStore(), FakeControlPlaneClient()
         heartbeat = Heartbeat(
             client,
@@ -43,16 +45,12 @@ class GatewayTestCase(TestCase):
             store,
             self.adapter,
             9.0,
-            self.metrics,
-            Readiness(self.clock.seconds),
-            self.clock,
+            self.context,
             lambda version: None,
         )
-        dispatcher = Dispatcher(self.adapter, self.identity, store, MemoryReports(), self.metrics, self.clock)
-        handler = ProbeHandler(
-            self.identity, store, self.adapter, heartbeat, dispatcher, self.metrics, self.clock.seconds, {}
-        )
-        self.routes = GatewayRoutes(self.identity, handler, self.probe_token)
+        dispatcher = Dispatcher(self.adapter, self.identity, store, MemoryReports(), self.context)
+        handler = ProbeHandler(self.identity, store, self.adapter, heartbeat, dispatcher, self.context, {})
+        self.routes = GatewayRoutes(self.readiness, handler, self.probe_token)
         self.front = self.make_front(self.settings, self.made)
 
     def backend(self) -> Backend:
@@ -74,13 +72,13 @@ class GatewayTestCase(TestCase):
 
 class HealthTests(GatewayTestCase):
     def test_follows_the_life_of_the_node(self) -> None:
-        for state, status, word in (
-            (State.STARTING, 503, "starting"),
-            (State.RUNNING, 200, "healthy"),
-            (State.STOPPING, 503, "stopping"),
+        for phase, status, word in (
+            (Phase.STARTING, 503, "starting"),
+            (Phase.RUNNING, 200, "healthy"),
+            (Phase.STOPPING, 503, "stopping"),
         ):
-            with self.subTest(state=state):
-                self.identity.state = state
+            with self.subTest(phase=phase):
+                self.readiness.enter(phase)
                 answer = self.ask("GET", "/health")
                 self.assertEqual((answer.status, answer.json()), (status, {"status": word}))
                 self.assertEqual(answer.header("content-type"), ["application/json"])
@@ -106,8 +104,8 @@ class ProbeTests(GatewayTestCase):
             self.assertEqual((status, answer["success"]), (400, False))
 
     def test_is_answered_in_every_part_of_the_life(self) -> None:
-        for state in State:
-            self.identity.state = state
+        for phase in Phase:
+            self.readiness.enter(phase)
             self.assertEqual(self.probe(b"{}")[0], 200)
 
 

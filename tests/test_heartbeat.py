@@ -19,6 +19,7 @@ from scfd.control_plane.client import Answer, ControlPlaneClient
 from scfd.control_plane.heartbeat import Heartbeat, HeartbeatRecord, Orders, host_metadata, parse_answer
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity, ServerAddress
+from scfd.status.context import Context
 from scfd.status.metrics import Metrics
 from scfd.status.readiness import Readiness
 from tests.fakes import FakeAdapter
@@ -162,11 +163,8 @@ class HeartbeatTestCase(SynchronousTestCase):
             self.task_store,
             self.adapter,
             interval,
-            self.metrics,
-            self.readiness,
-            self.clock,
+            Context(self.clock, self.clock.seconds, self.metrics, self.readiness),
             wrong_version or self.wanted.append,
-            self.clock.seconds,
         )
 
     def pass_time(self, seconds: float, step: float = 0.5) -> None:

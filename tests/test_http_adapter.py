@@ -19,8 +19,7 @@ from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.http1.pool import Pool
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Availability, Readiness
+from scfd.status.context import Context
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 
 URL = "http://127.0.0.1:9001"
@@ -80,9 +79,9 @@ class HttpAdapterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.plugin, self.health = FakeConnector(), FakeConnector()
-        self.readiness = Readiness(self.clock.seconds)
-        self.availability = Availability()
-        self.metrics = Metrics()
+        self.context = Context(self.clock, self.clock.seconds)
+        self.readiness, self.availability = self.context.readiness, self.context.availability
+        self.metrics = self.context.metrics
         self.process = FakeProcess()
         self.adapter = self.make_adapter()
 
@@ -95,10 +94,7 @@ class HttpAdapterTestCase(SynchronousTestCase):
             chosen,
             PluginClient(URL, pool, health_pool, chosen.max_response, self.clock),
             cast(PluginProcess, self.process) if process else None,
-            self.readiness,
-            self.availability,
-            self.metrics,
-            self.clock,
+            self.context,
         )
 
     def look(self, given: bytes | Exception | None) -> None:

@@ -29,8 +29,7 @@ from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
 from scfd.reports.delivery import Reports
 from scfd.reports.outbox import Outbox
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Availability, Readiness
+from scfd.status.context import Context
 from scfd.triggers.timer.trigger import Timers
 from scfd.web import NoSuchPath, Routes, RoutesResource
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
@@ -50,48 +49,40 @@ def _http_adapter() -> HttpAdapter:
         HttpAdapterSettings(),
         PluginClient("http://127.0.0.1", pool, pool, 100, Clock()),
         None,
-        Readiness(lambda: 0.0),
-        Availability(),
-        Metrics(),
-        Clock(),
+        Context(Clock(), lambda: 0.0),
     )
 
 
 def _gateway() -> Gateway:
     backend = Forwarder(Pool(FakeConnector(), 1, 1.0, 1.0, Clock(), AT_ONCE), b"", b"h", FORWARDED)
-    front = make_front(GatewaySettings(), Routes(), backend, Metrics(), Clock(), AT_ONCE)
+    front = make_front(GatewaySettings(), Routes(), backend, Context(Clock(), lambda: 0.0), AT_ONCE)
     return Gateway(GatewaySettings(), front, backend, Clock())
 
 
 def _reports() -> Reports:
     client = ControlPlaneClient(Peer().http(), Clock())
-    return Reports(Outbox("state", None), client, Identity("node-abc", "v1"), Metrics(), Clock(), 100)
+    return Reports(Outbox("state", None), client, Identity("node-abc", "v1"), Context(Clock()), 100)
 
 
 def _nats_trigger() -> Any:
     services = build.nats_triggers(
         Config(triggers=(NatsSettings("q", "nats://127.0.0.1", "S", "s.>", "c"),)),
         lambda event: succeed(None),
-        Metrics(),
-        Readiness(lambda: 0.0),
-        Availability(True),
-        Clock(),
+        Context(Clock(), lambda: 0.0),
     )
     return services["nats trigger q"]
 
 
 def _timers() -> Timers:
-    available = Availability(True)
-    return Timers(
-        [], lambda event: succeed(None), TaskStore(), Metrics(), available, timezone.utc, float, Clock()
-    )
+    context = Context(Clock(), float)
+    return Timers([], lambda event: succeed(None), TaskStore(), timezone.utc, context)
 
 
 #: (the interface, what makes a provider of it)
 IMPLEMENTATIONS: list[tuple[Any, Callable[[], Any]]] = [
     (IFramework, _framework),
     (IAdapter, _http_adapter),
-    (IAdapter, lambda: NativeAdapter(Plugin(), _framework(), None, Availability(), Clock())),
+    (IAdapter, lambda: NativeAdapter(Plugin(), _framework(), None, Context(Clock()))),
     (IAdapter, FakeAdapter),
     (IReports, _reports),
     (IReports, MemoryReports),

@@ -13,9 +13,10 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.errors import StartupError
-from scfd.identity import Identity, State
+from scfd.identity import Identity
 from scfd.lifecycle import REPEAT_IGNORED, STOP_LIMIT, VERSION_DRAIN_LIMIT, Node, ProcessEnd
-from scfd.status.readiness import Readiness
+from scfd.status.context import Context
+from scfd.status.readiness import Phase
 from tests.fakes import FakeReactor, FakeService
 
 DRAIN_LIMIT = 20.0
@@ -31,9 +32,10 @@ class NodeTestCase(SynchronousTestCase):
         self.addCleanup(gc.unfreeze)
         self.reactor = FakeReactor()
         self.identity = Identity("node-abc", "v1.0.0")
-        self.readiness = Readiness(self.reactor.seconds)
+        self.context = Context(self.reactor, self.reactor.seconds)
+        self.readiness = self.context.readiness
         self.ends: list[int] = []
-        self.node = Node(self.reactor, self.identity, self.readiness, DRAIN_LIMIT, self.ends.append)
+        self.node = Node(self.context, self.identity, DRAIN_LIMIT, self.ends.append)
         self.journal: list[str] = []
         self.a, self.b, self.c = (FakeService(name, self.journal) for name in "abc")
         for service in (self.a, self.b, self.c):
@@ -58,7 +60,7 @@ class StartTests(NodeTestCase):
         with capturedLogs() as logged:
             self.assertEqual(self.start(), "")
         self.assertEqual(self.journal, ["start a", "start b", "start c"])
-        self.assertEqual(self.identity.state, State.RUNNING)
+        self.assertEqual(self.readiness.phase, Phase.RUNNING)
         self.assertEqual(self.problems(), [])
         self.assertEqual(formatEvent(logged[-1]), "ready")
         self.assertEqual(self.ends, [])
@@ -67,11 +69,11 @@ class StartTests(NodeTestCase):
         self.b.starting = Deferred()
         self.start()
         self.assertEqual(self.journal, ["start a", "start b"])
-        self.assertEqual(self.identity.state, State.STARTING)
+        self.assertEqual(self.readiness.phase, Phase.STARTING)
         self.assertEqual(self.problems(), [("node", "starting")])
         self.b.starting.callback(None)
         self.assertEqual(self.journal, ["start a", "start b", "start c"])
-        self.assertEqual(self.identity.state, State.RUNNING)
+        self.assertEqual(self.readiness.phase, Phase.RUNNING)
 
     def test_a_mistake_of_the_user_is_one_line(self) -> None:
         self.b.starting = StartupError("b.listen: can't listen on 127.0.0.1:1")
@@ -110,7 +112,7 @@ class StopTests(NodeTestCase):
         with capturedLogs() as logged:
             self.successResultOf(self.stop())
         self.assertEqual(self.journal, ["drain a", "drain b", "drain c", "stop c", "stop b", "stop a"])
-        self.assertEqual(self.identity.state, State.STOPPING)
+        self.assertEqual(self.readiness.phase, Phase.STOPPING)
         self.assertEqual(self.problems(), [("node", "stopping")])
         self.assertEqual([formatEvent(event) for event in logged], ["stopped"])
 
@@ -170,7 +172,7 @@ class StopTests(NodeTestCase):
         self.successResultOf(self.stop())
         self.b.starting.callback(None)
         self.assertEqual(self.journal, ["drain a", "drain b", "stop b", "stop a"])
-        self.assertEqual(self.identity.state, State.STOPPING)
+        self.assertEqual(self.readiness.phase, Phase.STOPPING)
         self.assertEqual((self.stderr.getvalue(), self.ends), ("", []))
 
     def test_before_anything_has_started(self) -> None:
@@ -213,7 +215,7 @@ class StopTests(NodeTestCase):
         self.successResultOf(stopped)
 
     def test_a_drain_limit_of_nothing(self) -> None:
-        node = Node(self.reactor, self.identity, self.readiness, 0.0, self.ends.append)
+        node = Node(self.context, self.identity, 0.0, self.ends.append)
         service = FakeService("d", self.journal)
         service.draining = Deferred()
         service.setServiceParent(node)

@@ -27,7 +27,7 @@ from scfd.interfaces import (
     IStoppable,
     IWebContributor,
 )
-from scfd.status.readiness import Availability
+from scfd.status.context import Context
 
 EVENT = TriggerEvent("timer", "t")
 RESPONSE = TriggerResponse([TaskResult("task-001", 2)])
@@ -78,9 +78,10 @@ class NativeAdapterTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.plugin = Plugin()
         self.clock = Clock()
-        self.availability = Availability()
+        self.context = Context(self.clock)
+        self.availability = self.context.availability
         self.framework = Framework(Config(), Identity("node-abc", "v1"), TaskStore())
-        self.adapter = NativeAdapter(self.plugin, self.framework, None, self.availability, self.clock)
+        self.adapter = NativeAdapter(self.plugin, self.framework, None, self.context)
 
     def provide(self, *interfaces: Any) -> None:
         alsoProvides(self.plugin, *interfaces)

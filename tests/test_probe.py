@@ -17,9 +17,9 @@ from scfd.dispatch import Dispatcher
 from scfd.errors import PluginError
 from scfd.events.event import TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskStore
-from scfd.identity import Identity, ServerAddress, State
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Readiness
+from scfd.identity import Identity, ServerAddress
+from scfd.status.context import Context
+from scfd.status.readiness import Phase
 from tests.fakes import FakeAdapter, MemoryReports
 from tests.http_fakes import FakeControlPlaneClient
 
@@ -186,10 +186,12 @@ class ProbeHandlerTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.identity = Identity("node-abc", "v1.0.0", state=State.RUNNING)
+        self.identity = Identity("node-abc", "v1.0.0")
         self.task_store = TaskStore()
         self.adapter = FakeAdapter()
-        self.metrics = Metrics()
+        self.context = Context(self.clock, self.clock.seconds)
+        self.context.readiness.enter(Phase.RUNNING)
+        self.metrics = self.context.metrics
         self.client = FakeControlPlaneClient()
         self.environ: dict[str, str] = {}
         self.allowed: list[str] = []
@@ -199,14 +201,11 @@ class ProbeHandlerTestCase(SynchronousTestCase):
             self.task_store,
             self.adapter,
             9.0,
-            self.metrics,
-            Readiness(self.clock.seconds),
-            self.clock,
+            self.context,
             lambda version: None,
-            self.clock.seconds,
         )
         self.dispatcher = Dispatcher(
-            self.adapter, self.identity, self.task_store, MemoryReports(), self.metrics, self.clock
+            self.adapter, self.identity, self.task_store, MemoryReports(), self.context
         )
         self.handler = ProbeHandler(
             self.identity,
@@ -214,8 +213,7 @@ class ProbeHandlerTestCase(SynchronousTestCase):
             self.adapter,
             self.heartbeat,
             self.dispatcher,
-            self.metrics,
-            self.clock.seconds,
+            self.context,
             self.environ,
             self.allowed,
         )
@@ -290,9 +288,9 @@ class AnswerTests(ProbeHandlerTestCase):
         self.assertEqual(self.probe("request_id")["request_id"], "")
 
     def test_tells_the_part_of_its_life(self) -> None:
-        for state in State:
-            self.identity.state = state
-            self.assertEqual(self.probe()["data"]["state"], state.value)
+        for phase in Phase:
+            self.context.readiness.enter(phase)
+            self.assertEqual(self.probe()["data"]["state"], phase.value)
 
     def test_tells_its_tasks(self) -> None:
         self.task_store.replace(

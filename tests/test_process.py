@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.adapter.child import KILL_AFTER, KILL_GUARD_AFTER, LINES, LONGEST_LINE, WINDOW
 from scfd.adapter.process import PluginProcess, exit_text
-from scfd.status.metrics import Metrics
+from scfd.status.context import Context
 
 
 class Run:
@@ -89,11 +89,12 @@ class ProcessReactor(Clock):
 class PluginProcessTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = ProcessReactor()
-        self.metrics = Metrics()
+        self.context = Context(self.reactor)
+        self.metrics = self.context.metrics
         #: Whether the address is taken: what is asked before each start.
         self.taken: Any = succeed(False)
         self.process = PluginProcess(
-            ["python3", "-u", "plugin.py"], {"A": "b"}, "", lambda: self.taken, self.metrics, self.reactor
+            ["python3", "-u", "plugin.py"], {"A": "b"}, "", lambda: self.taken, self.context
         )
         self.starts = 0
         self.ends: list[str] = []
@@ -136,7 +137,7 @@ class StartTests(PluginProcessTestCase):
         self.assertEqual(self.starts, 1)
 
     def test_in_a_folder_of_its_own(self) -> None:
-        process = PluginProcess(["./run"], {}, "/srv/plugin", lambda: self.taken, self.metrics, self.reactor)
+        process = PluginProcess(["./run"], {}, "/srv/plugin", lambda: self.taken, self.context)
         process.start(self.started, self.ends.append)
         self.assertEqual(self.last().command[-4:], ["--cwd", "/srv/plugin", "--", "./run"])
 

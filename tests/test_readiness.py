@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.status.readiness import Readiness
+from scfd.status.readiness import Availability, Phase, Readiness
 
 
 class ReadinessTests(SynchronousTestCase):
@@ -55,3 +55,26 @@ class ReadinessTests(SynchronousTestCase):
     def test_well_of_an_unknown_component(self) -> None:
         self.readiness.well("nobody")
         self.assertEqual(self.told(), [])
+
+    def test_the_phase_is_a_problem_until_the_node_runs(self) -> None:
+        self.assertEqual(self.readiness.phase, Phase.STARTING)
+        for phase in (Phase.STARTING, Phase.RUNNING, Phase.STOPPING):
+            self.readiness.enter(phase)
+            expected = [] if phase is Phase.RUNNING else [("node", phase.value)]
+            told = [(problem.component, problem.reason) for problem in self.readiness.problems()]
+            self.assertEqual((self.readiness.phase, told), (phase, expected))
+
+
+class AvailabilityTests(SynchronousTestCase):
+    def test_not_available_until_somebody_says_so(self) -> None:
+        self.assertFalse(Availability().available)
+
+    def test_every_watcher_hears_of_each_change_and_only_of_changes(self) -> None:
+        availability = Availability()
+        heard: list[tuple[str, bool]] = []
+        availability.watch(lambda value: heard.append(("first", value)))
+        availability.watch(lambda value: heard.append(("second", value)))
+        for value in (False, True, True, False):
+            availability.set(value)
+        self.assertEqual(heard, [("first", True), ("second", True), ("first", False), ("second", False)])
+        self.assertFalse(availability.available)

@@ -20,6 +20,7 @@ from scfd.events.event import TaskResult
 from scfd.identity import Identity, ServerAddress
 from scfd.reports.delivery import CONCURRENCY, FLUSH_LIMIT, Outcome, Reports, judge
 from scfd.reports.outbox import Entry, Outbox
+from scfd.status.context import Context
 from scfd.status.metrics import Metrics
 from tests.http_fakes import FakeControlPlaneClient, Peer
 
@@ -168,7 +169,8 @@ class ReportsTestCase(SynchronousTestCase):
         self.reports = self.make_reports()
 
     def make_reports(self) -> Reports:
-        return Reports(self.outbox, self.client, self.identity, self.metrics, self.clock, self.limit)
+        context = Context(self.clock, metrics=self.metrics)
+        return Reports(self.outbox, self.client, self.identity, context, self.limit)
 
     def start(self) -> None:
         self.successResultOf(self.reports.startService())
@@ -649,7 +651,7 @@ class OnARealDiskTests(TestCase):
 
         identity = Identity("node-abc", "v1", ServerAddress("10.0.0.1", 18202))
         client = ControlPlaneClient(self.server.http(), self.server.reactor)
-        return Reports(Outbox(self.folder, reactor), client, identity, Metrics(), reactor, 1 << 20)
+        return Reports(Outbox(self.folder, reactor), client, identity, Context(reactor), 1 << 20)
 
     async def test_what_is_not_delivered_waits_for_the_next_run(self) -> None:
         reports = self.make_reports()

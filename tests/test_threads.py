@@ -22,7 +22,8 @@ from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity
 from scfd.interfaces import IStoppable
-from scfd.status.readiness import Availability, Readiness
+from scfd.status.context import Context
+from scfd.status.readiness import Availability
 from tests.test_native import Plugin
 
 #: Seconds in which a thread has to do anything; it takes less than a millisecond.
@@ -67,9 +68,9 @@ class Blocking:
 class ThreadsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = ThreadReactor()
-        self.readiness = Readiness(self.reactor.seconds)
-        self.availability = Availability(True)
-        self.threads = PluginThreads(2, self.readiness, self.availability, self.reactor)
+        self.context = Context(self.reactor, self.reactor.seconds, availability=Availability(True))
+        self.readiness, self.availability = self.context.readiness, self.context.availability
+        self.threads = PluginThreads(2, self.context)
         self.addCleanup(self.threads.stop)
 
     def run_blocking(self, outcome: Any = RESPONSE) -> tuple[Blocking, Deferred[Any]]:
@@ -172,7 +173,7 @@ class BlockingPluginTests(ThreadsTestCase):
         self.plugin: Any = Plugin()
         alsoProvides(self.plugin, IStoppable)
         framework = Framework(Config(), Identity("node-abc", "v1"), TaskStore())
-        self.adapter = NativeAdapter(self.plugin, framework, self.threads, self.availability, self.reactor)
+        self.adapter = NativeAdapter(self.plugin, framework, self.threads, self.context)
         started = self.adapter.startService()
         self.reactor.next_call()
         self.successResultOf(started)

@@ -21,7 +21,7 @@ from scfd.events.event import TriggerEvent
 from scfd.events.tasks import TaskStore
 from scfd.events.wire import rfc3339
 from scfd.interfaces import ITrigger
-from scfd.status.metrics import Metrics
+from scfd.status.context import Context
 from scfd.status.readiness import Availability
 from scfd.triggers.timer import trigger as timer
 from scfd.triggers.timer.cron import Cron
@@ -42,8 +42,8 @@ class Harness:
         self.clock = Clock()
         self.clock.advance(start)
         self.tasks = TaskStore()
-        self.metrics = Metrics()
-        self.availability = Availability(True)
+        self.context = Context(self.clock, self.clock.seconds, availability=Availability(True))
+        self.metrics, self.availability = self.context.metrics, self.context.availability
         self.events: list[TriggerEvent] = []
         #: What the dispatch of the next events returns, by trigger.
         self.answers: dict[str, Deferred[None]] = {}
@@ -52,11 +52,8 @@ class Harness:
             configured,
             self._dispatch,
             self.tasks,
-            self.metrics,
-            self.availability,
             zone,
-            self.clock.seconds,
-            self.clock,
+            self.context,
         )
         self.timers.startService()
 
@@ -370,11 +367,8 @@ class ClockTests(SynchronousTestCase):
             [TimerSettings("t", Cron.parse("* * * * * *"))],
             self.dispatch,
             TaskStore(),
-            Metrics(),
-            Availability(True),
             UTC,
-            lambda: self.wall,
-            self.steady,
+            Context(self.steady, lambda: self.wall, availability=Availability(True)),
         )
         self.timers.startService()
 

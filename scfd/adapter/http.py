@@ -25,8 +25,7 @@ from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TriggerEvent, TriggerResponse
 from scfd.events.response import parse_response
 from scfd.interfaces import IAdapter
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Availability, Readiness
+from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.plugin")
 
@@ -38,7 +37,6 @@ _SHOWN = 200
 class HttpAdapter(Service):
     """
     :param process: the plugin's process, when the node is to run it.
-    :param readiness: is told while the plugin is down, and so is ``availability``.
     """
 
     def __init__(
@@ -46,20 +44,17 @@ class HttpAdapter(Service):
         settings: HttpAdapterSettings,
         client: PluginClient,
         process: PluginProcess | None,
-        readiness: Readiness,
-        availability: Availability,
-        metrics: Metrics,
-        clock: Any,
+        context: Context,
     ) -> None:
         self._settings = settings
         self._client = client
         self._process = process
-        self._readiness = readiness
-        self._availability = availability
-        self._metrics = metrics
-        self._requests_answered = metrics.plugin_requests.labels("answered")
-        self._clock = clock
-        self._health = Health(client, settings.health_interval, settings.health_failures, clock)
+        self._readiness = context.readiness
+        self._availability = context.availability
+        self._metrics = context.metrics
+        self._requests_answered = context.metrics.plugin_requests.labels("answered")
+        self._clock = context.reactor
+        self._health = Health(client, settings.health_interval, settings.health_failures, context.reactor)
         self._watch: Deferred[None] = succeed(None)
         self._first_ready: Deferred[None] = Deferred()
         self.plugin_name = settings.name

@@ -8,7 +8,6 @@ from typing import Any, cast
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -29,7 +28,7 @@ from scfd.interfaces import (
     IStoppable,
     IWebContributor,
 )
-from scfd.status.readiness import Availability
+from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.plugin")
 
@@ -63,15 +62,14 @@ class NativeAdapter(Service):
         plugin: Any,
         framework: Framework,
         threads: PluginThreads | None,
-        availability: Availability,
-        clock: IReactorTime,
+        context: Context,
     ) -> None:
         self._plugin = plugin
         self._framework = framework
         self._threads = threads
-        self._availability = availability
-        self._clock = clock
-        self._time_limits = TimeLimits(clock)
+        self._availability = context.availability
+        self._clock = context.reactor
+        self._time_limits = TimeLimits(context.reactor)
         self._static_extra: Mapping[str, Any] = {}
         self._resource: IResource | None = None
         self._ready = False

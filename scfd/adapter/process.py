@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from scfd.adapter.child import Child
 from scfd.adapter.guard import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, guarded
-from scfd.status.metrics import Metrics
+from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.plugin")
 
@@ -75,15 +75,14 @@ class PluginProcess:
         env: Mapping[str, str],
         cwd: str,
         address_taken: Callable[[], Deferred[bool]],
-        metrics: Metrics,
-        reactor: Any,
+        context: Context,
     ) -> None:
         self._command = tuple(command)
         self._env = env
         self._cwd = cwd
         self._address_taken = address_taken
-        self._metrics = metrics
-        self._reactor = reactor
+        self._metrics = context.metrics
+        self._reactor = context.reactor
         self._run: _Run | None = None
         self._on_start: Callable[[], object] = lambda: None
         self._on_end: Callable[[str], object] = lambda how: None

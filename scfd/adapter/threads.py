@@ -11,7 +11,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from scfd.errors import PluginError
-from scfd.status.readiness import Availability, Readiness
+from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.plugin")
 
@@ -31,11 +31,11 @@ class PluginThreads:
     :ivar stuck: how many of them are at work on a call that was given up.
     """
 
-    def __init__(self, size: int, readiness: Readiness, availability: Availability, reactor: Any) -> None:
+    def __init__(self, size: int, context: Context) -> None:
         self._size = size
-        self._readiness = readiness
-        self._availability = availability
-        self._reactor = reactor
+        self._readiness = context.readiness
+        self._availability = context.availability
+        self._reactor = context.reactor
         self._executor = ThreadPoolExecutor(size, "scfd-plugin")
         self._calls = 0
         self.stuck = 0

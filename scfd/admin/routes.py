@@ -6,8 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from twisted.web.http_headers import Headers
 
 from scfd.identity import Identity
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Readiness
+from scfd.status.context import Context
 from scfd.web import Response, Routes, route, shows_token
 
 
@@ -17,10 +16,10 @@ class AdminRoutes(Routes):
         ``/live`` and ``/ready`` never do, since orchestrators' probes carry no credentials.
     """
 
-    def __init__(self, identity: Identity, readiness: Readiness, metrics: Metrics, token: str) -> None:
+    def __init__(self, identity: Identity, context: Context, token: str) -> None:
         self._identity = identity
-        self._readiness = readiness
-        self._metrics = metrics
+        self._readiness = context.readiness
+        self._metrics = context.metrics
         self._token = token
 
     @route("GET", "/live")

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import platform
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 from attrs import define, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
@@ -26,8 +24,7 @@ from scfd.events.tasks import EMPTY_MD5, TaskStore
 from scfd.events.wire import from_json
 from scfd.identity import NODE_TYPE, Identity
 from scfd.interfaces import IAdapter
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Readiness
+from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.heartbeat")
 
@@ -125,7 +122,6 @@ class Heartbeat(Service):
     Reports in, at once and then every ``interval`` seconds.
 
     :param wrong_version: called with the version that should be running when it is another one.
-    :param now: the wall clock, seconds since the epoch.
     :ivar record: a `HeartbeatRecord`.
     """
 
@@ -136,27 +132,24 @@ class Heartbeat(Service):
         task_store: TaskStore,
         adapter: IAdapter,
         interval: float,
-        metrics: Metrics,
-        readiness: Readiness,
-        clock: IReactorTime,
+        context: Context,
         wrong_version: Callable[[str], None],
-        now: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._identity = identity
         self._task_store = task_store
         self._adapter = adapter
         self.interval = interval
-        self._metrics = metrics
-        self._readiness = readiness
-        self._clock = clock
+        self._metrics = context.metrics
+        self._readiness = context.readiness
+        self._clock = context.reactor
         self._wrong_version = wrong_version
-        self._now = now
+        self._now = context.now
         self.record = HeartbeatRecord()
         self._said = ""
         self._beating: Deferred[None] | None = None
         self._loop = LoopingCall(self._beat)
-        self._loop.clock = clock
+        self._loop.clock = context.reactor
 
     def startService(self) -> None:
         super().startService()

@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from scfd.events.tasks import TaskStore, is_valid
 from scfd.events.wire import from_json, rfc3339
 from scfd.identity import NODE_TYPE, Identity, ServerAddress
 from scfd.interfaces import IAdapter
-from scfd.status.metrics import Metrics
+from scfd.status.context import Context
 from scfd.web import Response
 
 _log = Logger(namespace="scfd.probe")
@@ -143,7 +143,6 @@ class ProbeHandler:
 
     :param environ: read anew at each probe: the platform may name the function late.
     :param allowed_servers: what a probe may name as the control plane: see `is_allowed`.
-    :param now: the wall clock, seconds since the epoch.
     """
 
     def __init__(
@@ -153,8 +152,7 @@ class ProbeHandler:
         adapter: IAdapter,
         heartbeat: Heartbeat,
         dispatcher: Dispatcher,
-        metrics: Metrics,
-        now: Callable[[], float],
+        context: Context,
         environ: Mapping[str, str] = os.environ,
         allowed_servers: Sequence[str] = (),
     ) -> None:
@@ -163,8 +161,9 @@ class ProbeHandler:
         self._adapter = adapter
         self._heartbeat = heartbeat
         self._dispatcher = dispatcher
-        self._metrics = metrics
-        self._now = now
+        self._metrics = context.metrics
+        self._readiness = context.readiness
+        self._now = context.now
         self._allowed_servers = allowed_servers
         self._environ = environ
         self._usage = Usage()
@@ -191,7 +190,7 @@ class ProbeHandler:
                 "request_id": probe.get("request_id", ""),
                 "data": {
                     "node_id": self._identity.node_id,
-                    "state": self._identity.state.value,
+                    "state": self._readiness.phase.value,
                     "timestamp": self._timestamp(),
                     "details": self._details(),
                 },

@@ -12,7 +12,7 @@ from twisted.web.http_headers import Headers
 from scfd.control_plane.probe import ProbeHandler
 from scfd.http1.contract import Caller, LocalResponders, Request
 from scfd.http1.heads import ForwardingHeaders
-from scfd.identity import Identity, State
+from scfd.status.readiness import Phase, Readiness
 from scfd.web import DEFAULT_MAX_BODY, Bound, Response, Routes, route, shows_token
 
 _log = Logger(namespace="scfd.gateway")
@@ -24,7 +24,7 @@ FORWARDED = ForwardingHeaders(
     host=b"X-Forwarded-Host",
     marks=((b"gateway-tag", b"forward"),),
 )
-_HEALTH = {State.STARTING: "starting", State.RUNNING: "healthy", State.STOPPING: "stopping"}
+_HEALTH = {Phase.STARTING: "starting", Phase.RUNNING: "healthy", Phase.STOPPING: "stopping"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -33,8 +33,8 @@ class GatewayRoutes(Routes):
     :param probe_token: when not empty, what a probe must show as ``Authorization: Bearer <token>``.
     """
 
-    def __init__(self, identity: Identity, probe: ProbeHandler, probe_token: str = "") -> None:
-        self._identity = identity
+    def __init__(self, readiness: Readiness, probe: ProbeHandler, probe_token: str = "") -> None:
+        self._readiness = readiness
         self._probe = probe
         self._probe_token = probe_token
 
@@ -42,8 +42,8 @@ class GatewayRoutes(Routes):
     @route("HEAD", "/health")
     def health(self, headers: Headers, body: bytes) -> Response:
         """200 from the moment the plugin is initialised until the node drains; 503 otherwise."""
-        state = self._identity.state
-        return Response.json({"status": _HEALTH[state]}, 200 if state is State.RUNNING else 503)
+        phase = self._readiness.phase
+        return Response.json({"status": _HEALTH[phase]}, 200 if phase is Phase.RUNNING else 503)
 
     @route("POST", "/probe")
     def probe(self, headers: Headers, body: bytes) -> Response:

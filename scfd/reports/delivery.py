@@ -29,7 +29,7 @@ from scfd.events.wire import from_json
 from scfd.identity import Identity
 from scfd.interfaces import IReports
 from scfd.reports.outbox import Entry, Outbox
-from scfd.status.metrics import Metrics
+from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.reports")
 
@@ -90,15 +90,14 @@ class Reports(Service):
         outbox: Outbox,
         client: ControlPlaneClient,
         identity: Identity,
-        metrics: Metrics,
-        clock: Any,
+        context: Context,
         limit: int,
     ) -> None:
         self._outbox = outbox
         self._client = client
         self._identity = identity
-        self._metrics = metrics
-        self._clock = clock
+        self._metrics = context.metrics
+        self._clock = context.reactor
         self._limit = limit
         self._taken = 0
         self._queues: dict[str, deque[Entry]] = {}

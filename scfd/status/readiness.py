@@ -1,12 +1,27 @@
-"""What is not well in this node, and since when: the answer to ``GET /ready``."""
+"""
+How the node is doing. There are two notions, and each has one owner.
+
+`Readiness` is about the node: the phase of its life, and what is wrong with any of its parts. Every service
+reports to it, operators read it (``GET /ready``), and nothing in the node acts on it. `Availability` is
+about the plugin: whether it can take events now. The adapter sets it and the triggers act on it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 
 from attrs import frozen
 
 from scfd.events.wire import rfc3339
+
+
+class Phase(Enum):
+    """The phases of a node's life, as a probe's response names them."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
 
 
 @frozen
@@ -27,22 +42,32 @@ class Problem:
 
 class Readiness:
     """
-    Collects problems, at most one a component; the node is ready while there are none.
+    Collects problems, at most one for each component; the node is ready while there are none.
 
     :param now: the wall clock, seconds since the epoch.
+    :ivar phase: set by `enter`.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self.phase = Phase.STARTING
         self._problems: dict[str, Problem] = {}
 
+    def enter(self, phase: Phase) -> None:
+        """Begin a phase of the node's life. It is not ready in any but `Phase.RUNNING`."""
+        self.phase = phase
+        if phase is Phase.RUNNING:
+            self.well("node")
+        else:
+            self.problem("node", phase.value)
+
     def problem(self, component: str, reason: str) -> None:
-        """Say what is wrong now. ``since`` stays that of the first word about this component."""
+        """Say what is wrong with a component now. A new reason does not change ``since``."""
         known = self._problems.get(component)
         self._problems[component] = Problem(component, reason, known.since if known else self._now())
 
     def well(self, component: str) -> None:
-        """Say that nothing is wrong with a component (any more)."""
+        """Say that nothing is wrong with a component, or no longer."""
         self._problems.pop(component, None)
 
     def problems(self) -> list[Problem]:
@@ -52,10 +77,10 @@ class Readiness:
 
 class Availability:
     """
-    Set by the adapter, heeded by the triggers: while the plugin is not ready or its process is being
-    started again, timers keep their fires for later and NATS triggers fetch nothing.
+    Whether the plugin can take events. While it can't, timers treat what falls due as missed and NATS
+    triggers fetch nothing.
 
-    :ivar available: whether the plugin can take events.
+    :ivar available: set by the adapter.
     """
 
     def __init__(self, available: bool = False) -> None:
@@ -63,7 +88,7 @@ class Availability:
         self._watchers: list[Callable[[bool], object]] = []
 
     def set(self, available: bool) -> None:
-        """Say so; those who watch hear of a change only."""
+        """Set it, and tell those who watch if that is a change."""
         if available != self.available:
             self.available = available
             for watcher in self._watchers:

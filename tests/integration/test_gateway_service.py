@@ -23,7 +23,7 @@ from scfd.config import Address, GatewaySettings, TlsSettings
 from scfd.deferreds import from_asyncio
 from scfd.errors import StartupError
 from scfd.gateway.service import Gateway, server_context
-from scfd.status.metrics import Metrics
+from scfd.status.context import Context
 from scfd.web import Response, Routes, route
 from tests.fakes import FakeAdapter
 from tests.integration.daemon import free_ports, reactor
@@ -77,8 +77,8 @@ class GatewayServiceTestCase(TestCase):
         self.adapter = FakeAdapter()
         self.adapter.resource = self.tree = Tree()
         settings = evolve(GatewaySettings(), listen=Address(host, self.port), tls=tls)
-        backend = native_backend(settings, self.adapter, Metrics(), reactor)
-        front = gateway_front(settings, Health(), backend, Metrics(), reactor)
+        backend = native_backend(settings, self.adapter, Context(reactor))
+        front = gateway_front(settings, Health(), backend, Context(reactor))
         gateway = Gateway(settings, front, backend, reactor)
         await gateway.startService().asFuture(asyncio.get_running_loop())
         self.addCleanup(self.stop, gateway)
@@ -125,8 +125,8 @@ class ListeningTests(GatewayServiceTestCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             settings = evolve(GatewaySettings(), listen=Address("127.0.0.1", port))
-            backend = native_backend(settings, FakeAdapter(), Metrics(), reactor)
-            front = gateway_front(settings, Routes(), backend, Metrics(), reactor)
+            backend = native_backend(settings, FakeAdapter(), Context(reactor))
+            front = gateway_front(settings, Routes(), backend, Context(reactor))
             gateway = Gateway(settings, front, backend, reactor)
             with self.assertRaises(StartupError) as caught:
                 await gateway.startService().asFuture(asyncio.get_running_loop())

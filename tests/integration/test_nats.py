@@ -18,8 +18,8 @@ from scfd.config import Config, NatsSettings
 from scfd.deferreds import from_asyncio
 from scfd.errors import PluginError
 from scfd.events.event import TriggerEvent
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Availability, Readiness
+from scfd.status.context import Context
+from scfd.status.readiness import Availability
 from tests.integration.daemon import free_ports, reactor, until
 from tests.integration.nats_servers import Server
 
@@ -36,16 +36,16 @@ class Node:
         self.events: list[TriggerEvent] = []
         self.times: list[float] = []
         self.act: Callable[[TriggerEvent], Any] = lambda event: None
-        self.metrics = Metrics()
-        self.readiness = Readiness(reactor.seconds)
-        self.availability = Availability(True)
+        context = Context(reactor, reactor.seconds, availability=Availability(True))
+        self.metrics, self.readiness, self.availability = (
+            context.metrics,
+            context.readiness,
+            context.availability,
+        )
         self.services: dict[str, IService] = build.nats_triggers(
             Config(triggers=triggers),
             self.dispatch,
-            self.metrics,
-            self.readiness,
-            self.availability,
-            reactor,
+            context,
         )
         self._stopped = False
 

@@ -9,7 +9,6 @@ from typing import cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,8 +17,7 @@ from zope.interface import implementer
 from scfd.config import NatsSettings
 from scfd.events.event import TriggerEvent
 from scfd.interfaces import ITrigger
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Availability, Readiness
+from scfd.status.context import Context
 from scfd.triggers.nats.acks import Answers
 from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.connection import Connection
@@ -59,20 +57,19 @@ class NatsTrigger(Service):
         answers: Answers,
         binding: Binding,
         lag: Lag,
-        metrics: Metrics,
-        readiness: Readiness,
-        availability: Availability,
-        clock: IReactorTime,
+        context: Context,
     ) -> None:
         self._settings = settings
         self._connection = connection
-        self._deliveries = Deliveries(settings, dispatch, answers, metrics, clock, self._top_up)
+        self._deliveries = Deliveries(
+            settings, dispatch, answers, context.metrics, context.reactor, self._top_up
+        )
         self._binding = binding
         self._lag = lag
-        self._rebinds = metrics.nats_rebinds
-        self._readiness = readiness
-        self._availability = availability
-        self._clock = clock
+        self._rebinds = context.metrics.nats_rebinds
+        self._readiness = context.readiness
+        self._availability = context.availability
+        self._clock = context.reactor
         self._component = f"nats trigger {settings.name}"
         self._pulls: Pulls | None = None
         self._enough = 0

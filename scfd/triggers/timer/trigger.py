@@ -10,7 +10,6 @@ from typing import Any
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -20,8 +19,7 @@ from scfd.events.event import TriggerEvent
 from scfd.events.tasks import TaskStore
 from scfd.events.wire import rfc3339
 from scfd.interfaces import ITrigger
-from scfd.status.metrics import Metrics
-from scfd.status.readiness import Availability
+from scfd.status.context import Context
 from scfd.triggers.timer.cron import Cron
 from scfd.triggers.timer.jobs import timer_payload
 from scfd.triggers.timer.moments import Schedule, Schedules
@@ -71,24 +69,22 @@ class Timers(Service):
         triggers: Iterable[TimerSettings],
         dispatch: Callable[[TriggerEvent], Deferred[None]],
         task_store: TaskStore,
-        metrics: Metrics,
-        availability: Availability,
         zone: tzinfo,
-        now: Callable[[], float],
-        clock: IReactorTime,
+        context: Context,
     ) -> None:
         sharing: dict[tuple[Cron, tzinfo | None], list[_Entry]] = defaultdict(list)
         for trigger in triggers:
             sharing[trigger.cron, trigger.timezone].append(_Entry(trigger))
         self._schedules = Schedules(
-            (Schedule(cron, where or zone, entries) for (cron, where), entries in sharing.items()), clock
+            (Schedule(cron, where or zone, entries) for (cron, where), entries in sharing.items()),
+            context.reactor,
         )
         self._dispatch = dispatch
         self._task_store = task_store
-        self._metrics = metrics
-        self._availability = availability
-        self._now = now
-        self._standstill = Standstill(clock.seconds)
+        self._metrics = context.metrics
+        self._availability = context.availability
+        self._now = context.now
+        self._standstill = Standstill(context.reactor.seconds)
         self._in_flight = InFlight()
 
     def startService(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.identity import Identity, ServerAddress, State
+from scfd.identity import Identity, ServerAddress
 
 
 class ServerAddressTests(SynchronousTestCase):
@@ -23,12 +23,11 @@ class ServerAddressTests(SynchronousTestCase):
                 self.assertEqual(address.base_url, expected)
 
 
-class RuntimeTests(SynchronousTestCase):
+class IdentityTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.identity = Identity("from-config", "v1.0.0")
 
     def test_at_start(self) -> None:
-        self.assertEqual(self.identity.state, State.STARTING)
         self.assertEqual(self.identity.server.base_url, "")
         self.assertEqual(self.identity.storage_server_url, "")
 
