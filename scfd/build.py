@@ -132,9 +132,9 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str
     from scfd.triggers.nats.access import Access
     from scfd.triggers.nats.acks import Answers
     from scfd.triggers.nats.connection import Connection
-    from scfd.triggers.nats.consumer import Binding
+    from scfd.triggers.nats.consumer import Consumer
     from scfd.triggers.nats.dead_letter import DeadLetters
-    from scfd.triggers.nats.lag import Lag
+    from scfd.triggers.nats.deliveries import Deliveries
     from scfd.triggers.nats.trigger import NatsTrigger
 
     metrics, reactor = context.metrics, context.reactor
@@ -148,11 +148,9 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str
         connection = connections[Access.of(one)]
         dead_letters = DeadLetters(one, connection, context.readiness, reactor) if one.dead_letter else None
         answers = Answers(one, connection, dead_letters, metrics, reactor)
-        binding = Binding(connection, one)
-        lag = Lag(one, connection, binding, metrics)
-        services[f"nats trigger {one.name}"] = NatsTrigger(
-            one, connection, dispatch, answers, binding, lag, context
-        )
+        consumer = Consumer(connection, one, metrics)
+        deliveries = Deliveries(one, dispatch, answers, metrics, reactor)
+        services[f"nats trigger {one.name}"] = NatsTrigger(one, connection, consumer, deliveries, context)
     return services
 
 

@@ -96,9 +96,9 @@ class PullsTests(SynchronousTestCase):
 
     def test_the_consumer_is_lost(self) -> None:
         for status, description, reason in (
-            ("409", "Consumer Deleted", "the server says: Consumer Deleted"),
-            ("409", "Leadership Change", "the server says: Leadership Change"),
-            ("503", "", "nobody answers pull requests"),
+            ("409", "Consumer Deleted", "the server ended them: Consumer Deleted"),
+            ("409", "Leadership Change", "the server ended them: Leadership Change"),
+            ("503", "", "no server takes pulls"),
         ):
             self.make().ask(1)
             self.says(status, description)
@@ -113,7 +113,7 @@ class PullsTests(SynchronousTestCase):
             self.pulls.look()
             if self.lost:
                 break
-        self.assertEqual((second, self.lost), (13, ["nothing heard of the consumer for 8.0 s"]))
+        self.assertEqual((second, self.lost), (13, ["no sign of the consumer for 8.0 s"]))
 
     def test_silence_is_right_when_nothing_was_asked_for(self) -> None:
         self.make(fetch_max_wait=60)

@@ -52,13 +52,13 @@ class Deliveries:
         answers: Answers,
         metrics: Metrics,
         clock: IReactorTime,
-        room: Callable[[], object],
+        room: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
         self._dispatch = dispatch
         self._answers = answers
         self._clock = clock
-        self._room = room
+        self.room = room
         self._held: dict[str, Delivery] = {}
         self._waiting: deque[Delivery] = deque()
         self._running: dict[Delivery, Deferred[None]] = {}
@@ -162,7 +162,7 @@ class Deliveries:
         del self._running[delivery]
         del self._held[delivery.key]
         self._pump()
-        self._room()
+        self.room()
         if not self._held:
             emptied, self._emptied = self._emptied, []
             for deferred in emptied:

@@ -1,4 +1,4 @@
-"""Pull requests: how messages are asked for, and whether anything is still heard of the consumer."""
+"""Pull requests: ask the consumer for messages, and notice when it has fallen silent."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.connection import Connection
 
 _NANO = 1_000_000_000
-#: Seconds: pull requests that stand shorter than this have no heartbeats; their ends are often enough.
+# Seconds.
+#: A shorter pull request asks for no heartbeats: its expiry is a sign of life often enough.
 SHORTEST_WITH_HEARTBEAT = 2.0
-#: Seconds between two heartbeats, at most.
 LONGEST_HEARTBEAT = 3.0
-#: Seconds more than two heartbeats until silence counts as a stall.
+#: Silence of two heartbeats and this long counts as a stall.
 GRACE = 1.0
-#: Seconds for what is on its way when nothing more is wanted.
+#: For messages that are still on their way when a subscription ends.
 DRAIN_TIMEOUT = 3.0
-#: Pull requests that stand at the same time; a consumer takes 512, of all nodes together.
+#: Open pull requests of one node. A consumer's default limit is 512 for all nodes together.
 MOST_STANDING = 32
 
 
 class Pulls:
     """
-    What one trigger has asked of its consumer, on one inbox.
+    The open pull requests of one trigger; their messages arrive on one inbox.
 
     :param received: called with each message.
-    :param expired: called when a request has ended without all its messages: there is room for another.
-    :param lost: called with a reason when there is nothing more to be expected.
-    :ivar requested: messages asked for that have not come yet.
-    :ivar arrived: messages that have come.
+    :param expired: called when a request has expired, so that another can be sent.
+    :param lost: called with a reason when no more messages can be expected.
+    :ivar requested: how many messages are asked for and have not arrived yet.
+    :ivar arrived: how many messages have arrived.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Pulls:
         self._clock = clock
         self._inbox = connection.new_inbox()
         self._subscription: Subscription | None = None
-        #: When each request ends, and how many of its messages are still to come.
+        #: [when it ends, how many of its messages have not arrived] of each request.
         self._standing: deque[list[float]] = deque()
         self._heard = True
         self._heard_at = 0.0
@@ -72,25 +72,25 @@ class Pulls:
         self.arrived = 0
 
     async def start(self) -> None:
-        """Listen; then `ask` may be called."""
+        """Subscribe to the inbox. To be awaited before `ask`."""
         self._subscription = await self._connection.subscribe(self._inbox, self._arrived)
 
     def stop(self) -> Deferred[None]:
         """
-        Expect no more: the server gives what it has not sent yet to others.
+        Unsubscribe: the server sends this node nothing more.
 
-        :returns: a Deferred that fires when all that was on its way has come.
+        :returns: a Deferred that fires when the messages on their way have arrived.
         """
         subscription, self._subscription = self._subscription, None
         self.requested = 0
         return from_asyncio(_drain(subscription))
 
     def ask(self, count: int) -> None:
-        """Ask for so many messages more."""
+        """Ask for ``count`` more messages."""
         if self._subscription is None:
             return
         if not self.requested:
-            self._heard = True  # silence counts from now on
+            self._heard = True  # silence is measured from now on
         now = self._clock.seconds()
         while count > 0 and len(self._standing) < MOST_STANDING:
             batch = min(count, self._batch)
@@ -106,27 +106,27 @@ class Pulls:
         return to_json(request)
 
     def look(self) -> None:
-        """Notice silence, and answers that were lost; to be called once a second or so."""
+        """Notice silence, and requests whose end was not reported. To be called about once a second."""
         now = self._clock.seconds()
         while self._standing and self._standing[0][0] <= now:
-            self._taken_off(int(self._standing[0][1]))
+            self._no_longer_expected(int(self._standing[0][1]))
         if self._heard or not self.requested:
             self._heard = False
             self._heard_at = now
         elif now - self._heard_at > self._longest_silence:
-            self._lost(f"nothing heard of the consumer for {now - self._heard_at:.1f} s")
+            self._lost(f"no sign of the consumer for {now - self._heard_at:.1f} s")
 
     def _arrived(self, message: Message) -> None:
         self._heard = True
         if message.reply:
             self.arrived += 1
-            self._taken_off(1)
+            self._no_longer_expected(1)
             self._received(message)
         elif message.headers:
             self._status(message.headers)
 
-    def _taken_off(self, count: int) -> None:
-        """So many messages less are to be expected. The oldest request is served first, or nearly so."""
+    def _no_longer_expected(self, count: int) -> None:
+        """Count off messages, from the oldest request first, which is about the order of the server."""
         standing = self._standing
         self.requested = max(0, self.requested - count)
         while standing and count >= standing[0][1]:
@@ -135,15 +135,15 @@ class Pulls:
             standing[0][1] -= count
 
     def _status(self, headers: dict[str, str]) -> None:
-        """What the server says of requests: ADR-13, ADR-37."""
+        """A status message of the server about a request: ADR-13, ADR-37."""
         status, text = headers.get("Status"), headers.get("Description", "")
         if status == "100":  # a heartbeat
             return
-        if status in ("404", "408"):  # a request has expired, with so many messages not delivered
-            self._taken_off(int(headers.get("Nats-Pending-Messages", 0)))
+        if status in ("404", "408"):  # a request has expired
+            self._no_longer_expected(int(headers.get("Nats-Pending-Messages", 0)))
             self._expired()
         elif self._subscription is not None:
-            self._lost("nobody answers pull requests" if status == "503" else f"the server says: {text}")
+            self._lost("no server takes pulls" if status == "503" else f"the server ended them: {text}")
 
 
 async def _drain(subscription: Subscription | None) -> None:

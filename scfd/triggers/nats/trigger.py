@@ -1,4 +1,4 @@
-"""A NATS trigger: binds to its consumer, asks for messages, and begins anew whenever that ends."""
+"""A NATS trigger: binds its consumer, pulls messages, and starts over whenever that ends."""
 
 from __future__ import annotations
 
@@ -15,58 +15,50 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from scfd.config import NatsSettings
-from scfd.events.event import TriggerEvent
 from scfd.interfaces import ITrigger
 from scfd.status.context import Context
-from scfd.triggers.nats.acks import Answers
 from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.connection import Connection
-from scfd.triggers.nats.consumer import Binding
+from scfd.triggers.nats.consumer import Consumer
 from scfd.triggers.nats.deliveries import Deliveries
 from scfd.triggers.nats.jetstream import LostError, reason
-from scfd.triggers.nats.lag import Lag
 from scfd.triggers.nats.pulls import Pulls
 
 _log = Logger(namespace="scfd.nats")
 
 # Seconds.
-#: Before the next try, when the consumer can't be bound or is lost.
+#: Before the consumer is bound again, after it was lost or could not be bound.
 RETRY_PAUSE = 0.5
-#: From one look at the pull requests to the next.
+#: Between two checks of the pull requests.
 LOOK_INTERVAL = 1.0
-#: From one look at the consumer's lag to the next.
+#: Between two questions to the server about the consumer.
 LAG_INTERVAL = 10.0
 
 
 @implementer(ITrigger)
 class NatsTrigger(Service):
     """
-    The messages of one durable pull consumer, as events.
+    Makes events of the messages of one durable pull consumer.
 
-    Neither a server that is not there nor a stream that is missing ends it: it says so, is not
-    ready, and tries on.
+    A missing server, stream or consumer does not end it: it logs that once, reports "not ready" and
+    keeps trying.
 
-    :param dispatch: see `ITrigger`.
+    :param deliveries: gets each message; its ``room`` is set here.
     """
 
     def __init__(
         self,
         settings: NatsSettings,
         connection: Connection,
-        dispatch: Callable[[TriggerEvent], Deferred[None]],
-        answers: Answers,
-        binding: Binding,
-        lag: Lag,
+        consumer: Consumer,
+        deliveries: Deliveries,
         context: Context,
     ) -> None:
         self._settings = settings
         self._connection = connection
-        self._deliveries = Deliveries(
-            settings, dispatch, answers, context.metrics, context.reactor, self._top_up
-        )
-        self._binding = binding
-        self._lag = lag
-        self._rebinds = context.metrics.nats_rebinds
+        self._consumer = consumer
+        self._deliveries = deliveries
+        deliveries.room = self._top_up
         self._readiness = context.readiness
         self._availability = context.availability
         self._clock = context.reactor
@@ -94,7 +86,7 @@ class NatsTrigger(Service):
         self._running.addErrback(self._run_failed)
 
     def drain(self) -> Deferred[None]:
-        """Fetch no more, finish the messages under way, give the rest back: see `IDrainable`."""
+        """Stop pulling, finish the running messages, give the others back: see `IDrainable`."""
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
@@ -118,7 +110,7 @@ class NatsTrigger(Service):
         self._loops = []
 
     def _end_run(self) -> Deferred[None]:
-        """:returns: a Deferred that fires when nothing more is fetched."""
+        """:returns: a Deferred that fires when nothing is pulled any more."""
         ended: Deferred[None] = Deferred()
         self._running.addBoth(lambda _: ended.callback(None))
         self._running.cancel()
@@ -130,7 +122,7 @@ class NatsTrigger(Service):
             try:
                 function()
             except Exception:
-                _log.failure("{trigger}: failed, goes on", trigger=self._settings.name)
+                _log.failure("{trigger}: a periodic task failed and goes on", trigger=self._settings.name)
 
         loop = LoopingCall(survive)
         loop.clock = self._clock
@@ -141,7 +133,7 @@ class NatsTrigger(Service):
         while not self._draining:
             try:
                 await self._connection.up()
-                await self._binding.bind()
+                await self._consumer.bind()
                 self._well()
                 await self._consume()
             except CancelledError:
@@ -156,7 +148,7 @@ class NatsTrigger(Service):
             _log.failure("{trigger}: ended", failure, trigger=self._settings.name)
 
     async def _consume(self) -> None:
-        """Fetch messages whenever the plugin can take them. Ends with `LostError`."""
+        """Pull messages while the plugin is available. Ends with `LostError`."""
         while True:
             if not self._availability.available:
                 await self._change()
@@ -184,7 +176,7 @@ class NatsTrigger(Service):
             self._top_up()
 
     def _top_up(self) -> None:
-        """Ask for as many messages as there is room for, but not for each one by itself."""
+        """Ask for as many messages as there is room for, in requests of several where possible."""
         pulls = self._pulls
         if pulls is None:
             return
@@ -209,12 +201,12 @@ class NatsTrigger(Service):
             self._looking_at_lag.addErrback(self._no_lag)
 
     async def _look_at_lag(self, pulls: Pulls) -> None:
-        why = await self._lag.look(pulls.arrived, bool(pulls.requested))
+        why = await self._consumer.look(pulls.arrived, bool(pulls.requested))
         if why is not None and pulls is self._pulls:
             self._lost(why)
 
     def _no_lag(self, failure: Failure) -> None:
-        # Whether the server is there at all is for the pull requests to find out.
+        # The pull requests notice by themselves when the server is gone.
         _log.debug(
             "{trigger}: {error}",
             trigger=self._settings.name,
@@ -224,7 +216,7 @@ class NatsTrigger(Service):
     def _lost(self, why: str) -> None:
         changed, self._changed = self._changed, None
         if changed is not None and not changed.called:
-            self._rebinds.labels(self._settings.name).inc()
+            self._consumer.rebinds.inc()
             changed.errback(LostError(why))
 
     def _disconnected(self) -> None:
