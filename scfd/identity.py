@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import define, field, frozen
 
-#: Where the platform says what the function is called; the first that is set wins.
+#: Environment variables in which the platform gives the function's name; the first that is set wins.
 NODE_ID_VARIABLES = ("SCF_FUNCTIONNAME", "TENCENTCLOUD_FUNCTIONNAME")
 NODE_TYPE = "scf"
 
@@ -18,7 +18,7 @@ def _without_slash(url: str) -> str:
 @frozen
 class ServerAddress:
     """
-    Where the control plane is: as host and port, as a URL, or both; the URL wins.
+    The control plane's address: host and port, a URL, or both; the URL wins.
 
     :ivar url: http or https, without a trailing slash.
     """
@@ -29,7 +29,7 @@ class ServerAddress:
 
     @property
     def base_url(self) -> str:
-        """What paths are appended to; empty when no address is known."""
+        """The URL that paths are appended to; empty when no address is known."""
         if self.url:
             return self.url
         if not self.ip or self.port <= 0:
@@ -41,12 +41,12 @@ class ServerAddress:
 @define
 class Identity:
     """
-    What changes while a node runs.
+    Values that may change while a node runs.
 
-    :ivar node_id: empty when nobody has named this node yet.
+    :ivar node_id: empty while the node has no id.
     :ivar version: the version of the business code, ``system.version``.
     :ivar server: the control plane, by the last probe or by config.
-    :ivar storage_server_url: for plugins; by the last probe that named one or by config; may be empty.
+    :ivar storage_server_url: for plugins; from the last probe that had one, or the config; may be empty.
     :ivar api_prefix: the first part of the paths on the control plane.
     """
 
@@ -61,7 +61,7 @@ class Identity:
         return self.server.base_url + self.api_prefix + path
 
     def read_identity(self, environ: Mapping[str, str]) -> None:
-        """Take the node id from the platform's variables, if one is set; else leave it as it is."""
+        """Take the node id from the platform's variables, if one is set."""
         for name in NODE_ID_VARIABLES:
             if environ.get(name):
                 self.node_id = environ[name]

@@ -22,7 +22,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from scfd.control_plane.client import Answer, ControlPlaneClient
+from scfd.control_plane.client import ControlPlaneClient, ServerResponse
 from scfd.events.wire import from_json, to_json
 from scfd.web import DEFAULT_MAX_BODY, QuietSite
 
@@ -210,11 +210,13 @@ class FakeControlPlaneClient(ControlPlaneClient):
     :ivar react: called with each body; its value is the answer, an exception to fail with, or a Deferred.
     """
 
-    def __init__(self, react: Callable[[Any], Any] = lambda value: Answer(200, b'{"code": 200}')) -> None:
+    def __init__(
+        self, react: Callable[[Any], Any] = lambda value: ServerResponse(200, b'{"code": 200}')
+    ) -> None:
         self.posts: list[tuple[str, Any, float]] = []
         self.react = react
 
-    def post(self, url: str, value: object, timeout: float) -> Deferred[Answer]:
+    def post(self, url: str, value: object, timeout: float) -> Deferred[ServerResponse]:
         assert url.startswith(("http://", "https://")), url
         assert timeout > 0, timeout
         decoded = from_json(to_json(value))
@@ -222,7 +224,7 @@ class FakeControlPlaneClient(ControlPlaneClient):
         outcome = self.react(decoded)
         if isinstance(outcome, Deferred):
             return outcome
-        answered: Deferred[Answer] = Deferred()
+        answered: Deferred[ServerResponse] = Deferred()
         if isinstance(outcome, Exception):
             answered.errback(outcome)
         else:

@@ -15,8 +15,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.control_plane.client import Answer, ControlPlaneClient
-from scfd.control_plane.heartbeat import Heartbeat, HeartbeatRecord, Orders, host_metadata, parse_answer
+from scfd.control_plane.client import ControlPlaneClient, ServerResponse
+from scfd.control_plane.heartbeat import Heartbeat, HeartbeatRecord, Orders, host_metadata, parse_response
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity, ServerAddress
 from scfd.status.context import Context
@@ -32,18 +32,18 @@ TWO_TASKS_MD5 = "933de3e4a87c37ff6e7234b5eaf845d2"
 INTERVAL = 9.0  # seconds
 
 
-def answer(*data: Any, **fields: Any) -> Answer:
+def answer(*data: Any, **fields: Any) -> ServerResponse:
     """An acceptance; `data` and other fields as given."""
     value = {"code": 200, "message": "heartbeat reported successfully", "data": list(data), **fields}
-    return Answer(200, json.dumps(value).encode())
+    return ServerResponse(200, json.dumps(value).encode())
 
 
 def tasks(*names: str) -> list[dict[str, Any]]:
     return [{"id": n, "task_id": name, "invalid": 0} for n, name in enumerate(names)]
 
 
-class ParseAnswerTests(SynchronousTestCase):
-    def test_the_documented_answer(self) -> None:
+class ParseResponseTests(SynchronousTestCase):
+    def test_the_documented_response(self) -> None:
         instances = [
             {
                 "id": 1,
@@ -56,9 +56,9 @@ class ParseAnswerTests(SynchronousTestCase):
             }
         ]
         entry = {"package_version": "v1.0.0", "tasks_md5": "x", "task_instances": instances}
-        self.assertEqual(parse_answer(answer(entry).body), Orders(instances, "v1.0.0"))
+        self.assertEqual(parse_response(answer(entry).body), Orders(instances, "v1.0.0"))
 
-    def test_answers_without_orders(self) -> None:
+    def test_responses_without_orders(self) -> None:
         for body in (
             b'{"code": 200}',
             b'{"code": 200.0}',
@@ -76,26 +76,31 @@ class ParseAnswerTests(SynchronousTestCase):
             b'{"code": 200, "data": [{"task_instances": [{"task_id": "a"}], "tasks_md5": "initializing"}]}',
         ):
             with self.subTest(body=body):
-                self.assertEqual(parse_answer(body), Orders())
+                self.assertEqual(parse_response(body), Orders())
 
     def test_an_empty_list_with_the_digest_of_nothing_clears(self) -> None:
-        self.assertEqual(parse_answer(answer({"task_instances": [], "tasks_md5": "empty"}).body), Orders([]))
+        self.assertEqual(
+            parse_response(answer({"task_instances": [], "tasks_md5": "empty"}).body), Orders([])
+        )
 
     def test_what_is_no_acceptance(self) -> None:
         for body, text in (
-            (b"[]", "the answer is not an object with a code"),
-            (b"null", "the answer is not an object with a code"),
-            (b"{}", "the answer is not an object with a code"),
-            (b'{"code": "200"}', "the answer is not an object with a code"),
-            (b'{"code": null}', "the answer is not an object with a code"),
+            (b"[]", "the response is not an object with a code"),
+            (b"null", "the response is not an object with a code"),
+            (b"{}", "the response is not an object with a code"),
+            (b'{"code": "200"}', "the response is not an object with a code"),
+            (b'{"code": null}', "the response is not an object with a code"),
             (b'{"code": 500, "message": "node unknown"}', "code 500: node unknown"),
             (b'{"code": 0}', "code 0: None"),
-            (b'{"code": 200, "data": {}}', "the answer's data is not a list"),
-            (b'{"code": 200, "data": "x"}', "the answer's data is not a list"),
-            (b'{"code": 200, "data": [{"task_instances": {}}]}', "the answer's task_instances is not a list"),
+            (b'{"code": 200, "data": {}}', "the response's data is not a list"),
+            (b'{"code": 200, "data": "x"}', "the response's data is not a list"),
+            (
+                b'{"code": 200, "data": [{"task_instances": {}}]}',
+                "the response's task_instances is not a list",
+            ),
         ):
             with self.subTest(body=body):
-                self.assertEqual(str(self.assertRaises(ValueError, parse_answer, body)), text)
+                self.assertEqual(str(self.assertRaises(ValueError, parse_response, body)), text)
 
     @given(strategies.binary())
     def test_any_bytes(self, body: bytes) -> None:
@@ -121,7 +126,7 @@ class ParseAnswerTests(SynchronousTestCase):
 
     def assert_only_value_error(self, body: bytes) -> None:
         try:
-            orders = parse_answer(body)
+            orders = parse_response(body)
         except ValueError as error:
             self.assertTrue(str(error))
         else:
@@ -238,14 +243,14 @@ class IntervalTests(HeartbeatTestCase):
         self.assertEqual(len(self.client.posts), 12)
 
     def test_none_while_one_is_under_way(self) -> None:
-        pending: Deferred[Answer] = Deferred()
+        pending: Deferred[ServerResponse] = Deferred()
         self.client.react = lambda beat: pending
         self.heartbeat.startService()
         self.pass_time(10 * INTERVAL)
         self.assertEqual(len(self.client.posts), 1)
 
     def test_they_do_not_pile_up(self) -> None:
-        pending: Deferred[Answer] = Deferred()
+        pending: Deferred[ServerResponse] = Deferred()
         self.client.react = lambda beat: pending
         self.heartbeat.startService()
         self.pass_time(3 * INTERVAL + 1)
@@ -393,7 +398,7 @@ class RetryTests(HeartbeatTestCase):
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
-            pending: Deferred[Answer] = Deferred()
+            pending: Deferred[ServerResponse] = Deferred()
             return pending.addTimeout(5.0, self.clock).addBoth(ended)
 
         def ended(result: Any) -> Any:
@@ -408,13 +413,17 @@ class RetryTests(HeartbeatTestCase):
     def test_another_http_status_is_tried_again(self) -> None:
         for status in (201, 204, 302, 400, 404, 500, 503):
             with self.subTest(status=status):
-                times = self.times_of_tries(lambda beat, s=status: Answer(s, b'{"code": 200}'), seconds=1)
+                times = self.times_of_tries(
+                    lambda beat, s=status: ServerResponse(s, b'{"code": 200}'), seconds=1
+                )
                 self.assertEqual(times, [0, 1])
 
     def test_what_is_no_acceptance_is_not_tried_again(self) -> None:
         for body in (b"", b"<html>", b"[]", b'{"code": 500, "message": "no"}', b'{"code": 200, "data": 1}'):
             with self.subTest(body=body):
-                self.assertEqual(self.times_of_tries(lambda beat, b=body: Answer(200, b), seconds=50), [0])
+                self.assertEqual(
+                    self.times_of_tries(lambda beat, b=body: ServerResponse(200, b), seconds=50), [0]
+                )
                 self.assertEqual(self.heartbeat.record.error_count, 1)
 
     def test_success_after_a_failure_counts_once(self) -> None:
@@ -487,7 +496,7 @@ class AcceptedTests(HeartbeatTestCase):
         self.assertEqual(stored, [["v2", "a"]])
 
 
-class TellingTests(HeartbeatTestCase):
+class LogTests(HeartbeatTestCase):
     def lines(self, *outcomes: Any) -> list[tuple[LogLevel, str]]:
         """What the log says when heartbeats end like this, one after the other."""
         left = list(outcomes)
@@ -499,7 +508,7 @@ class TellingTests(HeartbeatTestCase):
         return [(event["log_level"], formatEvent(event)) for event in events]
 
     def test_only_a_change_is_logged(self) -> None:
-        refused = Answer(200, b'{"code": 500, "message": "node unknown"}')
+        refused = ServerResponse(200, b'{"code": 500, "message": "node unknown"}')
         self.assertEqual(
             self.lines(answer(), answer(), refused, refused, answer(), answer()),
             [
@@ -510,10 +519,10 @@ class TellingTests(HeartbeatTestCase):
         )
 
     def test_a_failure_is_a_problem_until_the_next_success(self) -> None:
-        self.lines(Answer(200, b"{}"))
+        self.lines(ServerResponse(200, b"{}"))
         self.assertEqual(
             self.reasons(),
-            [f"no heartbeat accepted by {SERVER}: the answer is not an object with a code"],
+            [f"no heartbeat accepted by {SERVER}: the response is not an object with a code"],
         )
         self.lines(answer())
         self.assertEqual(self.reasons(), [])
@@ -553,5 +562,5 @@ class OverARealAgentTests(HeartbeatTestCase):
             self.pass_time(5.5)
         self.assertEqual(
             [formatEvent(event) for event in events],
-            [f"not accepted by {SERVER}: TimeoutError: no answer after 5 s"],
+            [f"not accepted by {SERVER}: TimeoutError: no response after 5 s"],
         )

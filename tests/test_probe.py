@@ -230,8 +230,8 @@ class ProbeHandlerTestCase(SynchronousTestCase):
         return self.probe()["data"]["details"]
 
 
-class AnswerTests(ProbeHandlerTestCase):
-    def test_the_whole_answer(self) -> None:
+class ResponseTests(ProbeHandlerTestCase):
+    def test_the_whole_response(self) -> None:
         self.adapter.plugin_name = "my-plugin"
         answer = self.probe()
         metrics = answer["data"]["details"]["metrics"]

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from scfd.control_plane.client import Answer, ControlPlaneClient
+from scfd.control_plane.client import ControlPlaneClient, ServerResponse
 from scfd.errors import OutboxFullError, StartupError
 from scfd.events.event import TaskResult
 from scfd.identity import Identity, ServerAddress
@@ -25,9 +25,9 @@ from scfd.status.metrics import Metrics
 from tests.http_fakes import FakeControlPlaneClient, Peer
 
 URL = "http://10.0.0.1:18202/gateway/collectmgr/ReportTaskStatus"
-DELIVERED = Answer(200, b'{"code": 200}')
-REFUSED = Answer(404, b"no such task")
-FAILED = Answer(500, b"")
+DELIVERED = ServerResponse(200, b'{"code": 200}')
+REFUSED = ServerResponse(404, b"no such task")
+FAILED = ServerResponse(500, b"")
 
 
 class MemoryOutbox:
@@ -101,7 +101,7 @@ class JudgeTests(SynchronousTestCase):
     def assert_judged(self, expected: Outcome, *answers: tuple[int, bytes]) -> None:
         for status, body in answers:
             with self.subTest(status=status, body=body):
-                self.assertEqual(judge(Answer(status, body)), expected)
+                self.assertEqual(judge(ServerResponse(status, body)), expected)
 
     def test_delivered(self) -> None:
         self.assert_judged(
@@ -142,7 +142,7 @@ class JudgeTests(SynchronousTestCase):
 
     @given(strategies.sampled_from([200, 400, 500]), strategies.binary())
     def test_any_bytes(self, status: int, body: bytes) -> None:
-        self.assertIsInstance(judge(Answer(status, body)), Outcome)
+        self.assertIsInstance(judge(ServerResponse(status, body)), Outcome)
 
     @given(
         strategies.recursive(
@@ -154,7 +154,7 @@ class JudgeTests(SynchronousTestCase):
         )
     )
     def test_any_json(self, value: Any) -> None:
-        self.assertIsInstance(judge(Answer(200, json.dumps(value).encode())), Outcome)
+        self.assertIsInstance(judge(ServerResponse(200, json.dumps(value).encode())), Outcome)
 
 
 class ReportsTestCase(SynchronousTestCase):
@@ -241,9 +241,9 @@ class DeliveryTests(ReportsTestCase):
         )
 
     def test_many_tasks_at_a_time_but_not_all(self) -> None:
-        pending: list[Deferred[Answer]] = []
+        pending: list[Deferred[ServerResponse]] = []
 
-        def react(report: Any) -> Deferred[Answer]:
+        def react(report: Any) -> Deferred[ServerResponse]:
             pending.append(Deferred())
             return pending[-1]
 
@@ -261,12 +261,12 @@ class DeliveryTests(ReportsTestCase):
 class OrderTests(ReportsTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.pending: list[tuple[str, Deferred[Answer]]] = []
+        self.pending: list[tuple[str, Deferred[ServerResponse]]] = []
         self.client.react = self.react
         self.start()
 
-    def react(self, report: Any) -> Deferred[Answer]:
-        answered: Deferred[Answer] = Deferred()
+    def react(self, report: Any) -> Deferred[ServerResponse]:
+        answered: Deferred[ServerResponse] = Deferred()
         self.pending.append((report["id"] + report["result"], answered))
         return answered
 
@@ -276,7 +276,7 @@ class OrderTests(ReportsTestCase):
     def under_way(self) -> list[str]:
         return [name for name, answered in self.pending if not answered.called]
 
-    def answer(self, name: str, answer: Answer) -> None:
+    def answer(self, name: str, answer: ServerResponse) -> None:
         next(answered for known, answered in self.pending if known == name and not answered.called).callback(
             answer
         )
@@ -378,7 +378,7 @@ class ManyTests(ReportsTestCase):
 class RefusedTests(ReportsTestCase):
     def test_is_logged_counted_and_kept_aside(self) -> None:
         self.start()
-        self.client.react = lambda report: Answer(404, b"no such task")
+        self.client.react = lambda report: ServerResponse(404, b"no such task")
         with capturedLogs() as events:
             self.put("a")
         self.assertEqual(self.outbox.refused, [("a", "HTTP status 404: no such task")])
@@ -391,14 +391,14 @@ class RefusedTests(ReportsTestCase):
 
     def test_is_not_tried_again(self) -> None:
         self.start()
-        self.client.react = lambda report: Answer(200, b'{"code": 409}')
+        self.client.react = lambda report: ServerResponse(200, b'{"code": 409}')
         self.put("a")
         self.clock.advance(1000)
         self.assertEqual(self.sent(), ["a"])
 
     def test_long_or_odd_words_are_cut(self) -> None:
         self.start()
-        self.client.react = lambda report: Answer(400, b"\xff" * 1000)
+        self.client.react = lambda report: ServerResponse(400, b"\xff" * 1000)
         self.put("a")
         self.assertEqual(self.outbox.refused, [("a", "HTTP status 400: " + "\ufffd" * 200)])
 
@@ -437,7 +437,7 @@ class RetryTests(ReportsTestCase):
             ConnectionRefusedError(),
             TimeoutError(),
             FAILED,
-            Answer(200, b'{"code": 5}'),
+            ServerResponse(200, b'{"code": 5}'),
         ):
             with self.subTest(outcome=outcome):
                 self.outbox, self.clock = MemoryOutbox(), Clock()
@@ -471,7 +471,7 @@ class RetryTests(ReportsTestCase):
     def test_a_disk_that_can_not_forget_what_was_delivered(self) -> None:
         """Then it is told again: rather twice than never."""
         self.start()
-        answered: Deferred[Answer] = Deferred()
+        answered: Deferred[ServerResponse] = Deferred()
         self.client.react = lambda report: answered
         self.put("a")
         self.outbox.broken = OSError("disk full")
@@ -517,9 +517,9 @@ class RestartTests(ReportsTestCase):
 class StopTests(ReportsTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.pending: list[Deferred[Answer]] = []
+        self.pending: list[Deferred[ServerResponse]] = []
 
-    def hold(self, report: Any) -> Deferred[Answer]:
+    def hold(self, report: Any) -> Deferred[ServerResponse]:
         self.pending.append(Deferred())
         return self.pending[-1]
 

@@ -1,4 +1,4 @@
-"""HTTP to the control plane: one POST of JSON, one answer, within a time limit."""
+"""HTTP to the control plane: one POST of JSON, one response, within a time limit."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from twisted.web.iweb import IResponse
 from scfd.control_plane.signing import Signer
 from scfd.events.wire import to_json
 
-#: Bytes of one answer; 100,000 tasks are about 20 MiB.
-LONGEST_ANSWER = 32 << 20
+#: Bytes that a response body may have; a list of 100,000 tasks is about 20 MiB.
+MAX_RESPONSE = 32 << 20
 
 
 @frozen
-class Answer:
+class ServerResponse:
     """
     :ivar status: the HTTP status code.
-    :ivar body: at most as long as the server made it.
+    :ivar body: the whole body, as it was sent.
     """
 
     status: int
@@ -36,7 +36,7 @@ class Answer:
 
 class ControlPlaneClient:
     """
-    :param http: a treq client; its connections are kept and shared.
+    :param http: a treq client; keeps its connections open between requests.
     :param clock: for the time limits.
     :param signer: signs each request, where the control plane asks for it.
     """
@@ -46,16 +46,16 @@ class ControlPlaneClient:
         self._clock = clock
         self._signer = signer
 
-    def post(self, url: str, value: object, timeout: float) -> Deferred[Answer]:
+    def post(self, url: str, value: object, timeout: float) -> Deferred[ServerResponse]:
         """
         :param timeout: seconds for the whole exchange.
-        :returns: a Deferred of the `Answer`, whatever its status. It fails with
+        :returns: a Deferred of the `ServerResponse`, for any HTTP status. It fails with
             `twisted.internet.defer.TimeoutError`, or as `twisted.web.client.Agent.request` does.
         """
-        answer = Deferred.fromCoroutine(self._post(url, to_json(value)))
-        return answer.addTimeout(timeout, self._clock, _took_too_long)
+        response = Deferred.fromCoroutine(self._post(url, to_json(value)))
+        return response.addTimeout(timeout, self._clock, _took_too_long)
 
-    async def _post(self, url: str, body: bytes) -> Answer:
+    async def _post(self, url: str, body: bytes) -> ServerResponse:
         headers = Headers({"Content-Type": ["application/json"]})
         if self._signer is not None:
             headers.setRawHeaders("Auth", [self._signer.sign(body)])
@@ -66,11 +66,11 @@ class ControlPlaneClient:
             allow_redirects=False,
             unbuffered=True,
         )
-        return Answer(*await exchange(request, LONGEST_ANSWER))
+        return ServerResponse(*await exchange(request, MAX_RESPONSE))
 
 
 def _took_too_long(_: Any, seconds: float) -> Any:
-    raise TimeoutError(f"no answer after {seconds:g} s")
+    raise TimeoutError(f"no response after {seconds:g} s")
 
 
 T = TypeVar("T")
@@ -89,10 +89,10 @@ async def exchange(request: Deferred[Any], limit: int) -> tuple[int, bytes]:
 
 def cancellable(request: Deferred[T]) -> Deferred[T]:
     """
-    Have the Deferred of an `Agent` fail with `CancelledError` when it is cancelled.
+    Make the Deferred of an `Agent` fail with `CancelledError` when it is cancelled.
 
-    The agent itself fails it with errors of its own, in which neither ``addTimeout`` nor an
-    ``except CancelledError`` finds the cancellation.
+    The agent fails it with other errors, which neither ``addTimeout`` nor ``except CancelledError``
+    recognises as a cancellation.
     """
     return request.addErrback(_unwrapped)
 
@@ -105,7 +105,7 @@ def _unwrapped(failure: Failure) -> Failure:
 
 
 class BodyTooLongError(Exception):
-    """A peer sent more than it may."""
+    """A peer sent a longer body than is accepted."""
 
 
 def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
@@ -132,7 +132,7 @@ class _Body(Protocol):
             self._parts.append(data)
         elif not self.whole.called:
             self._parts.clear()
-            self.whole.errback(BodyTooLongError(f"the answer is longer than {self._limit >> 20} MiB"))
+            self.whole.errback(BodyTooLongError(f"the response is longer than {self._limit >> 20} MiB"))
             self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

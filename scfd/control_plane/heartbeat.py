@@ -1,8 +1,8 @@
 """
-The heartbeat: the node says that it is there, and the answer says what it is to do.
+The heartbeat: the node reports that it is running, and the response says what it is to run.
 
 ``POST {server}/gateway/cloudnode/ReportHeartbeatInner`` with the node's identity and the digest of
-its task list. The answer may carry a new task list, and the version that should be running.
+its task list. The response may carry a new task list, and the version that should be running.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REQUEST_TIMEOUT = 5.0
 ATTEMPTS = 5
 #: Seconds before the second try; doubled before each further one.
 FIRST_BACKOFF = 1.0
-#: What a control plane sends as ``tasks_md5`` while it does not know its own list yet.
+#: ``tasks_md5`` of a control plane that has not made its task list yet.
 INITIALIZING = "initializing"
 
 _COMPONENT = "control plane"
@@ -54,11 +54,11 @@ def host_metadata() -> dict[str, str]:
 @define
 class HeartbeatRecord:
     """
-    What became of the heartbeats so far.
+    How the heartbeats since the start ended.
 
     :ivar last_report: when the last one was accepted, seconds since the epoch; None before the first.
     :ivar report_count: how many were accepted.
-    :ivar error_count: how many were not, after all their tries.
+    :ivar error_count: how many failed in all their tries.
     """
 
     last_report: float | None = None
@@ -69,30 +69,30 @@ class HeartbeatRecord:
 @frozen
 class Orders:
     """
-    What an accepted heartbeat's answer asks of the node.
+    What the response to an accepted heartbeat asks of the node.
 
     :ivar tasks: the whole new task list; None to keep the one there is.
-    :ivar package_version: the version that should be running; empty when the answer names none.
+    :ivar package_version: the version that should be running; empty when the response names none.
     """
 
     tasks: list[Any] | None = None
     package_version: str = ""
 
 
-def parse_answer(body: bytes) -> Orders:
+def parse_response(body: bytes) -> Orders:
     """
-    Read the answer to a heartbeat.
+    Read the response to a heartbeat.
 
-    :raises ValueError: when it is no acceptance, with a text that says why.
+    :raises ValueError: when the heartbeat was not accepted; the text says why.
     """
-    answer = from_json(body)
-    if not isinstance(answer, dict) or not isinstance(answer.get("code"), (int, float)):
-        raise ValueError("the answer is not an object with a code")
-    if answer["code"] != 200:
-        raise ValueError(f"code {answer['code']}: {answer.get('message')}")
-    data = answer.get("data")
+    response = from_json(body)
+    if not isinstance(response, dict) or not isinstance(response.get("code"), (int, float)):
+        raise ValueError("the response is not an object with a code")
+    if response["code"] != 200:
+        raise ValueError(f"code {response['code']}: {response.get('message')}")
+    data = response.get("data")
     if not isinstance(data, (list, type(None))):
-        raise ValueError("the answer's data is not a list")
+        raise ValueError("the response's data is not a list")
     if not data or not isinstance(data[0], dict):
         return Orders()
     version = data[0].get("package_version")
@@ -102,26 +102,26 @@ def parse_answer(body: bytes) -> Orders:
 def _new_tasks(entry: dict[str, Any]) -> list[Any] | None:
     tasks, digest = entry.get("task_instances"), entry.get("tasks_md5")
     if not isinstance(tasks, (list, type(None))):
-        raise ValueError("the answer's task_instances is not a list")
+        raise ValueError("the response's task_instances is not a list")
     if tasks is None or digest == INITIALIZING:
         return None
-    # An empty list alone says nothing: only together with the digest of nothing is it meant.
+    # An empty list clears the store only together with the digest "empty".
     return tasks if tasks or digest == EMPTY_MD5 else None
 
 
 class _RefusedError(Exception):
-    """The control plane heard the heartbeat and did not accept it; trying again is no use."""
+    """The control plane responded, and did not accept the heartbeat; another try would end the same way."""
 
 
 class _RetryError(Exception):
-    """The control plane did not hear the heartbeat out; the next try may do better."""
+    """There was no usable response; another try may get one."""
 
 
 class Heartbeat(Service):
     """
-    Reports in, at once and then every ``interval`` seconds.
+    Sends a heartbeat at the start and then every ``interval`` seconds.
 
-    :param wrong_version: called with the version that should be running when it is another one.
+    :param wrong_version: called with the version that should be running, when that is not the node's.
     :ivar record: a `HeartbeatRecord`.
     """
 
@@ -163,13 +163,13 @@ class Heartbeat(Service):
             self._beating.cancel()
 
     def report_now(self) -> None:
-        """Report in at once, unless a report is under way: the node has just learned where to."""
+        """Send a heartbeat now, unless one is under way: the node has just learned an address."""
         if self._loop.running and self._beating is None:
             self._loop.stop()
             self._loop.start(self.interval, now=True)
 
     def _beat(self) -> Deferred[None] | None:
-        """One heartbeat with its tries. It does not fail, or there would be no further one."""
+        """One heartbeat with its tries. Never fails: a LoopingCall ends when its function fails."""
         if not self._identity.node_id:
             self._say_once(
                 "no node id: heartbeats are skipped until SCF_FUNCTIONNAME or system.node_id is set",
@@ -177,7 +177,7 @@ class Heartbeat(Service):
             )
             return None
         if not self._identity.server.base_url:
-            self._say_once("no control plane address yet: waiting for a probe to bring it")
+            self._say_once("no control plane address yet: waiting for a probe")
             return None
         self._beating = Deferred.fromCoroutine(self._try(self._clock.seconds()))
         return self._beating.addErrback(self._unexpected).addCallback(self._ended)
@@ -206,18 +206,18 @@ class Heartbeat(Service):
                 self._accepted(orders)
                 return
             pause = FIRST_BACKOFF * 2**attempt
-            # The next heartbeat tries with fresher news; this one must not stand in its way.
+            # The next heartbeat has newer figures; this one must not delay it.
             if attempt + 1 == ATTEMPTS or self._clock.seconds() + pause >= began + self.interval:
                 break
             await deferLater(self._clock, pause)
         self._failed(reason)
 
     async def _exchange(self) -> Orders:
-        answer = await self._client.post(self._identity.endpoint(PATH), self._message(), REQUEST_TIMEOUT)
-        if answer.status != 200:
-            raise _RetryError(f"HTTP status {answer.status}")
+        response = await self._client.post(self._identity.endpoint(PATH), self._message(), REQUEST_TIMEOUT)
+        if response.status != 200:
+            raise _RetryError(f"HTTP status {response.status}")
         try:
-            return parse_answer(answer.body)
+            return parse_response(response.body)
         except ValueError as error:
             raise _RefusedError(str(error)) from None
 
@@ -251,7 +251,7 @@ class Heartbeat(Service):
         self._say_once(f"not accepted by {self._identity.server.base_url}: {reason}", warn=True)
 
     def _say_once(self, text: str, warn: bool = False) -> None:
-        """Log what has changed since the last heartbeat; one line each 9 s would drown the rest."""
+        """Log a text that differs from the last one: the same line every 9 s would hide the others."""
         if text != self._said:
             self._said = text
             (_log.warn if warn else _log.info)("{text}", text=text)

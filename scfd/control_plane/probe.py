@@ -1,7 +1,7 @@
 """
-The probe: the control plane says where it is, and hears how the node is.
+The probe: the control plane tells the node its address, and gets the node's state.
 
-``POST /probe`` on the gateway. It also lets a node that the platform has just named learn its id.
+``POST /probe`` on the gateway. The node also looks again for the id that the platform gives it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from twisted.logger import Logger
 
 from scfd.control_plane.heartbeat import Heartbeat, host_metadata
-from scfd.dispatch import Dispatcher
 from scfd.events.tasks import TaskStore, is_valid
 from scfd.events.wire import from_json, rfc3339
 from scfd.identity import NODE_TYPE, Identity, ServerAddress
@@ -44,7 +43,7 @@ _FIELDS: dict[str, type] = {
 def parse_probe(body: bytes) -> dict[str, Any]:
     """
     :returns: the known fields that are there and not null.
-    :raises ValueError: when the body is no probe, with a text for the sender.
+    :raises ValueError: when the body is no probe; the text goes to the sender.
     """
     try:
         probe = from_json(body)
@@ -65,9 +64,9 @@ def parse_probe(body: bytes) -> dict[str, Any]:
 
 def server_address(probe: Mapping[str, Any]) -> ServerAddress | None:
     """
-    Where a probe says the control plane is.
+    The control plane's address by a probe.
 
-    :returns: None when it does not say.
+    :returns: None when the probe has none.
     :raises ValueError: when it is no http(s) URL, or no host and port.
     """
     address = ServerAddress(
@@ -113,7 +112,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
 
 
 class Usage:
-    """What this process uses of the machine."""
+    """CPU and memory that this process uses."""
 
     def __init__(self) -> None:
         self._wall = time.monotonic()
@@ -127,7 +126,7 @@ class Usage:
         return round(percent, 2)
 
     def memory_mib(self) -> float:
-        """Resident memory in MiB; where the system can't say, the highest it has been."""
+        """Resident memory in MiB; the highest so far where the system does not tell the present one."""
         try:
             with open("/proc/self/statm", "rb") as statm:  # never touches a disk
                 size = int(statm.read().split()[1]) * resource.getpagesize()
@@ -137,11 +136,28 @@ class Usage:
         return round(size / 2**20, 2)
 
 
+class EventCounts(Protocol):
+    """What the probe's response tells of events; the dispatcher has it."""
+
+    @property
+    def succeeded(self) -> int:
+        """Events that ended well since the start."""
+
+    @property
+    def failed(self) -> int:
+        """Events that did not."""
+
+    @property
+    def failing(self) -> Set[str]:
+        """Ids of the tasks whose last result was a failure."""
+
+
 class ProbeHandler:
     """
-    Answers probes.
+    Responds to probes.
 
-    :param environ: read anew at each probe: the platform may name the function late.
+    :param counts: figures of the events that the node has handled.
+    :param environ: read at each probe: the platform may set the function's name after the start.
     :param allowed_servers: what a probe may name as the control plane: see `is_allowed`.
     """
 
@@ -151,7 +167,7 @@ class ProbeHandler:
         task_store: TaskStore,
         adapter: IAdapter,
         heartbeat: Heartbeat,
-        dispatcher: Dispatcher,
+        counts: EventCounts,
         context: Context,
         environ: Mapping[str, str] = os.environ,
         allowed_servers: Sequence[str] = (),
@@ -160,7 +176,7 @@ class ProbeHandler:
         self._task_store = task_store
         self._adapter = adapter
         self._heartbeat = heartbeat
-        self._dispatcher = dispatcher
+        self._counts = counts
         self._metrics = context.metrics
         self._readiness = context.readiness
         self._now = context.now
@@ -169,7 +185,7 @@ class ProbeHandler:
         self._usage = Usage()
 
     def handle(self, body: bytes) -> Response:
-        """Answer one probe; a bad one gets status 400 and changes nothing."""
+        """Respond to one probe; a malformed one gets status 400 and changes nothing."""
         try:
             probe = parse_probe(body)
             address = server_address(probe)
@@ -198,7 +214,7 @@ class ProbeHandler:
         )
 
     def unauthorised(self) -> Response:
-        """Answer a probe that does not show the token it should."""
+        """Respond to a probe without the right token."""
         return self._refuse("unauthorised", "a Bearer token is asked for", 401)
 
     def _refuse(self, outcome: str, message: str, status: int) -> Response:
@@ -245,7 +261,7 @@ class ProbeHandler:
                 "running": len(running),
                 "pending": 0,
                 "stopped": total - len(running),
-                "error": len(self._dispatcher.failing & self._task_store.snapshot.ids),
+                "error": len(self._counts.failing & self._task_store.snapshot.ids),
             },
             "metrics": self._figures(total),
             "system_info": {**host, "num_cpu": os.cpu_count() or 1},
@@ -253,13 +269,13 @@ class ProbeHandler:
         }
 
     def _figures(self, task_count: int) -> dict[str, Any]:
-        ended = self._dispatcher.succeeded + self._dispatcher.failed
+        ended = self._counts.succeeded + self._counts.failed
         return {
             "cpu_usage": self._usage.cpu_percent(),
             "memory_usage": self._usage.memory_mib(),
             "task_count": task_count,
-            "success_rate": self._dispatcher.succeeded / ended if ended else 1.0,
-            "error_count": self._dispatcher.failed,
+            "success_rate": self._counts.succeeded / ended if ended else 1.0,
+            "error_count": self._counts.failed,
             "timestamp": self._timestamp(),
         }
 

@@ -1,4 +1,4 @@
-"""Tells a node where its control plane is, as a production server does: by probing it."""
+"""Sends probes to a node, as a production server does, so that it learns the control plane's address."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scfd.events.wire import from_json, rfc3339, to_json
 
 # Seconds.
 PERIOD = 5.0
-EAGER_PERIOD = 1.0  # until the node answers: it starts together with us, and waits for the address
+EAGER_PERIOD = 1.0  # until the node's first response: it starts at the same time, and waits for the address
 TIMEOUT = 5.0
 
 _log = Logger(namespace="scfd.dev.control_plane")
@@ -28,13 +28,13 @@ _log = Logger(namespace="scfd.dev.control_plane")
 
 class Prober(Service):
     """
-    Probes one node, again and again, whatever comes of it.
+    Probes one node every few seconds, also after failures.
 
     :param node_url: the node's gateway, such as ``http://127.0.0.1:9000``.
-    :param host: where this control plane listens, as the node is to reach it.
+    :param host: the control plane's host, as the node reaches it.
     :param clock: an `IReactorTime`.
     :param now: the time in seconds since the epoch.
-    :param token: what the node wants to be shown; empty when it wants nothing.
+    :param token: the node's ``gateway.probe_token``; empty for none.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Prober(Service):
         self._start_probe()
 
     def stopService(self) -> Deferred[None]:
-        """:returns: a Deferred that fires when nothing is under way any more."""
+        """:returns: a Deferred that fires when no probe is under way."""
         super().stopService()
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -89,7 +89,7 @@ class Prober(Service):
             self._next = self._clock.callLater(period, self._start_probe)
 
     async def _exchange(self) -> None:
-        """:raises _NotWellError: the node answers, but not that all is well."""
+        """:raises _NotWellError: the response is not that of a well node."""
         body = _Bytes(to_json(self._message()))
         response = await self._agent.request(b"POST", self._url, self._headers, body)
         answer = await readBody(response)

@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from scfd.control_plane.client import Answer, ControlPlaneClient
+from scfd.control_plane.client import ControlPlaneClient, ServerResponse
 from scfd.deferreds import InFlight
 from scfd.errors import OutboxFullError, describe
 from scfd.events.event import TaskResult
@@ -59,7 +59,7 @@ class Outcome(Enum):
     RETRY = "retry"
 
 
-def judge(answer: Answer) -> Outcome:
+def judge(answer: ServerResponse) -> Outcome:
     """Read an answer to a report: an empty one, or one that is not JSON, counts as its HTTP status."""
     if answer.status != 200:
         return Outcome.REFUSED if answer.status in REFUSALS else Outcome.RETRY

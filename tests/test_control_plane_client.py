@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
 
 from scfd.control_plane import client
-from scfd.control_plane.client import Answer, BodyTooLongError, ControlPlaneClient
+from scfd.control_plane.client import BodyTooLongError, ControlPlaneClient, ServerResponse
 from scfd.control_plane.signing import Signer
 from tests.http_fakes import Peer
 
@@ -35,76 +35,76 @@ class ControlPlaneClientTests(SynchronousTestCase):
         head, _, body = self.server.accept().value().partition(b"\r\n\r\n")
         self.assertIn(b"\r\nAuth: " + signer.sign(body).encode() + b"\r\n", head + b"\r\n")
 
-    def test_answers_with_status_and_body(self) -> None:
+    def test_returns_status_and_body(self) -> None:
         for status in (200, 204, 404, 500):
             with self.subTest(status=status):
-                answer = self.client.post(URL, {}, 5)
+                response = self.client.post(URL, {}, 5)
                 self.server.accept()
                 body = b"" if status == 204 else b"{}"
                 self.server.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
                 self.server.close()
-                self.assertEqual(self.successResultOf(answer), Answer(status, body))
+                self.assertEqual(self.successResultOf(response), ServerResponse(status, body))
 
-    def test_an_answer_without_end(self) -> None:
-        self.patch(client, "LONGEST_ANSWER", 2 << 20)
-        answer = self.client.post(URL, {}, 5)
+    def test_an_endless_response(self) -> None:
+        self.patch(client, "MAX_RESPONSE", 2 << 20)
+        response = self.client.post(URL, {}, 5)
         wire = self.server.accept()
         self.server.send(b"HTTP/1.1 200 OK\r\n\r\n")
         for _ in range(3):
             self.server.send(b"x" * (1 << 20))
-        failure = self.failureResultOf(answer, BodyTooLongError)
-        self.assertEqual(failure.getErrorMessage(), "the answer is longer than 2 MiB")
+        failure = self.failureResultOf(response, BodyTooLongError)
+        self.assertEqual(failure.getErrorMessage(), "the response is longer than 2 MiB")
         self.assertTrue(wire.disconnected or wire.disconnecting)
 
     def test_does_not_follow_redirects(self) -> None:
-        answer = self.client.post(URL, {}, 5)
+        response = self.client.post(URL, {}, 5)
         self.server.accept()
         self.server.send(b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n")
-        self.assertEqual(self.successResultOf(answer).status, 302)
+        self.assertEqual(self.successResultOf(response).status, 302)
         self.assertEqual(self.server.connections(), 1)
 
     def test_a_refused_connection(self) -> None:
-        answer = self.client.post(URL, {}, 5)
+        response = self.client.post(URL, {}, 5)
         self.server.refuse(ConnectionRefusedError())
-        self.failureResultOf(answer, ConnectionRefusedError)
+        self.failureResultOf(response, ConnectionRefusedError)
 
     def test_a_broken_connection(self) -> None:
-        answer = self.client.post(URL, {}, 5)
+        response = self.client.post(URL, {}, 5)
         self.server.accept()
         self.server.close(ConnectionLost())
-        self.failureResultOf(answer, ResponseNeverReceived)
+        self.failureResultOf(response, ResponseNeverReceived)
 
     def test_the_time_limit_holds_until_the_connection(self) -> None:
-        answer = self.client.post(URL, {}, 5)
+        response = self.client.post(URL, {}, 5)
         self.server.reactor.advance(4.9)
-        self.assertNoResult(answer)
+        self.assertNoResult(response)
         self.server.reactor.advance(0.2)
-        self.failureResultOf(answer, TimeoutError)
+        self.failureResultOf(response, TimeoutError)
 
-    def test_the_time_limit_holds_until_the_answer(self) -> None:
-        answer = self.client.post(URL, {}, 5)
+    def test_the_time_limit_holds_until_the_response(self) -> None:
+        response = self.client.post(URL, {}, 5)
         wire = self.server.accept()
         self.server.reactor.advance(5.1)
-        self.failureResultOf(answer, TimeoutError)
+        self.failureResultOf(response, TimeoutError)
         self.assertTrue(wire.disconnected)
 
     def test_the_time_limit_holds_for_the_body(self) -> None:
-        answer = self.client.post(URL, {}, 5)
+        response = self.client.post(URL, {}, 5)
         wire = self.server.accept()
         self.server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
         self.server.reactor.advance(5.1)
-        self.failureResultOf(answer, TimeoutError)
+        self.failureResultOf(response, TimeoutError)
         self.assertTrue(wire.disconnected or wire.disconnecting, "the connection is left open")
 
     def test_cancelling_fails_with_cancelled_error(self) -> None:
         for began in (False, True):
             with self.subTest(began=began):
-                answer = self.client.post(URL, {}, 5)
+                response = self.client.post(URL, {}, 5)
                 wire = self.server.accept()
                 if began:
                     self.server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
-                answer.cancel()
-                self.failureResultOf(answer, CancelledError)
+                response.cancel()
+                self.failureResultOf(response, CancelledError)
                 self.assertTrue(wire.disconnected or wire.disconnecting, "the connection is left open")
 
     def test_a_value_that_is_not_json_is_the_callers_mistake(self) -> None:
