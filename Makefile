@@ -12,7 +12,7 @@ DEV := $(VENV)/.installed-dev
 TEST := $(VENV)/.installed-test
 BENCH := $(VENV)/.installed-bench
 REQUIREMENTS := setup.cfg setup.py pyproject.toml
-LINTED := scfd tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples)
+LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint check-install bench chaos clean
