@@ -159,11 +159,11 @@ class TreqClient:
     async def _post(self, body: bytes, timeout: float, traceparent: str) -> Any:
         from twisted.web.http_headers import Headers
 
-        from scfd.adapter.calls import Answer
+        from scfd.adapter.calls import PluginResponse
 
         headers = Headers({"Content-Type": ["application/json"], "traceparent": [traceparent]})
         response = await self._http.post(self._url, data=body, headers=headers, timeout=timeout)
-        return Answer(response.code, await response.content())
+        return PluginResponse(response.code, await response.content())
 
 
 def copying(size: int) -> float:

@@ -28,6 +28,7 @@ from scfd.web import Listener, NoSuchPath, QuietSite, Routes, RoutesResource
 
 if TYPE_CHECKING:
     from scfd.adapter.http import HttpAdapter
+    from scfd.http1.activity import Activity
     from scfd.http1.client import Connector
     from scfd.http1.contract import Backend
     from scfd.http1.front import Front
@@ -109,7 +110,7 @@ def _http_adapter(settings: HttpAdapterSettings, context: Context) -> Any:
 
     reactor, connect, turn = context.reactor, connector(settings.url), Turn()
     pool = Pool(connect, settings.max_connections, _PLUGIN_IDLE, _CONNECT_TIMEOUT, reactor, turn)
-    health_pool = Pool(connect, 1, 0, _CONNECT_TIMEOUT, reactor, turn)
+    health_pool = Pool(connect, 1, 0, _CONNECT_TIMEOUT, reactor, turn, pool.activity)
     client = PluginClient(settings.url, pool, health_pool, settings.max_response, reactor)
     process = None
     if settings.command:
@@ -175,11 +176,12 @@ def gateway(cfg: Config, probe: ProbeHandler, adapter: IAdapter, context: Contex
     if cfg.adapter.http is None:
         backend = native_backend(cfg.gateway, adapter, context)
     else:
-        backend = http_backend(cfg.gateway, cfg.adapter.http.url, context)
+        http = cast("HttpAdapter", adapter)
+        backend = http_backend(cfg.gateway, cfg.adapter.http.url, context, http.activity)
     routes = GatewayRoutes(context.readiness, probe, cfg.gateway.probe_token)
     front = gateway_front(cfg.gateway, routes, backend, context)
     if cfg.adapter.http is not None:
-        cast("HttpAdapter", adapter).also_busy(front.busy)
+        http.also_busy(front.busy)
     return Gateway(cfg.gateway, front, backend, context.reactor)
 
 
@@ -198,13 +200,13 @@ def gateway_front(settings: GatewaySettings, routes: Routes, backend: Backend, c
     return front
 
 
-def http_backend(settings: GatewaySettings, url: str, context: Context) -> Backend:
+def http_backend(settings: GatewaySettings, url: str, context: Context, activity: Activity) -> Backend:
     """What forwards to a plugin's process."""
     from scfd.gateway.routes import FORWARDED
     from scfd.http1.client import connector
     from scfd.http1.forward import Forwarder
 
-    pool = _gateway_pool(connector(url), settings, context)
+    pool = _gateway_pool(connector(url), settings, context, activity)
     parts = urlsplit(url)
     retried = context.metrics.gateway_retries.inc
     return Forwarder(pool, parts.path.encode(), parts.netloc.encode(), FORWARDED, retried)
@@ -226,12 +228,16 @@ def native_backend(settings: GatewaySettings, adapter: IAdapter, context: Contex
     return NativeBackend(adapter, forwarder)
 
 
-def _gateway_pool(connect: Connector, settings: GatewaySettings, context: Context) -> Pool:
+def _gateway_pool(
+    connect: Connector, settings: GatewaySettings, context: Context, activity: Activity | None = None
+) -> Pool:
     from scfd.http1.pool import Pool
     from scfd.http1.turn import Turn
 
     connect_timeout = min(_CONNECT_TIMEOUT, settings.forward_timeout)
-    pool = Pool(connect, settings.pool_size, settings.pool_idle, connect_timeout, context.reactor, Turn())
+    pool = Pool(
+        connect, settings.pool_size, settings.pool_idle, connect_timeout, context.reactor, Turn(), activity
+    )
     context.metrics.gateway_plugin_connections.set_function(lambda: pool.open)
     return pool
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.calls import LONG, Answer, PluginClient, RequestError
+from scfd.adapter.calls import LONG, PluginClient, PluginResponse, RequestError
 from scfd.http1.pool import Pool
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 
@@ -28,7 +28,7 @@ class ClientTestCase(SynchronousTestCase):
         health_pool = Pool(self.health, 1, 1.5, 5.0, self.clock, AT_ONCE)
         return PluginClient(url, pool, health_pool, max_response, self.clock)
 
-    def post(self, *body: bytes, timeout: float = 30.0, **further: Any) -> Deferred[Answer]:
+    def post(self, *body: bytes, timeout: float = 30.0, **further: Any) -> Deferred[PluginResponse]:
         return self.client.post_event(body or (b"{}",), timeout, **further)
 
     def failure(self, answered: Deferred[Any]) -> tuple[str, str]:
@@ -47,7 +47,7 @@ class PostTests(ClientTestCase):
             b"Content-Type: application/json\r\ntraceparent: 00-a-b-01\r\nContent-Length: 2\r\n\r\n{}",
         )
         transport.receive(OK)
-        self.assertEqual(self.successResultOf(answered), Answer(200, b"{}"))
+        self.assertEqual(self.successResultOf(answered), PluginResponse(200, b"{}"))
 
     def test_a_long_body_is_not_joined(self) -> None:
         written: list[bytes] = []
@@ -86,7 +86,7 @@ class PostTests(ClientTestCase):
         self.plugin.accept().receive(
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\nwhy"
         )
-        self.assertEqual(self.successResultOf(answered), Answer(500, b"why"))
+        self.assertEqual(self.successResultOf(answered), PluginResponse(500, b"why"))
 
     def test_a_body_in_pieces(self) -> None:
         answered = self.post()
@@ -97,7 +97,7 @@ class PostTests(ClientTestCase):
         ):
             self.assertNoResult(answered)
             transport.receive(piece)
-        self.assertEqual(self.successResultOf(answered), Answer(200, b"{}"))
+        self.assertEqual(self.successResultOf(answered), PluginResponse(200, b"{}"))
 
 
 class FailureTests(ClientTestCase):
@@ -157,13 +157,13 @@ class FailureTests(ClientTestCase):
         transport.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 1000)
         self.assertNoResult(answered)
         transport.receive(b"x")
-        self.assertEqual(self.failure(answered), ("too long", "the answer is longer than 1000 bytes"))
+        self.assertEqual(self.failure(answered), ("too long", "the response is longer than 1000 bytes"))
         self.assertEqual(transport.ended, "aborted")
 
     def test_a_timeout(self) -> None:
         for received, text in (
-            (b"", "no answer after 2.5 s"),
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{", "no whole answer after 2.5 s"),
+            (b"", "no response after 2.5 s"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{", "no whole response after 2.5 s"),
         ):
             with self.subTest(received=received):
                 answered = self.post(timeout=2.5)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.http1.activity import Activity
 from scfd.http1.client import LONGEST_HEAD, ClientConnection
 from tests.http1_fakes import AT_ONCE, FakeExchange, FakeTransport
 
@@ -18,7 +20,7 @@ class ConnectionTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.free: list[ClientConnection] = []
         self.lost: list[ClientConnection] = []
-        self.connection = ClientConnection(self.free.append, self.lost.append, AT_ONCE)
+        self.connection = ClientConnection(self.free.append, self.lost.append, AT_ONCE, Activity(Clock()))
         self.transport = FakeTransport(self.connection)
 
     def ask(self, exchange: FakeExchange | None = None) -> FakeExchange:

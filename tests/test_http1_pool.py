@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.http1.activity import PATIENCE, Activity
 from scfd.http1.pool import Pool
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeExchange, FakeTransport
 
@@ -156,3 +157,85 @@ class PoolTests(SynchronousTestCase):
         (late,) = self.ask()
         for exchange in [*waiting, late]:
             self.assertEqual(exchange.heard, [("failure", "ConnectError", "the node is stopping")])
+
+
+class GiveWayTests(SynchronousTestCase):
+    """Two pools of a server that serves one connection at a time."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.server, self.other = FakeConnector(), FakeConnector()
+        self.activity = Activity(self.clock)
+        self.pool, self.other_pool = (
+            Pool(server, 2, 4.0, 5.0, self.clock, AT_ONCE, self.activity)
+            for server in (self.server, self.other)
+        )
+
+    def ask(self, pool: Pool) -> FakeExchange:
+        exchange = FakeExchange()
+        pool.submit(exchange)
+        return exchange
+
+    def test_what_arrives_is_counted(self) -> None:
+        self.ask(self.pool)
+        transport = self.server.accept()
+        transport.receive(OK[:5])
+        transport.receive(OK[5:])
+        self.assertEqual(self.activity.received, 2)
+
+    def test_an_idle_connection_is_closed_for_one_that_waits(self) -> None:
+        self.ask(self.pool)
+        served = self.server.accept()
+        served.receive(OK)
+        waiting = self.ask(self.other_pool)
+        transport = self.other.accept()
+        self.clock.advance(PATIENCE - 0.1)
+        self.assertEqual(served.ended, "")
+        self.clock.advance(0.1)
+        self.assertEqual(served.ended, "closed")
+        transport.receive(OK)
+        self.assertEqual(waiting.heard, [("head", 200), ("end",)])
+        self.clock.advance(4)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_busy_one_is_closed_when_its_response_is_complete(self) -> None:
+        self.ask(self.pool)
+        served = self.server.accept()
+        self.clock.advance(0.1)
+        self.ask(self.other_pool)
+        self.other.accept()
+        served.receive(OK[:5])
+        self.clock.advance(PATIENCE)
+        self.assertEqual(served.ended, "")
+        served.receive(OK[5:])
+        self.assertEqual(served.ended, "closed")
+        served.protocol.connection_lost(None)
+        self.assertEqual(self.pool.open, 0)
+
+    def test_no_more_than_one_in_that_time(self) -> None:
+        """A server with many threads may well take long for one request."""
+        for _ in range(2):
+            self.ask(self.pool)
+        first, second = self.server.accept(), self.server.accept()
+        for transport in (first, second):
+            transport.receive(OK)
+        self.ask(self.other_pool)
+        slow = self.other.accept()
+        self.clock.advance(PATIENCE)
+        self.assertEqual((first.ended, second.ended), ("closed", ""))
+        self.clock.advance(PATIENCE)
+        self.assertEqual(second.ended, "closed")
+        slow.lose()
+        self.clock.advance(4)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_requests_that_wait_get_a_connection_in_its_place(self) -> None:
+        for _ in range(3):
+            self.ask(self.pool)
+        first, _ = self.server.accept(), self.server.accept()
+        first.receive(OK[:5])
+        self.clock.advance(PATIENCE)
+        first.receive(OK[5:])
+        self.assertEqual((first.ended, self.pool.waiting, self.server.attempts), ("closed", 1, []))
+        first.protocol.connection_lost(None)
+        self.assertEqual(len(self.server.attempts), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,14 +12,15 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.calls import PluginClient
-from scfd.adapter.health import LOOK_TIMEOUT
-from scfd.adapter.http import HttpAdapter
+from scfd.adapter.calls import PluginClient, RequestError
+from scfd.adapter.health import CHECK_TIMEOUT
+from scfd.adapter.http import REFUSED_LIMIT, HttpAdapter
 from scfd.adapter.process import PluginProcess
 from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.http1.pool import Pool
+from scfd.http1.turn import Turn
 from scfd.status.context import Context
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 
@@ -103,7 +105,7 @@ class HttpAdapterTestCase(SynchronousTestCase):
             self.health.refuse(given)
         elif given is None:
             transport = self.health.accept()
-            self.clock.advance(LOOK_TIMEOUT)
+            self.clock.advance(CHECK_TIMEOUT)
             settle(transport)
         else:
             answer(self.health.accept(), given)
@@ -277,7 +279,7 @@ class ProcessEndsTests(HttpAdapterTestCase):
         self.process.starts()
         self.look(UNWELL)
         self.clock.advance(1)
-        why = "it has stopped answering: no answer after 5 s"
+        why = "it has stopped responding: no response after 5 s"
         self.look(None)
         self.assertEqual(self.process.journal, ["start", f"restart: {why}"])
         self.assertEqual(self.problems(), [f"plugin: {why}"])
@@ -310,7 +312,7 @@ class HealthTests(HttpAdapterTestCase):
         self.next_look(None, 1)
         self.assertEqual((self.problems(), self.availability.available), ([], True))
         self.next_look(None, 1)
-        why = "it has stopped answering: no answer after 5 s"
+        why = "it has stopped responding: no response after 5 s"
         self.assertEqual((self.problems(), self.availability.available), ([f"plugin: {why}"], False))
         self.assertEqual(self.process.journal, ["start", f"restart: {why}"])
         self.clock.pump([1] * 60)
@@ -322,7 +324,7 @@ class HealthTests(HttpAdapterTestCase):
 
     def test_one_that_recovers_in_time(self) -> None:
         for _ in range(5):
-            self.next_look(REFUSED)
+            self.next_look(UNWELL)
             self.next_look(None, 1)
             self.next_look(OK, 1)
         self.assertEqual((self.problems(), self.process.journal), ([], ["start"]))
@@ -344,10 +346,8 @@ class HealthTests(HttpAdapterTestCase):
         self.adapter = self.make_adapter(process=False)
         self.start()
         for pause in (5, 1, 1):
-            self.next_look(REFUSED, pause)
-        self.assertEqual(
-            self.problems(), ["plugin: it has stopped answering: can't connect: Connection refused"]
-        )
+            self.next_look(None, pause)
+        self.assertEqual(self.problems(), ["plugin: it has stopped responding: no response after 5 s"])
         self.look(REFUSED)
         self.clock.advance(0.02)
         self.look(OK)
@@ -378,8 +378,7 @@ class HealthTests(HttpAdapterTestCase):
     def test_a_refused_connection_counts_also_while_it_is_busy(self) -> None:
         self.adapter.on_trigger(EVENT)
         self.plugin.accept()
-        for pause in (5, 1, 1):
-            self.next_look(REFUSED, pause)
+        self.next_look(REFUSED)
         self.assertEqual(len(self.problems()), 1)
 
     def test_silence_counts_once_an_event_was_lost(self) -> None:
@@ -408,6 +407,131 @@ class HealthTests(HttpAdapterTestCase):
             [(event["log_level"], formatEvent(event)) for event in events],
             [(LogLevel.warn, "GET /health: HTTP status 503 (1 of 3 in a row)")],
         )
+
+
+class UnreachableTests(HttpAdapterTestCase):
+    """Nothing listens at the plugin's address: triggers wait, whoever runs it."""
+
+    WHY = "plugin: it can't be reached: can't connect: Connection refused"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def refuse_event(self, error: Exception = REFUSED) -> None:
+        called = self.adapter.on_trigger(EVENT)
+        self.plugin.refuse(error)
+        self.failureResultOf(called, PluginUnavailableError)
+
+    def look_until(self, seconds: float, given: Exception) -> None:
+        """Give the same to each look in some time."""
+        for _ in range(round(seconds / 0.02)):
+            if self.looking():
+                self.look(given)
+            self.clock.advance(0.02)
+
+    def test_an_event_that_is_refused_takes_it_down_at_once_and_a_look_brings_it_back(self) -> None:
+        for process in (True, False):
+            for interval in (5.0, 0.0):
+                with self.subTest(process=process, interval=interval):
+                    self.adapter.stopService()
+                    self.adapter = self.make_adapter(process=process, health_interval=interval)
+                    self.start()
+                    heard: list[bool] = []
+                    self.availability.watch(heard.append)
+                    self.refuse_event()
+                    self.assertEqual((self.problems(), heard), ([self.WHY], [False]))
+                    self.look(REFUSED)
+                    self.clock.advance(0.02)
+                    self.look(OK)
+                    self.assertEqual((self.problems(), heard), ([], [False, True]))
+
+    def test_so_does_a_look_that_is_refused(self) -> None:
+        self.clock.advance(5)
+        self.look(REFUSED)
+        self.assertEqual((self.problems(), self.availability.available), ([self.WHY], False))
+
+    def test_an_event_during_a_look(self) -> None:
+        self.clock.advance(5)
+        transport = self.health.accept()
+        self.refuse_event()
+        self.assertTrue(self.availability.available, "the look will show it")
+        answer(transport, OK)
+        self.assertEqual(self.problems(), [])
+
+    def test_a_broken_connection_has_it_looked_at(self) -> None:
+        called = self.adapter.on_trigger(EVENT)
+        self.plugin.accept().lose()
+        self.failureResultOf(called, PluginError)
+        self.assertEqual(self.problems(), [])
+        self.look(REFUSED)
+        self.assertEqual(self.problems(), [self.WHY])
+
+    def test_its_process_is_started_again_when_it_goes_on_refusing(self) -> None:
+        self.refuse_event()
+        self.look_until(REFUSED_LIMIT - 0.1, REFUSED)
+        self.assertEqual(self.process.journal, ["start"])
+        self.look_until(1.5, REFUSED)
+        why = "it has stopped responding: can't connect: Connection refused"
+        self.assertEqual(self.process.journal, ["start", f"restart: {why}"])
+
+    def test_that_the_node_has_no_descriptors_says_nothing_about_the_plugin(self) -> None:
+        for error in (OSError(24, "Too many open files"), socket.gaierror(-3, "Try again")):
+            with self.subTest(error=error), capturedLogs() as events:
+                for _ in range(5):
+                    self.clock.advance(5)
+                    self.look(error)
+                self.assertEqual((self.problems(), self.availability.available), ([], True))
+                why = error.strerror
+                self.assertEqual(
+                    [formatEvent(event) for event in events],
+                    [f"GET /health: can't connect: {why}; this says nothing about the plugin"],
+                )
+                self.refuse_event(error)
+                self.assertEqual(self.problems(), [f"plugin: it can't be reached: can't connect: {why}"])
+                self.assertFalse(self.availability.available, "events would be refused one after the other")
+                self.look_until(60, error)
+                self.assertEqual(self.process.journal, ["start"], "a healthy plugin was killed")
+                while not self.looking():
+                    self.clock.advance(0.1)
+                self.look(OK)
+                self.assertEqual((self.problems(), self.availability.available), ([], True))
+
+    def test_a_request_that_was_not_written_yet(self) -> None:
+        """The connection broke in the turn in which it was to be sent."""
+        turns: list[Callable[[], object]] = []
+        pool = Pool(self.plugin, 2, 1.5, 5.0, self.clock, Turn(turns.append))
+        client = PluginClient(URL, pool, pool, 1000, self.clock)
+        posted = client.post_event((b"{}",), 5.0)
+        self.plugin.accept().lose()
+        self.assertFalse(cast(RequestError, self.failureResultOf(posted).value).sent)
+
+
+class SignOfLifeTests(HttpAdapterTestCase):
+    """A plugin that serves one connection at a time, such as that of the gateway's pool."""
+
+    def test_what_it_sends_to_others_counts(self) -> None:
+        self.start()
+        for _ in range(10):
+            self.clock.advance(5)
+            transport = self.health.accept()
+            self.clock.advance(1)
+            self.adapter.activity.received += 1
+            self.clock.advance(4)
+            settle(transport)
+        self.assertEqual((self.problems(), self.process.journal), ([], ["start"]))
+
+    def test_also_before_it_is_ready(self) -> None:
+        self.start()
+        self.process.ends("its process ended: exit status 1")
+        self.process.starts()
+        for _ in range(10):
+            transport = self.health.accept()
+            self.adapter.activity.received += 1
+            self.clock.advance(CHECK_TIMEOUT)
+            settle(transport)
+            self.clock.advance(1)
+        self.assertEqual(self.process.journal, ["start"])
 
 
 class OnTriggerTests(HttpAdapterTestCase):
@@ -494,7 +618,7 @@ class OnTriggerTests(HttpAdapterTestCase):
                 self.clock.advance(limit - 0.1)
                 self.assertNoResult(called)
                 self.clock.advance(0.2)
-                self.assertEqual(self.failure(called), f"POST /on-trigger: no answer after {limit:g} s")
+                self.assertEqual(self.failure(called), f"POST /on-trigger: no response after {limit:g} s")
                 self.assertEqual(transport.ended, "aborted", "the plugin works on")
         self.assertEqual(self.count("timeout"), 2)
 

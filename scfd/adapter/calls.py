@@ -18,6 +18,7 @@ from scfd.http1.contract import (
     ConnectError,
     ConnectTimeoutError,
     DisconnectedError,
+    NoResourcesError,
     ResponseHead,
     Upstream,
     UpstreamError,
@@ -26,21 +27,20 @@ from scfd.http1.pool import Pool
 
 #: Bytes from which a part of a request is sent on its own: to copy less is cheaper than a system call.
 LONG = 16 * 1024
-#: Bytes of an answer to GET /health, which nobody reads.
+#: Bytes of a response to GET /health, which nobody reads.
 LONGEST_HEALTH = 1 << 20
 
 _KINDS: Mapping[type[UpstreamError], str] = {
     ConnectTimeoutError: "connect timeout",
+    NoResourcesError: "no resources",
     ConnectError: "connect",
     BadResponseError: "bad response",
     DisconnectedError: "broken",
 }
-#: Kinds of failure in which no byte of the request has left.
-_UNSENT = ("connect", "connect timeout", "no connection")
 
 
 @frozen
-class Answer:
+class PluginResponse:
     """
     :ivar body: the whole of it.
     """
@@ -51,25 +51,26 @@ class Answer:
 
 class RequestError(PluginError):
     """
-    A request got no answer.
+    A request got no response.
 
     :ivar kind: what kind of failure it was, in a word or two, for the metrics.
     :ivar sent: whether the plugin may have seen the request.
     """
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, kind: str, text: str, sent: bool) -> None:
         super().__init__(text)
         self.kind = kind
-        self.sent = kind not in _UNSENT
+        self.sent = sent
 
 
 class PluginClient:
     """
     :param url: the plugin's base URL, without a trailing slash.
     :param pool: for events.
-    :param health_pool: for looks at its health: they need not wait for events, and each makes a connection
-        of its own, for one that is kept would keep events from a plugin that serves one at a time.
-    :param max_response: bytes that the answer to an event may have.
+    :param health_pool: for health checks: they need not wait for events, and each makes a connection of its
+        own, since one that is kept would keep events from a plugin that serves one connection at a time.
+    :param max_response: bytes that the response to an event may have.
+    :ivar activity: of the plugin, on all connections of the node.
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class PluginClient:
     ) -> None:
         parts = urlsplit(url)
         host, path = parts.netloc.encode(), parts.path.encode()
+        self.activity = pool.activity
         self._pool = pool
         self._health_pool = health_pool
-        self._max_answer = max_response
+        self._max_response = max_response
         self._time_limits = TimeLimits(clock)
         self._health = b"GET %b/health HTTP/1.1\r\nHost: %b\r\nAccept: */*\r\nConnection: close\r\n\r\n" % (
             path,
@@ -90,7 +92,7 @@ class PluginClient:
             b"Content-Type: application/json\r\n" % (path, host)
         )
 
-    def get_health(self, timeout: float) -> Deferred[Answer]:
+    def get_health(self, timeout: float) -> Deferred[PluginResponse]:
         """
         ``GET /health``.
 
@@ -99,11 +101,13 @@ class PluginClient:
         """
         return _Request(
             [self._health], LONGEST_HEALTH, timeout, self._health_pool, self._time_limits
-        ).answered
+        ).response
 
-    def post_event(self, body: Sequence[bytes], timeout: float, traceparent: str = "") -> Deferred[Answer]:
+    def post_event(
+        self, body: Sequence[bytes], timeout: float, traceparent: str = ""
+    ) -> Deferred[PluginResponse]:
         """
-        ``POST /on-trigger``, once: nobody could tell whether the plugin acts on what it did not answer.
+        ``POST /on-trigger``, once: whether the plugin acts on a request without a response is not known.
 
         :param body: its parts.
         :param timeout: seconds, those until there is a connection included.
@@ -114,12 +118,12 @@ class PluginClient:
         trace = b"traceparent: %b\r\n" % traceparent.encode() if traceparent else b""
         head = b"%b%bContent-Length: %d\r\n\r\n" % (self._event, trace, length)
         return _Request(
-            _joined([head, *body]), self._max_answer, timeout, self._pool, self._time_limits
-        ).answered
+            _joined([head, *body]), self._max_response, timeout, self._pool, self._time_limits
+        ).response
 
     def is_listening(self) -> Deferred[bool]:
         """:returns: a Deferred of whether anybody accepts connections there."""
-        return self.get_health(1.0).addCallbacks(lambda answer: True, _was_connected)
+        return self.get_health(1.0).addCallbacks(lambda response: True, _was_connected)
 
     def close(self) -> None:
         """Close the connections that are idle, and the others when they are done."""
@@ -148,9 +152,9 @@ def _was_connected(failure: Failure) -> bool:
 
 class _Request:
     """
-    One request with its whole body, and the whole of its answer.
+    One request with its whole body, and its whole response.
 
-    :ivar answered: fires with an `Answer`.
+    :ivar response: fires with a `PluginResponse`.
     """
 
     __slots__ = (
@@ -163,7 +167,7 @@ class _Request:
         "_status",
         "_time_limits",
         "_timeout",
-        "answered",
+        "response",
     )
 
     def __init__(
@@ -177,7 +181,7 @@ class _Request:
         self._connection: Upstream | None = None
         self._status = self._length = 0
         self._body: list[bytes] = []
-        self.answered: Deferred[Answer] = Deferred(self._give_up)
+        self.response: Deferred[PluginResponse] = Deferred(self._give_up)
         time_limits.start(timeout, self._timed_out)
         pool.submit(self)
 
@@ -201,29 +205,31 @@ class _Request:
             self._body.append(data)
         elif self._connection is not None:
             self._give_up()
-            self._failed("too long", f"the answer is longer than {self._limit} bytes")
+            self._failed("too long", f"the response is longer than {self._limit} bytes")
 
     def on_read(self) -> None:
-        """Nobody waits for a part of the answer."""
+        """Nobody waits for a part of the response."""
 
     def on_end(self) -> None:
         self._time_limits.stop(self._timed_out)
         self._connection = None
-        self.answered.callback(Answer(self._status, b"".join(self._body)))
+        self.response.callback(PluginResponse(self._status, b"".join(self._body)))
 
     def on_failure(self, error: UpstreamError) -> None:
         kind = next(kind for cls, kind in _KINDS.items() if isinstance(error, cls))
-        self._failed(kind, str(error))
+        sent = error.sent if isinstance(error, DisconnectedError) else not isinstance(error, ConnectError)
+        self._failed(kind, str(error), sent)
 
     def on_writable(self, writable: bool) -> None:
         """The body is in memory anyway."""
 
     def _timed_out(self) -> None:
-        kind, text = "timeout", "no whole answer" if self._status else "no answer"
-        if self._connection is None:
+        kind, text = "timeout", "no whole response" if self._status else "no response"
+        sent = self._connection is not None
+        if not sent:
             kind = text = "no connection"
         self._give_up()
-        self._failed(kind, f"{text} after {self._timeout:g} s")
+        self._failed(kind, f"{text} after {self._timeout:g} s", sent)
 
     def _give_up(self, _: object = None) -> None:
         self._time_limits.stop(self._timed_out)
@@ -232,7 +238,7 @@ class _Request:
         else:
             self._connection.abort()
 
-    def _failed(self, kind: str, text: str) -> None:
+    def _failed(self, kind: str, text: str, sent: bool = True) -> None:
         self._time_limits.stop(self._timed_out)
         self._connection = None
-        self.answered.errback(RequestError(kind, text))
+        self.response.errback(RequestError(kind, text, sent))

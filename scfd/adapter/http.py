@@ -1,7 +1,7 @@
 """
 Speaks to a plugin in a process of its own.
 
-``GET /health`` until it answers 200 and from time to time after that, ``POST /on-trigger`` with each event.
+``GET /health`` until it returns 200 and from time to time after that, ``POST /on-trigger`` with each event.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
-from scfd.adapter.calls import Answer, PluginClient, RequestError
-from scfd.adapter.health import Health
+from scfd.adapter.calls import PluginClient, PluginResponse, RequestError
+from scfd.adapter.health import Health, Verdict
 from scfd.adapter.process import PluginProcess
 from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
@@ -29,14 +29,20 @@ from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.plugin")
 
-#: Bytes of an answer that a log line shows.
+#: Bytes of a response that a log line shows.
 _SHOWN = 200
+#: Seconds in which a plugin that was ready and refuses connections may accept them again, before the node
+#: starts its process anew: about what three failed checks take.
+REFUSED_LIMIT = 2.0
+#: What it means that an event could not be sent, by the kind of failure.
+_NOT_SENT = {"connect": Verdict.UNREACHABLE, "no resources": Verdict.UNKNOWN}
 
 
 @implementer(IAdapter)
 class HttpAdapter(Service):
     """
     :param process: the plugin's process, when the node is to run it.
+    :ivar activity: of the plugin, to be shared with other connections to it.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class HttpAdapter(Service):
         self._settings = settings
         self._client = client
         self._process = process
+        self.activity = client.activity
         self._readiness = context.readiness
         self._availability = context.availability
         self._metrics = context.metrics
@@ -61,9 +68,9 @@ class HttpAdapter(Service):
 
     def also_busy(self, requests: Callable[[], int]) -> None:
         """
-        Have requests that do not come from here taken for a reason not to answer ``GET /health``.
+        Excuse missing responses to ``GET /health`` by requests of others as well.
 
-        :param requests: asks how many the plugin is acting on.
+        :param requests: asks how many the plugin is working on.
         """
         self._health.busy_otherwise = requests
 
@@ -96,19 +103,27 @@ class HttpAdapter(Service):
 
     async def _watch_over(self) -> None:
         """From its start to the end of its process: wait until it is ready, and see that it stays so."""
+        health, patience = self._health, self._settings.ready_timeout
         while True:
             # Before it has been ready once, `ready_timeout` is the limit of the whole start.
             owned = self._process is not None and self._first_ready.called
-            if await self._health.until_ready(self._settings.ready_timeout if owned else math.inf):
+            if await health.until_ready(patience if owned else math.inf):
                 self._up()
-                await self._health.while_ready()
-            if self._health.silent:
-                self._down(f"it has stopped answering: {self._health.last}")
-                if self._process is not None:
-                    self._process.restart(f"it has stopped answering: {self._health.last}")
-                    return
+                await health.while_ready()
+                hopeless = health.verdict is Verdict.SILENT
             else:
-                self._down(f"GET /health: {self._health.last}")
+                hopeless = True
+            if hopeless:
+                self._down(f"it has stopped responding: {health.last}")
+                if self._process is not None:
+                    self._process.restart(f"it has stopped responding: {health.last}")
+                    return
+            elif health.verdict is Verdict.NOT_READY:
+                self._down(f"GET /health: {health.last}")
+                patience = self._settings.ready_timeout
+            else:
+                self._down(f"it can't be reached: {health.last}")
+                patience = REFUSED_LIMIT
 
     def _up(self) -> None:
         self._readiness.well("plugin")
@@ -141,17 +156,17 @@ class HttpAdapter(Service):
         """POST the event: see `IAdapter`."""
         self._health.busy += 1
         timeout = event.timeout or self._settings.timeout
-        answered = self._client.post_event(event.to_json_parts(), timeout, event.traceparent)
-        return answered.addCallbacks(self._answered, self._not_answered, (event,))
+        posted = self._client.post_event(event.to_json_parts(), timeout, event.traceparent)
+        return posted.addCallbacks(self._answered, self._not_answered, (event,))
 
-    def _answered(self, answer: Answer, event: TriggerEvent) -> TriggerResponse:
+    def _answered(self, response: PluginResponse, event: TriggerEvent) -> TriggerResponse:
         self._health.busy -= 1
         self._health.event_answered()
-        if answer.status != 200:
+        if response.status != 200:
             self._metrics.plugin_requests.labels("status").inc()
-            shown = answer.body[:_SHOWN].decode("utf-8", "replace")
-            raise PluginError(f"POST /on-trigger: HTTP status {answer.status}: {shown}")
-        parsed, oddity = parse_response(answer.body)
+            shown = response.body[:_SHOWN].decode("utf-8", "replace")
+            raise PluginError(f"POST /on-trigger: HTTP status {response.status}: {shown}")
+        parsed, oddity = parse_response(response.body)
         if not oddity:
             self._requests_answered.inc()
         else:
@@ -171,6 +186,10 @@ class HttpAdapter(Service):
         self._metrics.plugin_requests.labels(error.kind).inc()
         if error.kind == "timeout":
             self._health.event_lost()
+        elif error.kind in _NOT_SENT:
+            self._health.not_sent(_NOT_SENT[error.kind], str(error))
+        else:
+            self._health.check_now()
         failed = PluginError if error.sent else PluginUnavailableError
         raise failed(f"POST /on-trigger: {error}") from error
 

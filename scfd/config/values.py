@@ -170,8 +170,8 @@ class HttpAdapterSettings:
     :ivar timeout: seconds that an event may take; 30 by default.
     :ivar max_response: bytes that the answer to an event may have; 32 MiB by default.
     :ivar max_connections: how many events are sent at once; further ones wait; 128 by default.
-    :ivar health_interval: seconds from one look at its health to the next; 5 by default, 0 is not to look.
-    :ivar health_failures: how many looks must fail in a row until it counts as down; 3 by default.
+    :ivar health_interval: seconds from one health check to the next; 5 by default, 0 for none.
+    :ivar health_failures: how many checks must fail in a row until it takes no events; 3 by default.
     :ivar heartbeat_extra: JSON values merged over every heartbeat; none by default.
     :ivar command: the program and its arguments, where the node is to run the plugin; none by default.
     :ivar env: environment variables that the program gets besides the node's own; none by default.

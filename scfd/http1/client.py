@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from scfd.http1.activity import Activity
 from scfd.http1.contract import BadResponseError, DisconnectedError, Exchange, ResponseHead, UpstreamError
 from scfd.http1.turn import Turn
 
@@ -54,6 +55,7 @@ class ClientConnection(asyncio.Protocol):
     :param free: called when the response is complete and another request may follow.
     :param lost: called once, when the connection is gone.
     :param turn: what is sent goes through it.
+    :param activity: is told what arrives.
     :ivar reused: whether the request under way is not its first one: the server may have closed an
         idle connection at the moment in which the request was sent.
     """
@@ -63,14 +65,17 @@ class ClientConnection(asyncio.Protocol):
         free: Callable[[ClientConnection], object],
         lost: Callable[[ClientConnection], object],
         turn: Turn,
+        activity: Activity,
     ) -> None:
         self._free = free
         self._lost = lost
         self._turn = turn
+        self._activity = activity
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser = HttpResponseParser(self)
         self._exchange: Exchange | None = None
         self._served = 0
+        self._unserved = False
         self.reused = False
         self._begin()
 
@@ -96,6 +101,9 @@ class ClientConnection(asyncio.Protocol):
         self.reused = self._served > 0
         self._served += 1
         self._exchange = exchange
+        if not self.reused:
+            self._unserved = True
+            self._activity.began(self)
         exchange.on_connection(self)
 
     def send(self, head: bytes, bodiless: bool = False, upgradable: bool = False) -> None:
@@ -123,7 +131,13 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = None
         self._abort()
 
+    def _no_longer_unserved(self) -> None:
+        self._unserved = False
+        self._activity.served(self)
+
     def _abort(self) -> None:
+        if self._unserved:
+            self._no_longer_unserved()
         self._turn.forget(self._transport)
         self._transport.abort()
 
@@ -131,6 +145,11 @@ class ClientConnection(asyncio.Protocol):
         """Close an idle connection, or a tunnel, once everything has been sent."""
         self._turn.flush(self._transport)
         self._transport.close()
+
+    @property
+    def served(self) -> bool:
+        """Whether it has had a request."""
+        return self._served > 0
 
     @property
     def closing(self) -> bool:
@@ -151,6 +170,9 @@ class ClientConnection(asyncio.Protocol):
             self._exchange.on_writable(True)
 
     def data_received(self, data: bytes) -> None:
+        self._activity.received += 1
+        if self._unserved:
+            self._no_longer_unserved()
         if self._exchange is None:
             # Nobody has asked: whatever it is, it must not become the response to the next request.
             self._abort()
@@ -190,13 +212,16 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        sent = not self._turn.holds(self._transport)
         if self._exchange is not None:
             if self._to_the_end and self._head_seen and exc is None:
                 self._finish()
             else:
                 where = "in the middle of" if self._answered else "without"
                 how = f"the connection was closed {where} a response" + (f": {exc}" if exc else "")
-                self._fail(DisconnectedError(how, self._answered))
+                self._fail(DisconnectedError(how, self._answered, sent))
+        elif self._unserved:
+            self._no_longer_unserved()
         self._lost(self)
 
     # llhttp's side: these are called from within `feed_data`.

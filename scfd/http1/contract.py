@@ -34,16 +34,22 @@ class ConnectTimeoutError(ConnectError):
     """No connection could be made in time."""
 
 
+class NoResourcesError(ConnectError):
+    """This side can't make a connection: it has no file descriptor, memory, port or address for it."""
+
+
 class DisconnectedError(UpstreamError):
     """
     The connection ended before the response did.
 
     :ivar answered: whether a byte of the response had arrived.
+    :ivar sent: whether a byte of the request may have arrived there.
     """
 
-    def __init__(self, text: str, answered: bool) -> None:
+    def __init__(self, text: str, answered: bool, sent: bool = True) -> None:
         super().__init__(text)
         self.answered = answered
+        self.sent = sent
 
 
 class BadResponseError(UpstreamError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from collections import deque
 from typing import Any
 
@@ -10,13 +12,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from scfd.http1.activity import Activity
 from scfd.http1.client import ClientConnection, Connector
-from scfd.http1.contract import ConnectError, ConnectTimeoutError, Exchange
+from scfd.http1.contract import ConnectError, ConnectTimeoutError, Exchange, NoResourcesError
 from scfd.http1.turn import Turn
 
 #: Connections that are being made at once. To make one takes the time of ten requests to a server that is
 #: quick, and then the first few serve all that wait: a burst of 1,000 was through in 75 ms in place of 95 ms.
 MOST_CONNECTING = 16
+
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
 
 _STOPPING = "the node is stopping"
 
@@ -31,6 +36,7 @@ class Pool:
         own, so that no request is sent into a connection that is just being closed.
     :param connect_timeout: seconds.
     :param turn: what is sent goes through it.
+    :param activity: shared by all pools of this server; one of its own when left out.
     :ivar open: how many connections there are, those that are being made included.
     """
 
@@ -42,6 +48,7 @@ class Pool:
         connect_timeout: float,
         clock: IReactorTime,
         turn: Turn,
+        activity: Activity | None = None,
     ) -> None:
         self._connect = connect
         self._size = size
@@ -49,6 +56,8 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._clock = clock
         self._turn = turn
+        self.activity = activity or Activity(clock)
+        self.activity.add_pool(self)
         #: (connection, since when), the longest idle one first; the last one is taken first.
         self._idle: deque[tuple[ClientConnection, float]] = deque()
         self._waiting: deque[Exchange] = deque()
@@ -112,7 +121,7 @@ class Pool:
             connecting.addBoth(self._made, connecting)
 
     def _new(self) -> ClientConnection:
-        return ClientConnection(self._free, self._lost, self._turn)
+        return ClientConnection(self._free, self._lost, self._turn, self.activity)
 
     def _made(self, result: Any, connecting: Deferred[Any]) -> None:
         self._connecting.discard(connecting)
@@ -131,13 +140,24 @@ class Pool:
         """The request that has waited longest hears of it; the others get tries of their own."""
         error = failure.value
         if not isinstance(error, ConnectError):
-            error = ConnectError(f"can't connect: {_reason(error)}")
+            kind = NoResourcesError if _is_ours(error) else ConnectError
+            error = kind(f"can't connect: {_reason(error)}")
         if self._waiting:
             self._waiting.popleft().on_failure(error)
         self._make()
 
+    def close_idle(self) -> bool:
+        """Close the one that has been without a request for longest. :returns: whether there was one."""
+        if not self._idle:
+            return False
+        self._idle.popleft()[0].close()
+        return True
+
     def _free(self, connection: ClientConnection) -> None:
-        if self._waiting:
+        if self.activity.give_way and connection.served:
+            self.activity.give_way = False
+            connection.close()
+        elif self._waiting:
             connection.assign(self._waiting.popleft())
         elif self._closed:
             connection.close()
@@ -167,6 +187,11 @@ def _reason(error: Any) -> str:
     if number > 0:
         return os.strerror(number)
     return getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _is_ours(error: Any) -> bool:
+    """Whether a connection could not be made for a reason on this side."""
+    return isinstance(error, socket.gaierror) or getattr(error, "errno", None) in _OURS
 
 
 def _too_long(_: Any, seconds: float) -> Any:

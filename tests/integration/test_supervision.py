@@ -60,7 +60,7 @@ class SupervisionTests(TestCase):
             await daemon.says(" ready\n")
             (hanging,) = plugins(daemon)
             os.kill(hanging, signal.SIGSTOP)
-            await daemon.says("the plugin can take no events: it has stopped answering")
+            await daemon.says("the plugin can take no events: it has stopped responding")
             (problem,) = await get_json(self.url("/ready"))
             self.assertEqual(problem["component"], "plugin")
             await daemon.says("(?s)ready\n.*plugin f at \\S+ is ready")
