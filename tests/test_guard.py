@@ -15,7 +15,7 @@ from unittest import skipUnless
 from twisted.trial.unittest import SynchronousTestCase
 
 import scfd
-from scfd.adapter.guard import guarded
+from scfd.adapter.guard import EXIT_NOT_STARTED, guarded, kill_marked
 
 #: Seconds in which anything here has to happen; it usually takes some 50 ms.
 LIMIT = 20.0
@@ -75,6 +75,47 @@ class GuardTests(SynchronousTestCase):
             b"can't run no-such-command-here: No such file or directory\n", self.read(guard.stderr)
         )
         self.assertEqual(127, guard.wait(LIMIT))
+
+    def test_a_command_that_may_be_executable_later(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        busy, binary = folder / "busy", folder / "binary"
+        for file, text in ((busy, b"#!/bin/sh\n"), (binary, b"\x00\x01")):
+            file.write_bytes(text)
+            file.chmod(0o755)
+        with busy.open("ab"):
+            for file, why in ((busy, b"Text file busy"), (binary, b"Exec format error")):
+                guard = self.start(str(file))
+                self.assertEqual(self.read(guard.stderr), b"can't run %b: %b\n" % (bytes(file), why))
+                self.assertEqual(EXIT_NOT_STARTED, guard.wait(LIMIT))
+
+    @on_linux
+    def test_a_system_without_processes(self) -> None:
+        """The guard starts, and can't start the command."""
+        limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4)); "
+        guard = subprocess.Popen(
+            [sys.executable, "-c", limit + "os.execv(sys.argv[1], sys.argv[1:])", *guarded(["true"])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.addCleanup(self.finish, guard)
+        self.assertEqual(self.read(guard.stderr), b"can't run true: Too many open files\n")
+        self.assertEqual(EXIT_NOT_STARTED, guard.wait(LIMIT))
+
+    @on_linux
+    def test_what_a_killed_guard_leaves_behind_is_found_by_its_mark(self) -> None:
+        mark = f"SCFD_TEST={os.getpid()}"
+        script = "setsid sh -c 'echo $$; exec sleep 60' & sleep 60"
+        guard = subprocess.Popen(
+            guarded(["env", mark, "sh", "-c", script]), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.addCleanup(self.finish, guard)
+        self.assertTrue(self.read_line(guard.stdout).strip().isdigit())
+        guard.kill()
+        guard.wait(LIMIT)
+        kill_marked(mark)
+        self.assertEqual(b"", self.read(guard.stdout), "a process still holds the pipe")
 
     def test_command_not_executable(self) -> None:
         guard = self.start("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.child import KILL_AFTER, KILL_GUARD_AFTER, LINES, LONGEST_LINE, WINDOW
+from scfd.adapter.child import KILL_AFTER, KILL_GUARD_AFTER, LINES, LONGEST_LINE, PIPES_OPEN, WINDOW
+from scfd.adapter.guard import kill_marked
 from scfd.adapter.process import PluginProcess, exit_text
 from scfd.status.context import Context
 
@@ -52,6 +54,9 @@ class Run:
     def closeStdin(self) -> None:  # noqa: N802 - Twisted's name
         self.asked.append("close stdin")
 
+    def loseConnection(self) -> None:
+        self.asked.append("close pipes")
+
     def writes(self, data: bytes, descriptor: int = 1) -> None:
         assert not self.paused, "nothing is read while it is paused"
         self.protocol.childDataReceived(descriptor, data)
@@ -68,11 +73,18 @@ class ProcessReactor(Clock):
     A clock that spawns nothing.
 
     :ivar runs: every process that was asked for.
+    :ivar in_thread: what was called in a thread.
+    :ivar failure: raised in place of the next processes.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.runs: list[Run] = []
+        self.in_thread: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
+
+    def callInThread(self, *call: Any) -> None:  # noqa: N802 - Twisted's name
+        self.in_thread.append(call)
 
     def spawnProcess(  # noqa: N802 - Twisted's name
         self,
@@ -83,6 +95,8 @@ class ProcessReactor(Clock):
         childFDs: Mapping[int, str],  # noqa: N803 - Twisted's name
     ) -> None:
         assert executable == args[0], (executable, args)
+        if self.failure is not None:
+            raise self.failure
         self.runs.append(Run(protocol, args, env, childFDs))
 
 
@@ -286,6 +300,58 @@ class RestartTests(PluginProcessTestCase):
                 self.reactor.advance(1)
                 self.last().ends(1)
                 self.assertEqual(self.process.cannot_run, "")
+
+    def test_a_spawn_that_fails_is_tried_again_for_ever(self) -> None:
+        for number in (errno.EAGAIN, errno.EMFILE, errno.ENOMEM):
+            with self.subTest(errno=number):
+                self.setUp()
+                self.reactor.failure = OSError(number, os.strerror(number))
+                with capturedLogs() as events:
+                    self.process.start(self.started, self.ends.append)
+                    self.reactor.pump([1, 2, 4, 8, 16, 30, 30])
+                why = f"it can't be started: {os.strerror(number)}"
+                self.assertEqual(
+                    [formatEvent(e) for e in events],
+                    [
+                        f"the plugin is down: {why}; starting it again in {s} s"
+                        for s in (1, 2, 4, 8, 16, 30, 30, 30)
+                    ],
+                )
+                self.assertEqual((self.ends, self.process.end, self.starts), ([why] * 8, why, 0))
+                self.assertEqual(self.restarts("not started"), 8)
+                self.reactor.failure = None
+                self.reactor.advance(30)
+                self.assertEqual(self.starts, 1)
+                self.last().ends(1)
+                self.assertEqual(self.process.end, "its process ended: exit status 1")
+
+    def test_an_exec_that_fails_for_now_is_tried_again(self) -> None:
+        run = self.start()
+        run.writes(b"can't run ./x: Text file busy\n", 2)
+        run.ends(125)
+        why = "it can't be started: can't run ./x: Text file busy"
+        self.assertEqual((self.ends, self.process.cannot_run), ([why], ""))
+        self.reactor.advance(1)
+        self.last().ends(125)
+        self.assertEqual(self.ends[1:], ["its process ended: exit status 125"], "its own status")
+
+    def test_a_guard_that_is_killed_while_a_child_holds_its_pipes(self) -> None:
+        run = self.start()
+        killed = Failure(ProcessTerminated(None, 9, None))
+        run.protocol.processExited(killed)
+        ((function, mark),) = self.reactor.in_thread
+        name, _, value = mark.partition("=")
+        self.assertEqual((function, run.env[name]), (kill_marked, value))
+        self.reactor.advance(PIPES_OPEN)
+        self.assertEqual(run.asked, ["close pipes"])
+        run.protocol.processEnded(killed)
+        self.assertEqual(self.ends, ["its process ended: killed by signal 9"])
+        self.reactor.advance(1)
+        self.assertNotEqual(self.last().env[name], value)
+
+    def test_what_a_guard_leaves_behind_is_none_of_its_business(self) -> None:
+        self.start().ends(137)
+        self.assertEqual(self.reactor.in_thread, [])
 
     def test_one_that_has_stopped_answering(self) -> None:
         run = self.start()

@@ -15,8 +15,10 @@ from twisted.python.failure import Failure
 
 #: Seconds from SIGTERM to SIGKILL.
 KILL_AFTER = 3.0
-#: Seconds from there until the guard is killed itself, should it not do its work: it was stopped, say.
+#: Seconds from there until the guard is killed itself, should it not do its work: it may be stopped.
 KILL_GUARD_AFTER = 1.0
+#: Seconds that the pipes of a process that has exited may stay open: a child of it may hold them.
+PIPES_OPEN = 1.0
 #: Bytes: a longer line is taken in pieces, so that a child that writes none can't fill the memory.
 LONGEST_LINE = 65536
 #: Lines that are taken in so many seconds: 5 ms of work for the reactor in each 20 ms. A child that writes
@@ -40,6 +42,7 @@ class Child(ProcessProtocol):
         self._outputs = {1: _Output(self.line_received), 2: _Output(self.line_received)}
         self._window_began, self._budget = -math.inf, 0.0
         self._pausing: IDelayedCall | None = None
+        self._closing: IDelayedCall | None = None
         self._exited = False
         self._running = True
         self._waiting: list[Deferred[None]] = []
@@ -74,8 +77,9 @@ class Child(ProcessProtocol):
             self.transport.resumeProducing()
 
     def processExited(self, reason: Failure) -> None:
-        """What is left in its pipes is read without a pause: its end is news that shall not wait."""
+        """Read what is left in its pipes without a pause, since its end is news that should not wait."""
         self._exited = True
+        self._closing = self._reactor.callLater(PIPES_OPEN, self.transport.loseConnection)
         if self._pausing is not None:
             self._pausing.cancel()
             self._pausing = None
@@ -85,6 +89,8 @@ class Child(ProcessProtocol):
         for output in self._outputs.values():
             output.end()
         self._running = False
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         waiting, self._waiting = self._waiting, []
         for ended in waiting:
             ended.callback(None)

@@ -10,6 +10,7 @@ Linux also those that have made themselves daemons. Standard library only, so th
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -19,14 +20,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import FrameType
 
-#: Exit statuses, as a shell has them.
+#: Exit statuses, as shells and ``timeout`` have them.
 EXIT_USAGE = 2
+EXIT_NOT_STARTED = 125  # for now: no process or memory left, text file busy
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 EXIT_SIGNALLED = 128  # plus the number of the signal
 
 _STDIN = 0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+#: What can't be executed until somebody mends the command; any other error may pass.
+_NOT_EXECUTABLE = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 #: Seconds in which what the command has left behind is killed. A fork bomb may be faster for ever.
 _CLEANING = 3.0
 
@@ -61,8 +65,12 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_USAGE
     _leave_process_group()
     _adopt_orphans()
-    wakeup = _signal_pipe()
-    child = _start(argv[1:], cwd)
+    try:
+        wakeup = _signal_pipe()
+        child = _start(argv[1:], cwd)
+    except OSError as error:
+        _complain(argv[1], error)
+        return EXIT_NOT_STARTED
     status = os.waitstatus_to_exitcode(_wait(child, wakeup))
     _signal_group(child, signal.SIGKILL)
     _kill_what_is_left()
@@ -130,8 +138,14 @@ def _become(command: Sequence[str], cwd: str, guard: int, die_with_parent: Calla
             what = command[0]
         os.execvp(command[0], list(command))
     except OSError as error:
-        os.write(2, f"can't run {what}: {error.strerror}\n".encode(errors="replace"))
-        os._exit(EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_EXECUTABLE)
+        _complain(what, error)
+        if isinstance(error, FileNotFoundError):
+            os._exit(EXIT_NOT_FOUND)
+        os._exit(EXIT_NOT_EXECUTABLE if error.errno in _NOT_EXECUTABLE else EXIT_NOT_STARTED)
+
+
+def _complain(what: str, error: OSError) -> None:
+    os.write(2, f"can't run {what}: {error.strerror}\n".encode(errors="replace"))
 
 
 def _wait(child: int, wakeup: int) -> int:
@@ -172,14 +186,48 @@ def _adopt_orphans() -> None:
 
 
 def _kill_what_is_left() -> None:
-    """Kill every process below, again and again: they may be starting others meanwhile."""
+    """Kill every process below."""
+
+    def below() -> list[int]:
+        for _ in _reap():
+            pass
+        return _below(os.getpid())
+
+    _kill_all(below)
+
+
+def kill_marked(mark: str) -> None:
+    """
+    Kill every process with a certain environment variable, after a guard that was killed itself.
+
+    It blocks for as long as that takes. Only Linux shows the environment of a process.
+
+    :param mark: ``NAME=value``.
+    """
+    text = mark.encode()
+
+    def marked() -> list[int]:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and text in _environ(name)]
+
+    if os.path.isdir("/proc/self"):
+        _kill_all(marked)
+
+
+def _environ(process: str) -> list[bytes]:
+    try:
+        with open(f"/proc/{process}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:  # it is gone, or somebody else's
+        return []
+
+
+def _kill_all(find: Callable[[], Sequence[int]]) -> None:
+    """Kill what is found, again and again: they may be starting others meanwhile."""
     deadline = time.monotonic() + _CLEANING
-    while (left := _below(os.getpid())) and time.monotonic() < deadline:
+    while (left := find()) and time.monotonic() < deadline:
         for process in left:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
-        for _ in _reap():
-            pass
         time.sleep(0.005)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from secrets import token_hex
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -12,13 +13,22 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from scfd.adapter.child import Child
-from scfd.adapter.guard import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, guarded
+from scfd.adapter.guard import (
+    EXIT_NOT_EXECUTABLE,
+    EXIT_NOT_FOUND,
+    EXIT_NOT_STARTED,
+    guarded,
+    kill_marked,
+)
+from scfd.errors import describe
 from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.plugin")
 
 _output_log = Logger(namespace="scfd.plugin.output")
 
+#: The environment variable by which the processes of one run are known.
+MARK = "SCFD_PLUGIN_RUN"
 #: Seconds before a process that ended is started again; doubled each time, back to the first
 #: once it has run for the longest.
 FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
@@ -34,11 +44,30 @@ class _Run(Child):
     def __init__(self, reactor: Any, ended: Callable[[Failure], None]) -> None:
         super().__init__(reactor)
         self._ended = ended
+        #: In the environment of all its processes.
+        self._mark = f"{MARK}={os.getpid()}-{token_hex(8)}"
         self.last_line = ""
+
+    def start(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        """:raises OSError: when the system has no process, memory or file descriptor for it."""
+        # The guard ends the plugin when this pipe to its stdin is closed: also when the node is killed.
+        self._reactor.spawnProcess(
+            self,
+            command[0],
+            command,
+            env={**os.environ, **env, MARK: self._mark.partition("=")[2]},
+            childFDs={0: "w", 1: "r", 2: "r"},
+        )
 
     def line_received(self, line: str) -> None:
         self.last_line = line
         _output_log.info("{line}", line=line)
+
+    def processExited(self, reason: Failure) -> None:
+        super().processExited(reason)
+        if getattr(reason.value, "signal", None) is not None:
+            # A guard that was killed has left the plugin's processes to themselves.
+            self._reactor.callInThread(kill_marked, self._mark)
 
     def processEnded(self, reason: Failure) -> None:
         super().processEnded(reason)
@@ -115,16 +144,14 @@ class PluginProcess:
         if taken:
             self._try_again("it can't be started: something else listens at its address", "address taken")
             return
-        self._run = _Run(self._reactor, self._ended)
-        command = guarded(self._command, self._cwd)
-        # The guard ends the plugin when this pipe to its stdin is closed: also when the node is killed.
-        self._reactor.spawnProcess(
-            self._run,
-            command[0],
-            command,
-            env={**os.environ, **self._env},
-            childFDs={0: "w", 1: "r", 2: "r"},
-        )
+        run = _Run(self._reactor, self._ended)
+        try:
+            run.start(guarded(self._command, self._cwd), self._env)
+        except Exception as error:  # whatever it is, it may pass
+            reason = getattr(error, "strerror", None) or describe(error)
+            self._try_again(f"it can't be started: {reason}", "not started")
+            return
+        self._run = run
         # Without its arguments: there may be secrets among them.
         _log.info("started the plugin: {program}", program=self._command[0])
         self._on_start()
@@ -136,6 +163,8 @@ class PluginProcess:
         how = f"its process ended: {exit_text(reason)}"
         kind = "signal" if "signal" in how else "exit"
         status = getattr(reason.value, "exitCode", None)
+        if status == EXIT_NOT_STARTED and run.last_line.startswith("can't run "):
+            how, kind = f"it can't be started: {run.last_line}", "not started"
         self.cannot_run = run.last_line if status in (EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE) else ""
         if self._given_up:
             how, kind, self._given_up = self._given_up, "not answering", ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import treq
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.integration.daemon import Daemon, children, free_ports, get_json, is_alive, reactor, until
@@ -26,7 +28,7 @@ class SupervisionTests(TestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.plugin_folder = self.folder / "plugin"
         self.plugin_folder.mkdir(parents=True)
-        self.plugin, self.admin = free_ports(2)
+        self.plugin, self.admin, self.gateway = free_ports(3)
 
     def start(self, *flaws: str, **settings: Any) -> Daemon:
         http = {
@@ -40,6 +42,7 @@ class SupervisionTests(TestCase):
         config = {
             "system": {"name": "f", "state_dir": "state"},
             "admin": {"listen": f"127.0.0.1:{self.admin}"},
+            "gateway": {"listen": f"127.0.0.1:{self.gateway}"},
             "adapter": {"http": http},
             "triggers": [timer],
         }
@@ -69,6 +72,40 @@ class SupervisionTests(TestCase):
             self.assertTrue(await self.metric('scfd_plugin_requests_total{outcome="timeout"}'))
             await until(lambda: self.metric('scfd_plugin_requests_total{outcome="answered"}'), "an event")
             self.assertEqual(await get_json(self.url("/ready")), [])
+            self.assertEqual(await daemon.stop(), 0)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_a_guard_that_is_killed_while_a_daemon_holds_its_pipes(self) -> Deferred[None]:
+        async def check() -> None:
+            daemon = self.start("daemon")
+            await daemon.says(" ready\n")
+            below = children(daemon.pid)
+            self.assertEqual(len(below), 3)  # the guard, the plugin, its daemon
+            os.kill(below[0], signal.SIGKILL)
+            await daemon.says("(?s)the plugin is down: its process ended: killed by signal 9; .*is ready")
+            for pid in below:
+                self.assertFalse(is_alive(pid))
+            self.assertEqual(len(children(daemon.pid)), 3)
+            self.assertEqual(await daemon.stop(), 0)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_one_that_serves_one_connection_at_a_time(self) -> Deferred[None]:
+        """Its only connection is the gateway's: it is not killed, and events get a turn."""
+
+        async def check() -> None:
+            daemon = self.start("single", health_interval=0.4)
+            await daemon.says(" ready\n")
+            end = reactor.seconds() + 5
+            while reactor.seconds() < end:
+                response = await treq.get(f"http://127.0.0.1:{self.gateway}/", timeout=10, persistent=False)
+                self.assertEqual(await response.text(), "{}")
+                await deferLater(reactor, 0.02)
+            self.assertNotIn("stopped responding", daemon.output)
+            text = await (await treq.get(self.url("/metrics"), persistent=False)).text()
+            (events,) = re.findall(r'scfd_plugin_requests_total{outcome="answered"} ([\d.]+)', text)
+            self.assertGreaterEqual(float(events), 2, daemon.output)
             self.assertEqual(await daemon.stop(), 0)
 
         return Deferred.fromCoroutine(check())

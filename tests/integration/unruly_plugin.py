@@ -3,7 +3,7 @@ A plugin that behaves badly: stdlib only, as a plugin in any language would be.
 
 ``python unruly_plugin.py PORT [FLAW…]`` answers every request with ``{}``. Flaws: ``deaf`` takes no notice
 of SIGTERM, ``daemon`` starts a process that leaves its process group, ``flood`` prints for ever, and never
-the end of a line.
+the end of a line, ``single`` serves one connection at a time, until that is closed.
 """
 
 import os
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,4 +45,5 @@ if __name__ == "__main__":
     print(f"{os.environ.get('GREETING')} from {os.getcwd()}", flush=True)
     if "flood" in flaws:
         threading.Thread(target=flood, daemon=True).start()
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    server = HTTPServer if "single" in flaws else ThreadingHTTPServer
+    server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
