@@ -148,8 +148,8 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str
     for one in triggers:
         connection = connections[Access.of(one)]
         dead_letters = DeadLetters(one, connection, context.readiness, reactor) if one.dead_letter else None
-        answers = Answers(one, connection, dead_letters, metrics, reactor)
         consumer = Consumer(connection, one, metrics)
+        answers = Answers(one, consumer.terms, connection, dead_letters, metrics, reactor)
         deliveries = Deliveries(one, dispatch, answers, metrics, reactor)
         services[f"nats trigger {one.name}"] = NatsTrigger(one, connection, consumer, deliveries, context)
     return services

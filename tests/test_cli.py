@@ -153,10 +153,11 @@ class Explain(CliCase):
                 "  url          nats://***@h",
                 "  stream       S",
                 "  subject      s.>",
-                "  consumer     c",
+                "  consumer     c, made where it is missing, to deliver new messages (a work queue: all)",
                 "  batch        10 messages, waiting up to 5 s",
                 "  at a time    1, in order",
-                "  delivery     at most 3 times, again after 30 s without an answer",
+                "  delivery     at most 3 times, again after 30 s without a sign of life",
+                "  kept         ack_wait, max_deliver, max_ack_pending of a consumer that exists already",
                 "  failed ones  again after 1 s, 2 s",
                 "",
                 "warning: c.yaml:10: dns_proxy: not used by scfd",
@@ -171,6 +172,25 @@ class Explain(CliCase):
             "TENCENTCLOUD_FUNCTIONNAME or system.node_id set",
             self.explain("system: {name: f}"),
         )
+
+    def test_consumer(self) -> None:
+        required = "url: 'nats://h', stream: S, consumer_name: c"
+        text = f"triggers: [{{{{name: q, type: nats, settings: {{{{{required}, {{}}}}}}}}}}]"
+        lines = self.explain(
+            text.format("subjects: [s.a, s.b], deliver: 17, max_ack_pending: 5, domain: hub")
+        )
+        for line in (
+            "subject      s.a, s.b",
+            "consumer     c, made where it is missing, to deliver 17",
+            "requests     $JS.hub.API",
+            "kept         ack_wait, max_deliver of a consumer that exists already",
+            "pending      5 at most, at all nodes together",
+        ):
+            self.assertIn(f"  {line}", lines)
+        lines = self.explain(text.format("bind: true, inbox_prefix: _INBOX_x."))
+        self.assertIn("  subject      as the consumer has it", lines)
+        self.assertIn("  consumer     c, used as it is", lines)
+        self.assertIn("  replies      _INBOX_x", lines)
 
     def test_tls(self) -> None:
         lines = self.explain("gateway: {listen: ':9443', tls: {cert: c.pem, key: k.pem}}")

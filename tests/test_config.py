@@ -86,7 +86,7 @@ class GoodFiles(ConfigCase):
         )
         self.assertEqual(config.adapter, AdapterSettings(http=http))
         timer = TimerSettings("t", Cron.parse("0 * * * * * *"))
-        queue = NatsSettings("q", "nats://h", "S", "s.>", "c", max_deliver=-1)
+        queue = NatsSettings("q", "nats://h", "S", "c", "s.>", max_deliver=-1)
         self.assertEqual(config.triggers, (timer, queue))
         self.assertEqual(config.plugin, {"x": {"y": [1, 2.5, True, None, "text"]}})
         self.assertEqual(config.admin, AdminSettings(Address("::1", 9002), "t"))
@@ -594,7 +594,7 @@ class ReferenceConfig(SynchronousTestCase):
         self.assertEqual(config.shutdown, ShutdownSettings())
         self.assertEqual(config.system.state_dir, SystemSettings().state_dir)
         self.assertEqual(
-            config.triggers[1], NatsSettings("orders", "nats://h", "ORDERS", "orders.>", "my-function")
+            config.triggers[1], NatsSettings("orders", "nats://h", "ORDERS", "my-function", "orders.>")
         )
 
 

@@ -1,4 +1,4 @@
-"""Tests for scfd.config.nats and cross_nats: settings, and what they must not say together."""
+"""Tests for scfd.config.nats: settings of NATS triggers, and those that contradict each other."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.config import Config, load
-from scfd.config.cross import subject_matches
+from scfd.config import Config, NatsSettings, load
+from scfd.config.nats import subject_matches, subjects_overlap
 from scfd.errors import ConfigError
 
 REQUIRED = "url: 'nats://h', stream: S, subject: s.>, consumer_name: c"
@@ -32,6 +32,11 @@ class NatsSettingsTests(SynchronousTestCase):
         [only] = self.mistakes(f"{REQUIRED}, {more}")
         return only.removeprefix("triggers[0].settings.")
 
+    def trigger(self, more: str) -> NatsSettings:
+        [trigger] = self.load(f"{REQUIRED}, {more}").triggers
+        assert isinstance(trigger, NatsSettings)
+        return trigger
+
     def test_good_ones(self) -> None:
         for more in (
             "user: a, password: b",
@@ -54,6 +59,81 @@ class NatsSettingsTests(SynchronousTestCase):
             "dead_letter: found 'dead.>'; expected a subject without * and >, such as dead.orders",
         )
         self.assertEqual(self.mistake("ack: twice"), "ack: found 'twice'; expected single or double")
+
+    def test_consumers(self) -> None:
+        for more in (
+            "deliver: 1000, max_ack_pending: -1, domain: hub, inbox_prefix: _INBOX_q",
+            "deliver: last_per_subject, api_prefix: JS.q.API.",
+        ):
+            self.load(f"{REQUIRED}, {more}")
+        trigger = self.trigger("deliver: 2026-01-31T08:00:00+08:00, api_prefix: JS.q.API.")
+        self.assertEqual((trigger.deliver, trigger.api), ("2026-01-31T00:00:00Z", "JS.q.API"))
+        self.assertEqual(self.trigger("domain: hub").api, "$JS.hub.API")
+        deliver = "new, all, last, last_per_subject, a stream sequence such as 1000, or a time with a zone"
+        for wrong in ("first", "0", "2026-01-31T08:00:00", "-1"):
+            text = f"deliver: found {wrong}; expected {deliver} such as 2026-01-31T08:00:00Z"
+            self.assertEqual(self.mistake(f"deliver: {wrong}").replace("'", ""), text)
+        self.assertEqual(
+            self.mistake("domain: hub, api_prefix: JS.q.API"),
+            "api_prefix: set beside domain; expected one of the two",
+        )
+
+    def test_which_keys_the_file_sets(self) -> None:
+        self.assertEqual(
+            self.trigger("ack_wait: 30, max_deliver: null").explicit,
+            {"url", "stream", "subject", "consumer_name", "ack_wait"},
+        )
+        made = NatsSettings("q", "nats://h", "S", "c", "s.>", ack_wait=7)
+        self.assertEqual(made.explicit & {"ack_wait", "max_deliver"}, {"ack_wait"})
+
+    def test_lower_bounds(self) -> None:
+        for key, least in (("ack_wait", 0.5), ("fetch_max_wait", 0.1)):
+            self.load(f"{REQUIRED}, {key}: {least}")
+            self.assertEqual(
+                self.mistake(f"{key}: 1e-10"),
+                f"{key}: found '1e-10'; expected seconds, such as 9 or 0.5, or text such as "
+                f'"1m30s" or "500ms"; at least {least}, up to 365 days',
+            )
+        self.assertIn("at least 0.05", self.mistake("backoff: [0]"))
+
+    def test_subjects(self) -> None:
+        several = REQUIRED.replace("subject: s.>", "subjects: [s.a, s.b.*]")
+        [trigger] = self.load(several).triggers
+        assert isinstance(trigger, NatsSettings)
+        self.assertEqual(trigger.filters, ("s.a", "s.b.*"))
+        where = "triggers[0].settings"
+        self.assertEqual(
+            self.mistakes(REQUIRED.replace("subject: s.>, ", "")),
+            [
+                f"{where}.subject: is missing; expected a subject, such as orders.new, orders.* or orders.>, "
+                "or subjects, a list of them"
+            ],
+        )
+        self.assertEqual(
+            self.mistake("subjects: [s.a]"), "subjects: set beside subject; expected one of the two"
+        )
+        self.assertEqual(
+            self.mistakes(several.replace("s.a", "s.>")),
+            [f"{where}.subjects: s.> and s.b.* overlap; expected subjects that have no message in common"],
+        )
+        self.assertIn("s.b.c is among the messages", self.mistakes(f"{several}, dead_letter: s.b.c")[0])
+
+    def test_bind(self) -> None:
+        bound = REQUIRED.replace("subject: s.>", "bind: true")
+        self.load(bound, f"{REQUIRED.replace('S', 'T')}, bind: true, backoff: [1, 2, 3, 4, 5]")
+        for key, value in (
+            ("ack_wait", 30),
+            ("max_deliver", 3),
+            ("deliver", "all"),
+            ("create_stream", "true"),
+        ):
+            self.assertEqual(
+                self.mistakes(f"{bound}, {key}: {value}"),
+                [
+                    f"triggers[0].settings.{key}: set beside bind: true, which leaves the consumer as it is; "
+                    "expected one of the two"
+                ],
+            )
 
     def test_dead_letters(self) -> None:
         self.assertEqual(
@@ -113,8 +193,24 @@ class SubjectTests(SynchronousTestCase):
             ("a.>", "a.c.d", True),
             ("a.>", "a", False),
             (">", "a", True),
+            ("a.>", "a.*", True),
+            ("a.*", "a.*", True),
+            ("a.*", "a.>", False),
+            ("a.b", "a.*", False),
+            ("a.>", "a.>", True),
         ):
             self.assertEqual(subject_matches(pattern, subject), matches, (pattern, subject))
+
+    def test_overlaps(self) -> None:
+        for one, other, overlaps in (
+            ("a.*", "*.b", True),
+            ("a.>", "a.b.c", True),
+            ("a.b", "a.c", False),
+            ("a.*", "a.b.c", False),
+            ("a.>", "a", False),
+        ):
+            self.assertEqual(subjects_overlap(one, other), overlaps, (one, other))
+            self.assertEqual(subjects_overlap(other, one), overlaps, (other, one))
 
     @given(strategies.lists(strategies.sampled_from("ab"), min_size=1, max_size=4), strategies.data())
     def test_what_a_pattern_is_made_of_matches_it(

@@ -66,7 +66,7 @@ def _reports() -> Reports:
 
 def _nats_trigger() -> Any:
     services = build.nats_triggers(
-        Config(triggers=(NatsSettings("q", "nats://127.0.0.1", "S", "s.>", "c"),)),
+        Config(triggers=(NatsSettings("q", "nats://127.0.0.1", "S", "c", "s.>"),)),
         lambda event: succeed(None),
         Context(Clock(), lambda: 0.0),
     )

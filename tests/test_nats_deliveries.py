@@ -15,7 +15,7 @@ from scfd.events.event import TriggerEvent
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats.acks import Answers
 from scfd.triggers.nats.client import Message
-from scfd.triggers.nats.consumer import most_ahead
+from scfd.triggers.nats.consumer_config import Terms, most_ahead
 from scfd.triggers.nats.deliveries import LONGEST_WAIT, Deliveries
 from tests.nats_fakes import FakeConnection
 
@@ -43,7 +43,7 @@ class DeliveriesCase(SynchronousTestCase):
         self.plugin: dict[int, Deferred[None]] = {}
         self.room = 0
         connection: Any = self.connection
-        answers = Answers(trigger, connection, None, self.metrics, self.clock)
+        answers = Answers(trigger, Terms.of(trigger), connection, None, self.metrics, self.clock)
         self.settings = trigger
         self.deliveries = Deliveries(
             trigger, self.dispatch, answers, self.metrics, self.clock, self.made_room

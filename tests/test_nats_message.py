@@ -22,7 +22,7 @@ REPLY = "$JS.ACK.SAMPLES.rolling-mean.3.42.7.1735689660250000000.0"
 REPLY_WITH_DOMAIN = "$JS.ACK.hub.ACCOUNT.SAMPLES.rolling-mean.3.42.7.1735689660250000000.0.x1"
 REPLY_WITHOUT_TOKEN = "$JS.ACK._.ACCOUNT.SAMPLES.rolling-mean.3.42.7.1735689660250000000.0"
 
-TRIGGER = NatsSettings("my-queue", "nats://127.0.0.1:4222", "SAMPLES", "samples.>", "rolling-mean", timeout=7)
+TRIGGER = NatsSettings("my-queue", "nats://127.0.0.1:4222", "SAMPLES", "rolling-mean", "samples.>", timeout=7)
 
 
 def a_message(data: bytes = b"{}", reply: str = REPLY, headers: dict[str, str] | None = None) -> Message:

@@ -11,12 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsSettings
 from scfd.triggers.nats.client import Message
-from scfd.triggers.nats.pulls import Pulls
+from scfd.triggers.nats.pulls import Pulls, PullTerms
 from tests.nats_fakes import FakeConnection
 
 
 class PullsTests(SynchronousTestCase):
-    def make(self, **settings: Any) -> Pulls:
+    def make(self, config: Any = None, **settings: Any) -> Pulls:
         given: dict[str, Any] = {
             "name": "q",
             "url": "nats://h",
@@ -33,7 +33,7 @@ class PullsTests(SynchronousTestCase):
         connection: Any = self.connection
         self.pulls = Pulls(
             connection,
-            NatsSettings(**given),
+            PullTerms.of(NatsSettings(**given), config or {}),
             self.came.append,
             self.has_expired,
             self.lost.append,

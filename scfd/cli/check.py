@@ -160,16 +160,33 @@ def _nats(trigger: NatsSettings) -> Iterator[str]:
     made = ", made where it is missing" if trigger.create_stream else ""
     yield f"  url          {without_credentials(trigger.url)}{_login(trigger)}"
     yield f"  stream       {trigger.stream}{made}"
-    yield f"  subject      {trigger.subject}"
-    yield f"  consumer     {trigger.consumer_name}"
+    yield f"  subject      {', '.join(trigger.filters) or 'as the consumer has it'}"
+    yield f"  consumer     {trigger.consumer_name}{_consumer(trigger)}"
+    if trigger.domain or trigger.api_prefix:
+        yield f"  requests     {trigger.api}"
+    if trigger.inbox_prefix:
+        yield f"  replies      {trigger.inbox_prefix}"
     yield f"  batch        {trigger.batch_size} messages, waiting up to {trigger.fetch_max_wait:g} s"
     yield f"  at a time    {trigger.concurrency}{', in order' if trigger.concurrency == 1 else ''}"
-    yield f"  delivery     {limit}, again after {trigger.ack_wait:g} s without an answer"
+    if not trigger.bind:
+        yield f"  delivery     {limit}, again after {trigger.ack_wait:g} s without a sign of life"
+        names = ("ack_wait", "max_deliver", "max_ack_pending")
+        kept = [name for name in names if name not in trigger.explicit]
+        yield f"  kept         {', '.join(kept) or 'nothing'} of a consumer that exists already"
+    if trigger.max_ack_pending is not None:
+        pending = "without limit" if trigger.max_ack_pending == -1 else f"{trigger.max_ack_pending} at most"
+        yield f"  pending      {pending}, at all nodes together"
     yield f"  failed ones  again after {_delays(trigger)}"
     if trigger.dead_letter:
         yield f"  dead letter  {trigger.dead_letter}"
     if trigger.ack == "double":
         yield "  acks         confirmed by the server"
+
+
+def _consumer(trigger: NatsSettings) -> str:
+    if trigger.bind:
+        return ", used as it is"
+    return f", made where it is missing, to deliver {trigger.deliver or 'new messages (a work queue: all)'}"
 
 
 def _login(trigger: NatsSettings) -> str:

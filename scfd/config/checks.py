@@ -6,6 +6,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -216,6 +217,22 @@ def _parse_plain_subject(node: Scalar) -> str:
     return _parse_subject(node)
 
 
+def _parse_subject_prefix(node: Scalar) -> str:
+    # A dot at the end, as some tools want it, adds nothing.
+    return _parse_plain_subject(Scalar(node.line, node.value, node.text.rstrip("."))) if node.text else ""
+
+
+def _parse_deliver(node: Scalar) -> str:
+    """:returns: one of the words, a sequence, or a time in UTC as RFC 3339 has it."""
+    text = node.text
+    if text in ("new", "all", "last", "last_per_subject") or re.fullmatch(r"[1-9][0-9]{0,18}", text):
+        return text
+    moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
+    if moment.tzinfo is None:
+        raise ValueError
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
 def _parse_path_prefix(node: Scalar) -> str:
     if not re.fullmatch(r"(?:/[\w.~%-]+)+/?", node.text, re.ASCII):
         raise ValueError
@@ -242,6 +259,17 @@ def _positive(parse: Callable[[Scalar], float]) -> Callable[[Scalar], float]:
         return value
 
     return parsed
+
+
+def at_least(least: float) -> ScalarCheck:
+    """A duration with a lower bound in seconds."""
+
+    def parse(node: Scalar) -> float:
+        if (value := parse_duration(node)) < least:
+            raise ValueError
+        return value
+
+    return ScalarCheck(_SECONDS_TEXT.format(limit=f"at least {least:g}"), parse)
 
 
 def _filled(node: Scalar) -> str:
@@ -321,6 +349,12 @@ SERVERS = ScalarCheck("a host name, an IP address or a CIDR range, such as 10.0.
 SWITCH = ScalarCheck("true or false", _parse_switch)
 TIMEZONE = ScalarCheck("a time zone's IANA name, such as UTC or Asia/Shanghai", _parse_timezone)
 SUBJECT = ScalarCheck("a subject, such as orders.new, orders.* or orders.>", _parse_subject)
+SUBJECT_PREFIX = ScalarCheck("a subject without * and >, such as _INBOX_orders", _parse_subject_prefix)
+DELIVER = ScalarCheck(
+    "new, all, last, last_per_subject, a stream sequence such as 1000, or a time with a zone such as "
+    "2026-01-31T08:00:00Z",
+    _parse_deliver,
+)
 PLAIN_SUBJECT_OR_EMPTY = ScalarCheck(
     "a subject without * and >, such as dead.orders", _or_empty(_parse_plain_subject, "")
 )

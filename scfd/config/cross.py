@@ -1,14 +1,15 @@
-"""What two keys of a config must not say together."""
+"""Keys of a config that contradict each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
-from scfd.config.checks import WRONG, Address
+from scfd.config.checks import SUBJECT, WRONG, Address
 from scfd.config.findings import Findings, shown
-from scfd.config.nats import NatsSettings
-from scfd.config.tree import Entry, Listing, Scalar, Table
+from scfd.config.nats import NatsSettings, subject_matches, subjects_overlap
+from scfd.config.tree import Listing, Scalar, Table
 from scfd.config.values import AdapterSettings, HeartbeatSettings
 
 _EVERYWHERE = ("0.0.0.0", "::")
@@ -16,9 +17,8 @@ _EVERYWHERE = ("0.0.0.0", "::")
 
 def check_together(values: Mapping[str, Any], table: Table, findings: Findings) -> None:
     """
-    :param values: the sections by name; `WRONG` for those that have mistakes of their own, which
-        are left alone.
-    :param table: what they were made of, for the lines.
+    :param values: the sections by name; `WRONG` for those with mistakes of their own, which are skipped.
+    :param table: the tree that they were made of, for line numbers.
     """
     if values["heartbeat"] is not WRONG:
         _check_server(values["heartbeat"], table, findings)
@@ -119,8 +119,10 @@ def _overlap(one: str, other: str) -> bool:
     return len(hosts) == 1 or any(host in _EVERYWHERE for host in hosts)
 
 
-#: Ways to prove who one is; a trigger has one of them.
+#: Ways to log in; a trigger has one of them.
 _LOGINS = ("user", "token", "nkey", "credentials")
+#: Settings that make or change a consumer.
+_CHANGES = ("deliver", "ack_wait", "max_deliver", "max_ack_pending", "create_stream")
 
 
 def check_nats(triggers: Any, table: Table, findings: Findings) -> None:
@@ -131,39 +133,56 @@ def check_nats(triggers: Any, table: Table, findings: Findings) -> None:
     entry = table.get("triggers")
     if triggers is WRONG or entry is None or not isinstance(entry.node, Listing):
         return
-    consumers: dict[tuple[str, str, str], str] = {}
+    consumers: dict[tuple[str, ...], str] = {}
     for index, (trigger, node) in enumerate(zip(triggers, entry.node.items, strict=True)):
         settings = node.get("settings") if isinstance(node, Table) else None
         if not isinstance(trigger, NatsSettings) or settings is None or not isinstance(settings.node, Table):
             continue
         lines = {entry.name: entry.line for entry in settings.node.entries}
-        for name, text in (*_mistakes(trigger, settings), *_shared(trigger, consumers)):
+        mistakes = (
+            *_login_mistakes(trigger),
+            *_subject_mistakes(trigger),
+            *_consumer_mistakes(trigger),
+            *_shared(trigger, consumers),
+        )
+        for name, text in mistakes:
             findings.mistake(lines.get(name, settings.line), f"triggers[{index}].settings.{name}", text)
 
 
-def _mistakes(trigger: NatsSettings, settings: Entry) -> Iterator[tuple[str, str]]:
+def _subject_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
     """:returns: keys and what is wrong with them."""
-    yield from _login_mistakes(trigger)
-    if trigger.dead_letter:
-        if trigger.max_deliver == -1:
-            yield (
-                "dead_letter",
-                "set with max_deliver -1; nothing would ever be its last delivery",
-            )
-        if subject_matches(trigger.subject, trigger.dead_letter):
-            yield (
-                "dead_letter",
-                f"{trigger.dead_letter} is among the messages of this trigger, {trigger.subject}; "
-                "expected another subject, or they would come again and again",
-            )
-    given = isinstance(settings.node, Table) and settings.node.get("backoff") is not None
+    if trigger.subject and trigger.subjects:
+        yield "subjects", "set beside subject; expected one of the two"
+    elif not trigger.filters and not trigger.bind:
+        yield "subject", f"is missing; expected {SUBJECT.accepted}, or subjects, a list of them"
+    for one, other in combinations(trigger.subjects, 2):
+        if subjects_overlap(one, other):
+            yield "subjects", f"{one} and {other} overlap; expected subjects that have no message in common"
+    if trigger.dead_letter and trigger.max_deliver == -1:
+        yield "dead_letter", "set with max_deliver -1; nothing would ever be its last delivery"
+    for subject in trigger.filters:
+        if trigger.dead_letter and subject_matches(subject, trigger.dead_letter):
+            text = f"{trigger.dead_letter} is among the messages of this trigger, {subject}; expected another"
+            yield "dead_letter", f"{text} subject, or they would come again and again"
+
+
+def _consumer_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
     again = trigger.max_deliver - 1
-    if given and trigger.max_deliver != -1 and len(trigger.backoff) > max(again, 1):
+    limited = trigger.max_deliver != -1 and not trigger.bind
+    if limited and "backoff" in trigger.explicit and len(trigger.backoff) > max(again, 1):
         yield (
             "backoff",
             f"has {len(trigger.backoff)} delays, and max_deliver {trigger.max_deliver} leaves room "
             f"for {again}; expected as many or fewer",
         )
+    if trigger.domain and trigger.api_prefix:
+        yield "api_prefix", "set beside domain; expected one of the two"
+    for name in _CHANGES if trigger.bind else ():
+        if name in trigger.explicit and getattr(trigger, name):
+            yield (
+                name,
+                "set beside bind: true, which leaves the consumer as it is; expected one of the two",
+            )
 
 
 def _login_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
@@ -179,27 +198,11 @@ def _login_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
         yield "tls", "one of cert and key is set without the other; expected both or none"
 
 
-def _shared(trigger: NatsSettings, consumers: dict[tuple[str, str, str], str]) -> Iterator[tuple[str, str]]:
-    consumer = (trigger.url, trigger.stream, trigger.consumer_name)
+def _shared(trigger: NatsSettings, consumers: dict[tuple[str, ...], str]) -> Iterator[tuple[str, str]]:
+    consumer = (trigger.url, trigger.api, trigger.stream, trigger.consumer_name)
     other = consumers.setdefault(consumer, trigger.name)
     if other != trigger.name:
         yield (
             "consumer_name",
             f"{trigger.consumer_name} is the consumer of trigger {other} already; expected one of its own",
         )
-
-
-def subject_matches(pattern: str, subject: str) -> bool:
-    """
-    Whether a subject is among those of a pattern.
-
-    :param pattern: may have ``*`` for one token and ``>`` for all that follow.
-    """
-    tokens = subject.split(".")
-    wanted = pattern.split(".")
-    for index, token in enumerate(wanted):
-        if token == ">":
-            return len(tokens) > index
-        if index >= len(tokens) or token not in ("*", tokens[index]):
-            return False
-    return len(tokens) == len(wanted)

@@ -12,13 +12,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from attrs import NOTHING, Attribute, Factory, field, fields, frozen, make_class
+from attrs import NOTHING, Attribute, Factory, field, fields, fields_dict, frozen, make_class
 
 from scfd.config.checks import FILLED_TEXT, TEXT, WRONG, ScalarCheck, json_fault
 from scfd.config.findings import Findings
 from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null, join, plain
 
 CHECK = "check"
+#: A class with an attribute of this name is told which of its keys the file has.
+EXPLICIT = "explicit"
 
 
 class Check(Protocol):
@@ -126,7 +128,11 @@ class Section:
             findings.refuse(node, key, self.accepted)
             return WRONG
         values = read_keys(self.cls, node, key, findings)
-        return WRONG if WRONG in values.values() else self.cls(**given, **values)
+        if WRONG in values.values():
+            return WRONG
+        if EXPLICIT in fields_dict(self.cls):
+            given[EXPLICIT] = frozenset(values)
+        return self.cls(**given, **values)
 
 
 @frozen

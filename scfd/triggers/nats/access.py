@@ -33,6 +33,7 @@ class Access:
     nkey: str = field(default="", repr=False)
     credentials: str = ""
     tls: NatsTlsSettings | None = None
+    inbox_prefix: str = ""
 
     @classmethod
     def of(cls, settings: NatsSettings) -> Access:
@@ -45,6 +46,7 @@ class Access:
             settings.nkey,
             settings.credentials,
             settings.tls,
+            settings.inbox_prefix,
         )
 
     @property
@@ -78,6 +80,8 @@ class Access:
             options.update(user_credentials=_readable("credentials", self.credentials))
         if self.tls is not None:
             options.update(tls=_tls_context(self.tls), tls_handshake_first=self.tls.handshake_first)
+        if self.inbox_prefix:
+            options.update(inbox_prefix=self.inbox_prefix)
         return options
 
 

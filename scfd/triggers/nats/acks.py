@@ -11,6 +11,7 @@ from scfd.config import NatsSettings
 from scfd.events.wire import to_json
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats.connection import Connection
+from scfd.triggers.nats.consumer_config import Terms
 from scfd.triggers.nats.dead_letter import DeadLetters
 from scfd.triggers.nats.jetstream import REQUEST_TIMEOUT, reason
 from scfd.triggers.nats.message import Delivery
@@ -28,18 +29,21 @@ class Answers:
     """
     Acknowledges messages, or has them delivered again, or buries them.
 
+    :param terms: whose ``max_deliver`` says which delivery is the last.
     :param dead_letters: None where the trigger has no ``dead_letter``.
     """
 
     def __init__(
         self,
         settings: NatsSettings,
+        terms: Terms,
         connection: Connection,
         dead_letters: DeadLetters | None,
         metrics: Metrics,
         clock: IReactorTime,
     ) -> None:
         self._settings = settings
+        self._terms = terms
         self._connection = connection
         self._dead_letters = dead_letters
         self._clock = clock
@@ -118,7 +122,7 @@ class Answers:
 
     def can_give_back(self, delivery: Delivery) -> bool:
         """Whether the server would deliver the message again."""
-        return self._settings.max_deliver == -1 or delivery.delivered < self._settings.max_deliver
+        return self._terms.max_deliver == -1 or delivery.delivered < self._terms.max_deliver
 
     def give_back(self, delivery: Delivery) -> None:
         """Have the message delivered again at once, here or elsewhere."""

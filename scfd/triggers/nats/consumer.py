@@ -4,46 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.logger import Logger
+
 from scfd.config import NatsSettings
 from scfd.status.metrics import Metrics
+from scfd.triggers.nats import consumer_config
 from scfd.triggers.nats.connection import Connection
+from scfd.triggers.nats.consumer_config import Terms
 from scfd.triggers.nats.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, BindError, JetStreamError, call
 
-_NANO = 1_000_000_000
-#: The server's default for ``max_ack_pending``. All nodes of a consumer share it.
-USUAL_MAX_ACK_PENDING = 1000
-#: Full batches that may wait in a node while the handler is quick. With batches of 10, 2 gave 65,000
-#: messages/s, 8 gave 115,000, 32 gave 155,000; two batches of 500 gave 170,000.
-BATCHES_AHEAD = 32
-#: Upper limit of the messages that may wait in a node, whatever ``batch_size`` is.
-MOST_AHEAD = 1000
+_log = Logger(namespace="scfd.nats")
 
-
-def wanted(settings: NatsSettings) -> dict[str, Any]:
-    """The settings that the consumer must have, under their JetStream names."""
-    return {
-        "durable_name": settings.consumer_name,
-        "ack_policy": "explicit",
-        "ack_wait": round(settings.ack_wait * _NANO),
-        "max_deliver": settings.max_deliver,
-        "filter_subject": settings.subject,
-    }
-
-
-def most_held(settings: NatsSettings) -> int:
-    """How many messages one node holds at most: running and waiting."""
-    return settings.concurrency + most_ahead(settings)
-
-
-def most_ahead(settings: NatsSettings) -> int:
-    """How many messages may wait in one node at most; slow handlers have fewer, see `Deliveries.ahead`."""
-    return max(min(BATCHES_AHEAD * settings.batch_size, MOST_AHEAD), settings.concurrency)
+#: Codes of the server: the consumer is there already; max_ack_pending is beyond a limit of server, account
+#: or stream.
+_CONSUMER_EXISTS, _TOO_MANY_PENDING = 10148, 10121
 
 
 class Consumer:
     """
     The durable pull consumer of one trigger.
 
+    :ivar config: its config, as the server has it; empty until it has been seen.
+    :ivar terms: the part of it that deliveries depend on, kept up to date.
+    :ivar paused: until when an operator has paused it, as the server writes it; empty when it is not.
     :ivar floor: the last known ``ack_floor``: all messages up to this stream sequence are acknowledged.
         None until the consumer has been seen.
     :ivar rebinds: counts how often it was bound again.
@@ -52,35 +35,39 @@ class Consumer:
     def __init__(self, connection: Connection, settings: NatsSettings, metrics: Metrics) -> None:
         self._connection = connection
         self._settings = settings
-        self._created = ""
+        self._name = f"consumer {settings.consumer_name} of stream {settings.stream}"
+        self._stream_created = ""
+        self._said: set[str] = set()
         self._pending = metrics.nats_pending.labels(settings.name)
         self._ack_pending = metrics.nats_ack_pending.labels(settings.name)
         self._arrived_before = -1
+        self.config: dict[str, Any] = {}
+        self.terms = Terms.of(settings)
+        self.paused = ""
         self.floor: int | None = None
         self.rebinds = metrics.nats_rebinds.labels(settings.name)
 
     async def bind(self) -> None:
         """
-        Make the consumer, or update it where it differs. Settings that scfd does not know stay as they are.
+        Make the consumer, or apply to it what the config file sets; with ``bind``, only look at it.
 
-        :raises BindError: the stream is missing, or the server refuses the consumer.
+        :raises BindError: stream or consumer are missing, or can't be used, made or updated.
         :raises Exception: no response from the server; see `scfd.triggers.nats.jetstream.reason`.
         """
-        settings = self._settings
-        stream = await self._stream()
-        if stream["created"] != self._created and self.floor is not None:
-            # The stream was deleted and made again: all its messages are new to this node.
-            self.floor = 0
-        self._created = stream["created"]
-        try:
-            info = await call(self._connection, f"CONSUMER.INFO.{settings.stream}.{settings.consumer_name}")
-        except JetStreamError as error:
-            if error.code != CONSUMER_NOT_FOUND:
-                raise
-            info = await self._make(self._beginning(), {})
-        else:
-            info = await self._update(info)
+        stream = {} if self._settings.bind else await self._stream()
+        info = await self._info()
+        if info is None and not self._settings.bind:
+            # None once more when another node has made it in between.
+            info = await self._make(stream) or await self._info()
+        if info is None:
+            raise BindError(f"there is no {self._name}; make it, or let the node make it without bind: true")
+        if why := consumer_config.unusable(info["config"]):
+            raise BindError(f"{self._name} {why}: choose another consumer_name, or delete it")
+        if not self._settings.bind:
+            info = await self._update(info, stream)
         self._note(info)
+        for remark in consumer_config.remarks(self._settings, self.config):
+            self._say(f"{self._name} {remark}")
 
     async def look(self, arrived: int, expecting: bool) -> str | None:
         """
@@ -92,93 +79,132 @@ class Consumer:
             it has messages for this node and has sent none since the last look.
         :raises Exception: no response from the server; see `scfd.triggers.nats.jetstream.reason`.
         """
-        settings = self._settings
         try:
-            info = await call(self._connection, f"CONSUMER.INFO.{settings.stream}.{settings.consumer_name}")
+            info = await self._info()
         except JetStreamError as error:
-            if error.code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND):
+            if error.code == STREAM_NOT_FOUND:
                 return f"the consumer is gone: {error}"
             raise
+        if info is None:
+            return "the consumer is gone"
         self._note(info)
-        limit = info["config"].get("max_ack_pending", 0)
-        # At max_ack_pending, counted over all nodes, the server sends no node anything more.
-        due = expecting and info["num_pending"] and (limit <= 0 or info["num_ack_pending"] < limit)
+        due = expecting and info["num_pending"] and self._would_deliver(info)
         stuck = due and arrived == self._arrived_before
         self._arrived_before = arrived if due else -1
         return f"{info['num_pending']} messages are due and none arrives" if stuck else None
 
+    def _would_deliver(self, info: dict[str, Any]) -> bool:
+        """Whether nothing that operators have set keeps messages from this node."""
+        limit = self.config.get("max_ack_pending", 0)
+        # At max_ack_pending, counted over all nodes, the server sends no node anything more.
+        full = 0 < limit <= info["num_ack_pending"]
+        # All messages of such a consumer go to one node, which may be another.
+        pinned = self.config.get("priority_policy") == "pinned_client"
+        return not (full or pinned or self.paused)
+
     def _note(self, info: dict[str, Any]) -> None:
+        self.config = info["config"]
+        self.terms.update(self.config)
+        self.paused = self.config.get("pause_until", "") if info.get("paused") else ""
         self.floor = int(info["ack_floor"]["stream_seq"])
         self._pending.set(info["num_pending"])
         self._ack_pending.set(info["num_ack_pending"])
 
+    def _say(self, text: str) -> None:
+        """Log a line, once in the life of the node."""
+        if text not in self._said:
+            self._said.add(text)
+            _log.info("{trigger}: {text}", trigger=self._settings.name, text=text)
+
+    async def _info(self) -> dict[str, Any] | None:
+        """:returns: the server's info of the consumer; None when there is none."""
+        settings = self._settings
+        subject = f"{settings.api}.CONSUMER.INFO.{settings.stream}.{settings.consumer_name}"
+        try:
+            return await call(self._connection, subject)
+        except JetStreamError as error:
+            if error.code != CONSUMER_NOT_FOUND:
+                raise
+        return None
+
     async def _stream(self) -> dict[str, Any]:
+        """:returns: the config of the stream."""
         settings = self._settings
         try:
-            return await call(self._connection, f"STREAM.INFO.{settings.stream}")
+            info = await call(self._connection, f"{settings.api}.STREAM.INFO.{settings.stream}")
         except JetStreamError as error:
             if error.code != STREAM_NOT_FOUND:
                 raise
-        if not settings.create_stream:
+            info = await self._make_stream()
+        if info["created"] != self._stream_created and self.floor is not None:
+            # The stream was deleted and made again: all its messages are new to this node.
+            self.floor = 0
+        self._stream_created = info["created"]
+        config: dict[str, Any] = info["config"]
+        return config
+
+    async def _make_stream(self) -> dict[str, Any]:
+        name, subjects = self._settings.stream, list(self._settings.filters)
+        if not self._settings.create_stream:
             raise BindError(
-                f"there is no stream {settings.stream}; make it, or let the node make it with "
-                "create_stream: true"
+                f"there is no stream {name}; make it, or let the node make it with create_stream: true"
             )
-        body = {"name": settings.stream, "subjects": [settings.subject], "storage": "file", "num_replicas": 1}
+        body = {"name": name, "subjects": subjects, "storage": "file", "num_replicas": 1}
         try:
-            return await call(self._connection, f"STREAM.CREATE.{settings.stream}", body)
+            return await call(self._connection, f"{self._settings.api}.STREAM.CREATE.{name}", body)
         except JetStreamError as error:
-            raise BindError(f"stream {settings.stream} can't be made: {error}") from None
+            raise BindError(f"stream {name} can't be made: {error}") from None
 
-    def _beginning(self) -> dict[str, Any]:
-        """Where a new consumer begins. One that replaces a deleted one continues where that one was."""
-        # Room for ten nodes that hold as much as they may.
-        pending = {"max_ack_pending": max(USUAL_MAX_ACK_PENDING, 10 * most_held(self._settings))}
-        if self.floor is None:
-            return {**pending, "deliver_policy": "new"}
-        return {**pending, "deliver_policy": "by_start_sequence", "opt_start_seq": self.floor + 1}
+    async def _make(self, stream: dict[str, Any]) -> dict[str, Any] | None:
+        """:returns: the info of the new consumer; None when it exists already."""
+        config = consumer_config.new_consumer(self._settings, stream, self.floor)
+        try:
+            try:
+                info = await self._create(config, "create")
+            except JetStreamError as error:
+                if error.code != _TOO_MANY_PENDING or self._settings.max_ack_pending is not None:
+                    raise
+                # A limit of the server or the account: let the server choose.
+                del config["max_ack_pending"]
+                info = await self._create(config, "create")
+        except JetStreamError as error:
+            if error.code == _CONSUMER_EXISTS:
+                return None
+            raise BindError(f"{self._name} can't be made: {error}") from None
+        start = {name: info["config"][name] for name in config if name in ("deliver_policy", "opt_start_seq")}
+        text = " ".join(map(str, start.values()))
+        _log.info(
+            "{trigger}: made {what}, deliver {start}",
+            trigger=self._settings.name,
+            what=self._name,
+            start=text,
+        )
+        return info
 
-    async def _update(self, info: dict[str, Any]) -> dict[str, Any]:
+    async def _update(self, info: dict[str, Any], stream: dict[str, Any]) -> dict[str, Any]:
         """:returns: the consumer's info after the update."""
-        settings, actual = self._settings, info["config"]
-        if actual.get("deliver_subject"):
-            raise BindError(
-                f"consumer {settings.consumer_name} of stream {settings.stream} is a push consumer; "
-                "scfd needs a pull consumer: choose another consumer_name, or delete it"
-            )
-        more = {}
-        if 0 < actual.get("max_ack_pending", 0) < most_held(settings):
-            more["max_ack_pending"] = USUAL_MAX_ACK_PENDING + most_held(settings)
-        if not more and all(actual.get(name) == value for name, value in wanted(settings).items()):
+        old = info["config"]
+        new = consumer_config.changed(self._settings, old, stream)
+        if new is None:
             return info
-        return await self._make({**actual, **more}, actual)
-
-    async def _make(self, others: dict[str, Any], actual: dict[str, Any]) -> dict[str, Any]:
-        """
-        :param others: settings besides the wanted ones.
-        :param actual: the consumer's present settings; empty when there is none.
-        """
-        settings = self._settings
-        name = f"{settings.stream}.{settings.consumer_name}.{settings.subject}"
-        others = {name: value for name, value in others.items() if name != "filter_subjects"}
-        body = {"stream_name": settings.stream, "config": {**others, **wanted(settings)}}
+        difference = consumer_config.difference(old, new)
         try:
-            return await call(self._connection, f"CONSUMER.CREATE.{name}", body)
+            info = await self._create(new, "update")
         except JetStreamError as error:
-            raise BindError(_refused(settings, actual, error)) from None
+            raise BindError(f"{self._name} can't be updated ({difference}): {error}") from None
+        _log.info(
+            "{trigger}: changed {what}: {difference}",
+            trigger=self._settings.name,
+            what=self._name,
+            difference=difference,
+        )
+        return info
 
-
-def _refused(settings: NatsSettings, actual: dict[str, Any], error: JetStreamError) -> str:
-    what = f"consumer {settings.consumer_name} of stream {settings.stream}"
-    if not actual:
-        return f"{what} can't be made: {error}"
-    differing = [
-        f"{name} is {_shown(name, actual.get(name))}, wanted {_shown(name, value)}"
-        for name, value in wanted(settings).items()
-        if actual.get(name) != value
-    ]
-    return f"{what} can't be updated: {'; '.join(differing)}: {error}"
-
-
-def _shown(name: str, value: Any) -> str:
-    return f"{value / _NANO:g} s" if name == "ack_wait" and isinstance(value, int) else str(value or "unset")
+    async def _create(self, config: dict[str, Any], action: str) -> dict[str, Any]:
+        """:param action: ``create`` or ``update``; servers before 2.10 do whichever is needed."""
+        settings = self._settings
+        subject = f"{settings.api}.CONSUMER.CREATE.{settings.stream}.{settings.consumer_name}"
+        if config.get("filter_subject"):
+            subject += f".{config['filter_subject']}"
+        body = {"stream_name": settings.stream, "config": config, "action": action}
+        return await call(self._connection, subject, body)

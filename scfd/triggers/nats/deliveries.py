@@ -17,7 +17,7 @@ from scfd.events.event import TriggerEvent
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats.acks import Answers
 from scfd.triggers.nats.client import Message
-from scfd.triggers.nats.consumer import most_ahead
+from scfd.triggers.nats.consumer_config import most_ahead
 from scfd.triggers.nats.message import Delivery, MessageEvent
 
 _log = Logger(namespace="scfd.nats")

@@ -38,12 +38,12 @@ async def call(connection: Connection, subject: str, body: dict[str, Any] | None
     """
     Ask JetStream's API.
 
-    :param subject: without ``$JS.API.`` in front.
+    :param subject: with `NatsSettings.api` in front.
     :raises JetStreamError: it refuses.
     :raises Exception: there is no answer; `reason` has words for it.
     """
     payload = to_json(body) if body is not None else b""
-    answer = await connection.request(f"$JS.API.{subject}", payload, REQUEST_TIMEOUT)
+    answer = await connection.request(subject, payload, REQUEST_TIMEOUT)
     return _checked(answer.data)
 
 

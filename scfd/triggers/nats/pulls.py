@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
+from attrs import frozen
 from nats.aio.subscription import Subscription
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from scfd.config import NatsSettings
 from scfd.deferreds import from_asyncio
 from scfd.events.wire import to_json
 from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.connection import Connection
+
+_log = Logger(namespace="scfd.nats")
 
 _NANO = 1_000_000_000
 # Seconds.
@@ -27,7 +33,40 @@ GRACE = 1.0
 #: For messages that are still on their way when a subscription ends.
 DRAIN_TIMEOUT = 3.0
 #: Open pull requests of one node. A consumer's default limit is 512 for all nodes together.
-MOST_STANDING = 32
+MOST_OPEN = 32
+
+
+@frozen
+class PullTerms:
+    """
+    What pull requests look like: what the trigger wants, within the limits of its consumer.
+
+    :ivar trigger: its name.
+    :ivar subject: where requests go.
+    :ivar batch: messages that one request asks for at most.
+    :ivar expires: seconds that a request stays open.
+    :ivar most_open: open requests at most.
+    :ivar group: the consumer's priority group, or empty.
+    """
+
+    trigger: str
+    subject: str
+    batch: int
+    expires: float
+    most_open: int = MOST_OPEN
+    group: str = ""
+
+    @classmethod
+    def of(cls, settings: NatsSettings, config: Mapping[str, Any]) -> PullTerms:
+        """:param config: the consumer's, from the server; limits that are 0 or missing are none."""
+        return cls(
+            settings.name,
+            f"{settings.api}.CONSUMER.MSG.NEXT.{settings.stream}.{settings.consumer_name}",
+            min(settings.batch_size, config.get("max_batch") or settings.batch_size),
+            min(settings.fetch_max_wait, (config.get("max_expires") or math.inf) / _NANO),
+            min(MOST_OPEN, config.get("max_waiting") or MOST_OPEN),
+            (config.get("priority_groups") or [""])[0],
+        )
 
 
 class Pulls:
@@ -39,21 +78,21 @@ class Pulls:
     :param lost: called with a reason when no more messages can be expected.
     :ivar requested: how many messages are asked for and have not arrived yet.
     :ivar arrived: how many messages have arrived.
+    :ivar alive: whether the consumer has given any sign of life on this inbox.
     """
 
     def __init__(
         self,
         connection: Connection,
-        settings: NatsSettings,
+        terms: PullTerms,
         received: Callable[[Message], object],
         expired: Callable[[], object],
         lost: Callable[[str], object],
         clock: IReactorTime,
     ) -> None:
         self._connection = connection
-        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{settings.stream}.{settings.consumer_name}"
-        self._batch = settings.batch_size
-        self._expires = settings.fetch_max_wait
+        self._terms = terms
+        self._expires = terms.expires
         self._heartbeat = min(LONGEST_HEARTBEAT, self._expires * 0.2)
         if self._expires < SHORTEST_WITH_HEARTBEAT:
             self._heartbeat = 0.0
@@ -65,9 +104,13 @@ class Pulls:
         self._inbox = connection.new_inbox()
         self._subscription: Subscription | None = None
         #: [when it ends, how many of its messages have not arrived] of each request.
-        self._standing: deque[list[float]] = deque()
+        self._open: deque[list[float]] = deque()
+        #: The id that a consumer with pinned clients has given to this one.
+        self._pin = ""
+        self._crowded = False
         self._heard = True
         self._heard_at = 0.0
+        self.alive = False
         self.requested = 0
         self.arrived = 0
 
@@ -92,24 +135,28 @@ class Pulls:
         if not self.requested:
             self._heard = True  # silence is measured from now on
         now = self._clock.seconds()
-        while count > 0 and len(self._standing) < MOST_STANDING:
-            batch = min(count, self._batch)
+        while count > 0 and len(self._open) < self._terms.most_open:
+            batch = min(count, self._terms.batch)
             count -= batch
             self.requested += batch
-            self._standing.append([now + self._expires + GRACE, batch])
-            self._connection.send(self._subject, self._request(batch), self._inbox)
+            self._open.append([now + self._expires + GRACE, batch])
+            self._connection.send(self._terms.subject, self._request(batch), self._inbox)
 
     def _request(self, batch: int) -> bytes:
-        request = {"batch": batch, "expires": round(self._expires * _NANO)}
+        request: dict[str, Any] = {"batch": batch, "expires": round(self._expires * _NANO)}
         if self._heartbeat:
             request["idle_heartbeat"] = round(self._heartbeat * _NANO)
+        if self._terms.group:
+            request["group"] = self._terms.group
+        if self._pin:
+            request["id"] = self._pin
         return to_json(request)
 
     def look(self) -> None:
         """Notice silence, and requests whose end was not reported. To be called about once a second."""
         now = self._clock.seconds()
-        while self._standing and self._standing[0][0] <= now:
-            self._no_longer_expected(int(self._standing[0][1]))
+        while self._open and self._open[0][0] <= now:
+            self._no_longer_expected(int(self._open[0][1]))
         if self._heard or not self.requested:
             self._heard = False
             self._heard_at = now
@@ -119,7 +166,10 @@ class Pulls:
     def _arrived(self, message: Message) -> None:
         self._heard = True
         if message.reply:
+            self.alive = True
             self.arrived += 1
+            if self._terms.group and message.headers:
+                self._pin = message.headers.get("Nats-Pin-Id", "")
             self._no_longer_expected(1)
             self._received(message)
         elif message.headers:
@@ -127,23 +177,39 @@ class Pulls:
 
     def _no_longer_expected(self, count: int) -> None:
         """Count off messages, from the oldest request first, which is about the order of the server."""
-        standing = self._standing
+        requests = self._open
         self.requested = max(0, self.requested - count)
-        while standing and count >= standing[0][1]:
-            count -= int(standing.popleft()[1])
-        if standing:
-            standing[0][1] -= count
+        while requests and count >= requests[0][1]:
+            count -= int(requests.popleft()[1])
+        if requests:
+            requests[0][1] -= count
 
     def _status(self, headers: dict[str, str]) -> None:
         """A status message of the server about a request: ADR-13, ADR-37."""
         status, text = headers.get("Status"), headers.get("Description", "")
         if status == "100":  # a heartbeat
-            return
-        if status in ("404", "408"):  # a request has expired
+            self.alive = True
+        elif status in ("404", "408", "423"):  # a request has expired, or its pin id has
+            if status == "423":
+                self._pin = ""
+            self.alive = True
             self._no_longer_expected(int(headers.get("Nats-Pending-Messages", 0)))
             self._expired()
+        elif status == "409" and text == "Exceeded MaxWaiting":
+            self._refused()
         elif self._subscription is not None:
             self._lost("no server takes pulls" if status == "503" else f"the server ended them: {text}")
+
+    def _refused(self) -> None:
+        """Other nodes have as many requests open as the consumer takes. `look` leads to the next try."""
+        if self._open:
+            self._no_longer_expected(int(self._open[0][1]))
+        if not self._crowded:
+            self._crowded = True
+            _log.warn(
+                "{trigger}: other nodes use up the consumer's max_waiting; trying again each second",
+                trigger=self._terms.trigger,
+            )
 
 
 async def _drain(subscription: Subscription | None) -> None:

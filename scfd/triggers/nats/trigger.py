@@ -20,19 +20,26 @@ from scfd.status.context import Context
 from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.connection import Connection
 from scfd.triggers.nats.consumer import Consumer
+from scfd.triggers.nats.consumer_config import filters_of
 from scfd.triggers.nats.deliveries import Deliveries
-from scfd.triggers.nats.jetstream import LostError, reason
-from scfd.triggers.nats.pulls import Pulls
+from scfd.triggers.nats.jetstream import BindError, LostError, reason
+from scfd.triggers.nats.pulls import Pulls, PullTerms
 
 _log = Logger(namespace="scfd.nats")
 
 # Seconds.
 #: Before the consumer is bound again, after it was lost or could not be bound.
 RETRY_PAUSE = 0.5
+#: The same, after tries that failed in a row for what only an operator can mend.
+LONGEST_RETRY_PAUSE = 5.0
 #: Between two checks of the pull requests.
 LOOK_INTERVAL = 1.0
 #: Between two questions to the server about the consumer.
 LAG_INTERVAL = 10.0
+#: The same, while the consumer is paused: an operator may resume it any time.
+PAUSED_INTERVAL = 2.0
+#: Between two extensions of the messages here, at the least, whatever the consumer's ack_wait is.
+SHORTEST_EXTEND_INTERVAL = 0.05
 
 
 @implementer(ITrigger)
@@ -69,19 +76,23 @@ class NatsTrigger(Service):
         self._running: Deferred[None] = succeed(None)
         self._looking_at_lag: Deferred[None] = succeed(None)
         self._next_lag = 0.0
-        self._loops: list[LoopingCall] = []
+        self._extending = self._loop(deliveries.extend)
+        self._looking = self._loop(self._look)
         self._draining = False
+        #: What is wrong, as it was last logged; None while all is well.
+        self._problem: str | None = None
+        #: Whether the consumer was lost before it gave any sign of life, and how often in a row.
+        self._unproven, self._failures = False, 0
 
     def startService(self) -> None:
         super().startService()
-        self._readiness.problem(self._component, "not connected yet")
+        self._problem = "not connected yet"
+        self._readiness.problem(self._component, self._problem)
         self._connection.watch(self._disconnected)
         self._availability.watch(self._availability_changed)
         self._deliveries.set_ready(self._availability.available)
-        self._loops = [
-            self._every(self._settings.ack_wait / 4, self._deliveries.extend),
-            self._every(LOOK_INTERVAL, self._look),
-        ]
+        self._looking.start(LOOK_INTERVAL, now=False)
+        self._extend_in_time()
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(self._run_failed)
 
@@ -105,9 +116,9 @@ class NatsTrigger(Service):
         self._deliveries.interrupt()
         await self._end_run()
         await self._deliveries.empty()
-        for loop in self._loops:
-            loop.stop()
-        self._loops = []
+        for loop in (self._extending, self._looking):
+            if loop.running:
+                loop.stop()
 
     def _end_run(self) -> Deferred[None]:
         """:returns: a Deferred that fires when nothing is pulled any more."""
@@ -117,7 +128,7 @@ class NatsTrigger(Service):
         self._looking_at_lag.cancel()
         return ended
 
-    def _every(self, interval: float, function: Callable[[], object]) -> LoopingCall:
+    def _loop(self, function: Callable[[], object]) -> LoopingCall:
         def survive() -> None:
             try:
                 function()
@@ -126,22 +137,32 @@ class NatsTrigger(Service):
 
         loop = LoopingCall(survive)
         loop.clock = self._clock
-        loop.start(interval, now=False)
         return loop
+
+    def _extend_in_time(self) -> None:
+        """Extend messages four times in the consumer's ack_wait, which an operator may change any time."""
+        interval = max(self._consumer.terms.ack_wait / 4, SHORTEST_EXTEND_INTERVAL)
+        if self._extending.running and interval != self._extending.interval:
+            self._extending.stop()
+        if not self._extending.running:
+            self._extending.start(interval, now=False)
 
     async def _run(self) -> None:
         while not self._draining:
             try:
                 await self._connection.up()
                 await self._consumer.bind()
-                self._well()
+                self._bound()
                 await self._consume()
             except CancelledError:
                 raise
             except Exception as error:
                 self._not_well(reason(error))
+                if isinstance(error, BindError) or self._unproven:
+                    self._failures += 1
                 if self._connection.connected:
-                    await deferLater(self._clock, RETRY_PAUSE * random.uniform(0.5, 1.0))
+                    pause = min(RETRY_PAUSE * 2 ** min(self._failures, 10), LONGEST_RETRY_PAUSE)
+                    await deferLater(self._clock, pause * random.uniform(0.5, 1.0))
 
     def _run_failed(self, failure: Failure) -> None:
         if not failure.check(CancelledError, asyncio.CancelledError):
@@ -153,8 +174,9 @@ class NatsTrigger(Service):
             if not self._availability.available:
                 await self._change()
                 continue
+            terms = PullTerms.of(self._settings, self._consumer.config)
             pulls = Pulls(
-                self._connection, self._settings, self._received, self._top_up, self._lost, self._clock
+                self._connection, terms, self._received, self._top_up, self._pulls_lost, self._clock
             )
             await pulls.start()
             self._pulls = pulls
@@ -194,16 +216,24 @@ class NatsTrigger(Service):
             return
         pulls.look()
         self._top_up()
+        if pulls.alive and (self._unproven or self._failures):
+            self._unproven, self._failures = False, 0
+            self._bound()
         now = self._clock.seconds()
         if now >= self._next_lag and self._looking_at_lag.called:
-            self._next_lag = now + LAG_INTERVAL * random.uniform(0.8, 1.2)
+            interval = PAUSED_INTERVAL if self._consumer.paused else LAG_INTERVAL
+            self._next_lag = now + interval * random.uniform(0.8, 1.2)
             self._looking_at_lag = Deferred.fromCoroutine(self._look_at_lag(pulls))
             self._looking_at_lag.addErrback(self._no_lag)
 
     async def _look_at_lag(self, pulls: Pulls) -> None:
         why = await self._consumer.look(pulls.arrived, bool(pulls.requested))
-        if why is not None and pulls is self._pulls:
+        if pulls is not self._pulls:
+            return
+        if why is not None:
             self._lost(why)
+        else:
+            self._bound()
 
     def _no_lag(self, failure: Failure) -> None:
         # The pull requests notice by themselves when the server is gone.
@@ -212,6 +242,10 @@ class NatsTrigger(Service):
             trigger=self._settings.name,
             error=reason(cast(BaseException, failure.value)),
         )
+
+    def _pulls_lost(self, why: str) -> None:
+        self._unproven = self._pulls is not None and not self._pulls.alive
+        self._lost(why)
 
     def _lost(self, why: str) -> None:
         changed, self._changed = self._changed, None
@@ -230,21 +264,26 @@ class NatsTrigger(Service):
         if changed is not None and not changed.called:
             changed.callback(None)
 
-    def _well(self) -> None:
-        self._readiness.well(self._component)
-        _log.info(
-            "{trigger}: consuming {subject} of stream {stream} as {consumer}",
-            trigger=self._settings.name,
-            subject=self._settings.subject,
-            stream=self._settings.stream,
-            consumer=self._settings.consumer_name,
-        )
+    def _bound(self) -> None:
+        """The consumer has just been seen: report how it is."""
+        self._extend_in_time()
+        if self._unproven:
+            return  # it looked well the last time, too
+        if self._consumer.paused:
+            self._not_well(f"consumer {self._settings.consumer_name} is paused until {self._consumer.paused}")
+        elif self._problem is not None:
+            self._problem = None
+            self._readiness.well(self._component)
+            _log.info(
+                "{trigger}: consuming {subjects} of stream {stream} as {consumer}",
+                trigger=self._settings.name,
+                subjects=", ".join(filters_of(self._consumer.config)) or "all",
+                stream=self._settings.stream,
+                consumer=self._settings.consumer_name,
+            )
 
     def _not_well(self, why: str) -> None:
-        said = any(
-            problem.component == self._component and problem.reason == why
-            for problem in self._readiness.problems()
-        )
         self._readiness.problem(self._component, why)
-        if not said:
+        if why != self._problem:
+            self._problem = why
             _log.warn("{trigger}: {reason}", trigger=self._settings.name, reason=why)
