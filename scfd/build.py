@@ -179,20 +179,33 @@ def gateway(cfg: Config, probe: ProbeHandler, adapter: IAdapter, context: Contex
         http = cast("HttpAdapter", adapter)
         backend = http_backend(cfg.gateway, cfg.adapter.http.url, context, http.activity)
     routes = GatewayRoutes(context.readiness, probe, cfg.gateway.probe_token)
-    front = gateway_front(cfg.gateway, routes, backend, context)
+    events_at = None
+    if cfg.adapter.http is not None and not cfg.gateway.forward_events:
+        events_at = urlsplit(cfg.adapter.http.url).path
+    front = gateway_front(cfg.gateway, routes, backend, context, events_at)
     if cfg.adapter.http is not None:
         http.also_busy(front.busy)
     return Gateway(cfg.gateway, front, backend, context.reactor)
 
 
-def gateway_front(settings: GatewaySettings, routes: Routes, backend: Backend, context: Context) -> Front:
-    """What the connections of the gateway have in common."""
+def gateway_front(
+    settings: GatewaySettings,
+    routes: Routes,
+    backend: Backend,
+    context: Context,
+    events_at: str | None = None,
+) -> Front:
+    """
+    What the connections of the gateway have in common.
+
+    :param events_at: the path of the plugin's URL, where no caller may make events.
+    """
     from scfd.gateway.observer import GatewayObserver
     from scfd.gateway.routes import FORWARDED, served_locally
     from scfd.http1.front import Front
     from scfd.http1.turn import Turn
 
-    local = served_locally(routes, settings.max_body)
+    local = served_locally(routes, settings.max_body, events_at)
     observer = GatewayObserver(context.metrics, settings.access_log)
     front = Front(settings, backend, local, FORWARDED, observer, context.reactor, context.now, Turn())
     context.metrics.gateway_connections.set_function(lambda: len(front.connections))
@@ -205,11 +218,12 @@ def http_backend(settings: GatewaySettings, url: str, context: Context, activity
     from scfd.gateway.routes import FORWARDED
     from scfd.http1.client import connector
     from scfd.http1.forward import Forwarder
+    from scfd.http1.heads import Route
 
     pool = _gateway_pool(connector(url), settings, context, activity)
     parts = urlsplit(url)
-    retried = context.metrics.gateway_retries.inc
-    return Forwarder(pool, parts.path.encode(), parts.netloc.encode(), FORWARDED, retried)
+    route = Route(parts.path.encode(), parts.netloc.encode(), FORWARDED, settings.preserve_host)
+    return Forwarder(pool, route, settings.request_buffer, context.metrics.gateway_retries.inc)
 
 
 def native_backend(settings: GatewaySettings, adapter: IAdapter, context: Context) -> Backend:
@@ -217,13 +231,13 @@ def native_backend(settings: GatewaySettings, adapter: IAdapter, context: Contex
     from scfd.gateway.native import NativeBackend, PluginSite, site_connector
     from scfd.gateway.routes import FORWARDED
     from scfd.http1.forward import Forwarder
+    from scfd.http1.heads import Route
 
     def forwarder(resource: IResource) -> Forwarder:
-        site = PluginSite(resource, settings.max_body)
+        site = PluginSite(resource, settings.max_body, settings.max_header)
         pool = _gateway_pool(site_connector(site, context.reactor), settings, context)
-        return Forwarder(
-            pool, b"", str(settings.listen).encode(), FORWARDED, context.metrics.gateway_retries.inc
-        )
+        route = Route(b"", str(settings.listen).encode(), FORWARDED, preserve_host=True)
+        return Forwarder(pool, route, retried=context.metrics.gateway_retries.inc)
 
     return NativeBackend(adapter, forwarder)
 

@@ -78,6 +78,12 @@ def shows_token(headers: Headers, token: str) -> bool:
     return not token or hmac.compare_digest(given, b"Bearer " + token.encode())
 
 
+def has_json(headers: Headers) -> bool:
+    """Whether a body says that it is JSON, which a page in a browser can't do across sites without asking."""
+    given = headers.getRawHeaders(b"content-type", [])
+    return len(given) == 1 and given[0].partition(b";")[0].strip().lower() == b"application/json"
+
+
 class Routes:
     """Base of classes whose methods are declared with `route`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -13,6 +14,7 @@ from scfd.gateway.routes import FORWARDED, served_locally
 from scfd.http1.contract import Backend
 from scfd.http1.forward import Forwarder
 from scfd.http1.front import Front
+from scfd.http1.heads import Route
 from scfd.http1.pool import Pool
 from scfd.http1.server import ServerConnection
 from scfd.http1.turn import Turn
@@ -22,29 +24,31 @@ from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 from tests.http_fakes import Received, parse
 
 
-class _Socket:
-    def setsockopt(self, *arguments: object) -> None:
-        """SO_LINGER, before an abort."""
-
-
 class CallerEnd(FakeTransport):
     """
     A caller's connection to a gateway.
 
     :ivar sent: what the gateway has written and `take` has not taken.
     :ivar eof: whether the gateway has said that it will write no more.
+    :ivar reset: whether its caller sees a broken connection at the end.
     """
+
+    stays = False
 
     def __init__(self, protocol: Any, peer: tuple[str, int] = ("10.1.2.3", 54321)) -> None:
         self._peer = peer
-        self.eof = False
+        self.eof = self.reset = False
         super().__init__(protocol)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": self._peer, "socket": _Socket()}.get(name, default)
+        return {"peername": self._peer, "socket": self}.get(name, default)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         assert high is not None and high <= 1 << 20
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER)
+        self.reset = True
 
     def can_write_eof(self) -> bool:
         return True
@@ -90,11 +94,16 @@ class CallerEnd(FakeTransport):
 
 
 def make_front(
-    settings: GatewaySettings, routes: Routes, backend: Backend, context: Context, turn: Turn
+    settings: GatewaySettings,
+    routes: Routes,
+    backend: Backend,
+    context: Context,
+    turn: Turn,
+    events_at: str | None = None,
 ) -> Front:
     """As `scfd.build.gateway_front`, with another turn."""
     observer = GatewayObserver(context.metrics, settings.access_log)
-    local = served_locally(routes, settings.max_body)
+    local = served_locally(routes, settings.max_body, events_at)
     return Front(settings, backend, local, FORWARDED, observer, context.reactor, context.now, turn)
 
 
@@ -106,6 +115,7 @@ class GatewayTestCase(SynchronousTestCase):
     settings = GatewaySettings()
     routes: Routes = Routes()
     base_path = b""
+    events_at: str | None = None
     pool_size = 10
 
     def setUp(self) -> None:
@@ -117,12 +127,12 @@ class GatewayTestCase(SynchronousTestCase):
         self.front = self.make_front(self.settings, self.backend())
 
     def backend(self) -> Backend:
-        return Forwarder(
-            self.pool, self.base_path, b"plugin:9001", FORWARDED, self.metrics.gateway_retries.inc
-        )
+        route = Route(self.base_path, b"plugin:9001", FORWARDED, self.settings.preserve_host)
+        buffered = self.settings.request_buffer
+        return Forwarder(self.pool, route, buffered, self.metrics.gateway_retries.inc)
 
     def make_front(self, settings: GatewaySettings, backend: Backend) -> Front:
-        return make_front(settings, self.routes, backend, self.context, AT_ONCE)
+        return make_front(settings, self.routes, backend, self.context, AT_ONCE, self.events_at)
 
     def caller(self, peer: tuple[str, int] = ("10.1.2.3", 54321)) -> CallerEnd:
         return CallerEnd(ServerConnection(self.front), peer)

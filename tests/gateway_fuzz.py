@@ -29,6 +29,7 @@ from scfd.gateway.routes import FORWARDED, LocalResponse
 from scfd.http1.client import ClientConnection
 from scfd.http1.contract import ConnectError
 from scfd.http1.forward import Forward, Forwarder
+from scfd.http1.heads import Route
 from scfd.http1.pool import Pool
 from scfd.http1.reader import RequestReader
 from scfd.http1.server import ServerConnection
@@ -143,7 +144,9 @@ class Fuzzer:
         turn = Turn(lambda function: self.clock.callLater(0, function))
         self.pool = Pool(self.connector, 3, 4.0, 5.0, self.clock, turn)
         settings = GatewaySettings(max_header=2000, max_body=3000, max_connections=2)
-        forwarder = Forwarder(self.pool, b"", b"plugin", FORWARDED, context.metrics.gateway_retries.inc)
+        forwarder = Forwarder(
+            self.pool, Route(b"", b"plugin", FORWARDED), 2000, context.metrics.gateway_retries.inc
+        )
         self.front = make_front(settings, _Local(), forwarder, context, turn)
         self.failures: list[LogEvent] = []
 

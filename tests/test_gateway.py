@@ -19,12 +19,14 @@ from scfd.gateway.routes import FORWARDED, GatewayRoutes
 from scfd.gateway.service import Gateway, allow_descriptors
 from scfd.http1.contract import Backend
 from scfd.http1.forward import Forwarder
+from scfd.http1.heads import Route
 from scfd.identity import Identity
 from scfd.status.readiness import Phase
 from tests.fakes import FakeAdapter, MemoryReports
 from tests.gateway_fakes import GatewayTestCase as TestCase
 from tests.http_fakes import FakeControlPlaneClient, Received
 
+JSON = "Content-Type: application/json"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -61,7 +63,7 @@ class GatewayTestCase(TestCase):
 
     def forwarder(self, resource: IResource) -> Forwarder:
         self.resources.append(resource)
-        return Forwarder(self.pool, b"", b"h", FORWARDED)
+        return Forwarder(self.pool, Route(b"", b"h", FORWARDED, preserve_host=True))
 
     def ask(self, method: str, target: str, *headers: str, body: bytes = b"") -> Received:
         """:returns: the answer, which has to be there at once."""
@@ -88,7 +90,7 @@ class HealthTests(GatewayTestCase):
 
 class ProbeTests(GatewayTestCase):
     def probe(self, body: bytes) -> tuple[int, Any]:
-        answer = self.ask("POST", "/probe", body=body)
+        answer = self.ask("POST", "/probe", JSON, body=body)
         return answer.status, answer.json()
 
     def test_is_answered(self) -> None:
@@ -108,6 +110,75 @@ class ProbeTests(GatewayTestCase):
             self.readiness.enter(phase)
             self.assertEqual(self.probe(b"{}")[0], 200)
 
+    def test_has_to_say_that_it_is_json(self) -> None:
+        """A page in a browser can send other kinds across sites, without asking the node."""
+        probe = b'{"server_ip": "h", "server_port": 1}'
+        for kind, status in (
+            ("application/json", 200),
+            ("Application/JSON; charset=utf-8", 200),
+            ("text/plain", 415),
+            ("application/x-www-form-urlencoded", 415),
+            ("application/json-patch+json", 415),
+            ("text/plain; application/json", 415),
+            ("", 415),
+        ):
+            with self.subTest(kind=kind):
+                self.setUp()
+                answer = self.ask("POST", "/probe", f"Content-Type: {kind}", body=probe)
+                self.assertEqual((answer.status, answer.json()["success"]), (status, status == 200))
+                self.assertEqual(self.identity.server.base_url, "http://h:1" if status == 200 else "")
+        self.assertEqual(self.ask("POST", "/probe", body=probe).status, 415)
+        self.assertEqual(self.ask("POST", "/probe", JSON, "Content-Type: text/plain", body=probe).status, 415)
+
+
+class EventsTests(TestCase):
+    """No caller can make events: `POST /on-trigger` is for the node alone."""
+
+    def sent_on(self, method: str, target: str, events_at: str | None = "") -> bool:
+        """:returns: whether a request reaches the plugin."""
+        self.events_at = events_at
+        self.setUp()
+        caller = self.caller()
+        caller.ask(method, target, body=b"{}")
+        if self.connector.attempts:
+            return True
+        self.assertEqual(caller.answer().status, 404)
+        return False
+
+    def test_however_they_are_spelled(self) -> None:
+        for target in (
+            "/on-trigger",
+            "/on-trigger?x=1",
+            "http://h/on-trigger",
+            "/on-trigger/",
+            "//on-trigger",
+            "/./on-trigger",
+            "/x/../on-trigger",
+            "/x/%2e%2e/on-trigger",
+            "/%6fn-trigger",
+            "/on%2Dtrigger",
+            "/on%252dtrigger",
+            "/ON-Trigger",
+            "/on-trigger;x=1",
+            "/on-trigger%3Bx",
+            "/..\\on-trigger",
+            "/on-trigger%2f",
+            "/on-trigger%20",
+        ):
+            self.assertFalse(self.sent_on("POST", target), target)
+        self.assertFalse(self.sent_on("post", "/on-trigger"))
+        for target in ("/base/on-trigger", "/on-trigger/x", "/on-triggers", "/x/on-trigger", "/"):
+            self.assertTrue(self.sent_on("POST", target), target)
+        self.assertTrue(self.sent_on("GET", "/on-trigger"))
+
+    def test_behind_a_path_of_the_plugin(self) -> None:
+        self.assertFalse(self.sent_on("POST", "/on-trigger", "/base"))
+        self.assertFalse(self.sent_on("POST", "/../base/on-trigger", "/base"))
+        self.assertTrue(self.sent_on("POST", "/../on-trigger", "/base"))
+
+    def test_unless_that_is_wanted(self) -> None:
+        self.assertTrue(self.sent_on("POST", "/on-trigger", None))
+
 
 class TokenTests(GatewayTestCase):
     probe_token = "s3cret"
@@ -115,11 +186,11 @@ class TokenTests(GatewayTestCase):
     def test_has_to_be_shown(self) -> None:
         for header, status in (("Bearer s3cret", 200), ("Bearer x", 401), ("s3cret", 401), ("", 401)):
             with self.subTest(header=header):
-                answer = self.ask("POST", "/probe", f"Authorization: {header}", body=b"{}")
+                answer = self.ask("POST", "/probe", JSON, f"Authorization: {header}", body=b"{}")
                 self.assertEqual((answer.status, answer.json()["success"]), (status, status == 200))
                 self.assertNotIn(b"s3cret", answer.body)
         probe = b'{"server_ip": "h", "server_port": 1}'
-        self.assertEqual(self.ask("POST", "/probe", body=probe).status, 401)
+        self.assertEqual(self.ask("POST", "/probe", JSON, body=probe).status, 401)
         self.assertEqual(self.identity.server.base_url, "")
 
 

@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.logger import capturedLogs, formatEvent
 
 from scfd.config import GatewaySettings
+from scfd.http1 import forward
 from tests.gateway_fakes import CallerEnd, GatewayTestCase, lines_of
 from tests.http1_fakes import FakeTransport
 
@@ -42,6 +43,8 @@ class ForwardTestCase(GatewayTestCase):
 
 
 class RequestTests(ForwardTestCase):
+    settings = evolve(GatewaySettings(), preserve_host=True, request_buffer=0)
+
     def test_method_and_target_are_kept_as_they_came(self) -> None:
         for method, target in (
             ("GET", "/"),
@@ -172,6 +175,111 @@ class RequestTests(ForwardTestCase):
         self.assertEqual([write.endswith(b"\r\n\r\nhello") for write in writes], [True])
 
 
+class HostTests(ForwardTestCase):
+    def test_the_plugin_gets_its_own(self) -> None:
+        _, headers, _ = self.forwarded("GET", "/", "host_: x", "A: 1")
+        self.assertEqual(headers[:3], ["Host: plugin:9001", "host_: x", "A: 1"])
+        self.assertIn("X-Forwarded-Host: node.example:9000", headers)
+
+    def test_names_that_fold_into_ours_are_dropped(self) -> None:
+        """A program that reads headers as CGI variables would take them for ours."""
+        _, headers, _ = self.forwarded(
+            "GET",
+            "/",
+            "X_Forwarded_For: 1.1.1.1",
+            "x-forwarded_proto: https",
+            "X_Forwarded-Host: evil",
+            "Gateway_Tag: evil",
+            "gateway_tag: evil",
+            "X_Request_Id: evil",
+            "Content_Length: 5",
+            "Transfer_Encoding: chunked",
+            "X_Other: kept",
+        )
+        names = [line.partition(":")[0] for line in headers]
+        self.assertEqual(
+            names,
+            [
+                "Host",
+                "X_Other",
+                "X-Request-Id",
+                "X-Forwarded-For",
+                "X-Forwarded-Proto",
+                "gateway-tag",
+                "X-Forwarded-Host",
+            ],
+        )
+
+
+class KeptTests(ForwardTestCase):
+    """Chunked requests that are kept until they are whole."""
+
+    settings = evolve(GatewaySettings(), request_buffer=10)
+    CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\n%bTransfer-Encoding: chunked\r\n\r\n"
+
+    def begun(self, *chunks: bytes, headers: bytes = b"") -> CallerEnd:
+        caller = self.caller()
+        caller.receive(self.CHUNKED % headers)
+        for chunk in chunks:
+            caller.receive(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        return caller
+
+    def test_a_short_one_goes_on_with_its_length(self) -> None:
+        for chunks in ((), (b"abc", b"defg"), (b"0123456789",)):
+            with self.subTest(chunks=chunks):
+                self.setUp()
+                caller = self.begun(*chunks)
+                self.assertEqual(self.connector.attempts, [])
+                caller.receive(b"0\r\n\r\n")
+                plugin = self.connector.accept()
+                _, headers, body = lines_of(plugin.sent)
+                self.assertEqual(body, b"".join(chunks))
+                self.assertIn(f"Content-Length: {len(body)}", headers)
+                self.assertFalse([line for line in headers if line.startswith("Transfer-Encoding")])
+                plugin.receive(OK)
+                self.assertEqual((caller.answer().status, self.pool.idle), (200, 1))
+
+    def test_a_long_one_streams(self) -> None:
+        caller = self.begun(b"abcdef")
+        caller.receive(b"5\r\nghijk\r\n")
+        plugin = self.connector.accept()
+        _, headers, body = lines_of(plugin.sent)
+        self.assertIn("Transfer-Encoding: chunked", headers)
+        self.assertEqual(body, b"b\r\nabcdefghijk\r\n")
+        plugin.sent = b""
+        caller.receive(b"1\r\nl\r\n0\r\n\r\n")
+        self.assertEqual(plugin.sent, b"1\r\nl\r\n0\r\n\r\n")
+
+    def test_a_caller_that_waits_to_be_told_to_go_on(self) -> None:
+        caller = self.begun(headers=b"Expect: 100-continue\r\n")
+        self.assertEqual(caller.take(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        caller.receive(b"2\r\nhi\r\n0\r\n\r\n")
+        sent = self.connector.accept().sent
+        self.assertTrue(sent.endswith(b"\r\n\r\nhi"))
+        self.assertNotIn(b"Expect", sent)
+
+    def test_what_is_kept_has_a_limit(self) -> None:
+        self.patch(forward, "MOST_KEPT", 4)
+        callers = [self.begun(b"abcd"), self.begun()]
+        self.assertEqual(len(self.connector.attempts), 1)  # the second one does not wait
+        callers[0].lose()
+        self.begun(b"abc")
+        self.assertEqual(len(self.connector.attempts), 1)
+
+    def test_a_caller_that_leaves_keeps_nothing(self) -> None:
+        caller = self.begun(b"abc")
+        forwarder = self.front._backend
+        assert isinstance(forwarder, forward.Forwarder)
+        self.assertEqual(forwarder.kept, 3)
+        caller.lose()
+        self.assertEqual((forwarder.kept, self.pool.waiting), (0, 0))
+
+    def test_one_that_stalls(self) -> None:
+        caller = self.begun(b"abc")
+        self.wait(60.2)
+        self.assertEqual((caller.answer().status, self.connector.attempts), (408, []))
+
+
 class BasePathTests(ForwardTestCase):
     base_path = b"/base"
 
@@ -233,7 +341,7 @@ class AnswerTests(ForwardTestCase):
         self.assertFalse(caller.closed)
 
     def test_without_a_body(self) -> None:
-        for method, status in (("HEAD", 200), ("GET", 304), ("GET", 204)):
+        for method, status in (("HEAD", 200), ("GET", 304)):
             with self.subTest(method=method, status=status):
                 self.setUp()
                 caller = self.exchange(
@@ -241,6 +349,20 @@ class AnswerTests(ForwardTestCase):
                 )
                 self.assertEqual(lines_of(caller.take())[1][:2], ["Content-Length: 7", "ETag: e"])
                 self.assertEqual((caller.closed, self.pool.idle), (False, 1))
+
+    def test_no_content_has_no_length(self) -> None:
+        caller = self.exchange(b"HTTP/1.1 204 X\r\nContent-Length: 0\r\nETag: e\r\n\r\n")
+        self.assertNotIn(b"Content-Length", caller.take())
+        self.assertEqual((caller.closed, self.pool.idle), (False, 1))
+
+    def test_upgrade_required_says_to_what(self) -> None:
+        caller = self.exchange(
+            b"HTTP/1.1 426 X\r\nUpgrade: TLS/1.3, websocket\r\nConnection: Upgrade\r\n"
+            b"Content-Length: 0\r\n\r\n"
+        )
+        _, headers, _ = lines_of(caller.take())
+        self.assertEqual(headers[:2], ["Connection: Upgrade", "Upgrade: TLS/1.3, websocket"])
+        self.assertFalse(caller.closed)
 
     def test_it_streams(self) -> None:
         caller = self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
@@ -306,6 +428,24 @@ class InformationTests(ForwardTestCase):
         caller.receive(self.EXPECT)
         self.connector.accept().receive(b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n")
         self.assertEqual((caller.answer().status, caller.closed), (417, True))
+
+    def test_it_does_not_change_the_time_for_the_response(self) -> None:
+        for early in (
+            b"HTTP/1.1 103 Early Hints\r\n\r\n",
+            b"HTTP/1.1 102 X\r\n\r\n",
+            b"HTTP/1.1 100 X\r\n\r\n",
+        ):
+            with self.subTest(early=early):
+                self.setUp()
+                caller = self.caller()
+                caller.ask("POST", "/", body=b"x")
+                plugin = self.connector.accept()
+                for _ in range(3):
+                    self.wait(9.9)
+                    plugin.receive(early)
+                caller.take()
+                self.wait(0.5)
+                self.assertEqual((caller.answer().status, plugin.ended), (504, "aborted"))
 
     def test_not_for_http_1_0(self) -> None:
         caller = self.caller()

@@ -61,14 +61,20 @@ class BoundariesTests(SynchronousTestCase):
         read = Read().feed(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(inside), inside) + GET)
         self.assertEqual(read.told, [b"/c", inside, "end", b"/a"])
 
-    def test_a_body_of_empty_lines(self) -> None:
+    def test_a_body_of_tiny_chunks(self) -> None:
         """It takes long to read, so it is not read in one go."""
-        inside = b"\r\n\r\n" * 3000
+        inside = b"\r\n\r\n" * 1000
+        chunks = b"".join(b"1\r\n%b\r\n" % inside[at : at + 1] for at in range(len(inside)))
         read = Read()
-        rest = read.reader.feed(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(inside), inside) + GET)
-        self.assertGreater(len(rest), 10_000)
+        rest = read.reader.feed(CHUNKED + chunks + b"0\r\n\r\n" + GET)
+        self.assertGreater(len(rest), 20_000)
         read.feed(rest)
         self.assertEqual(read.told, [b"/c", inside, "end", b"/a"])
+
+    def test_extensions_may_have_white_space_around_them(self) -> None:
+        for extension in (b" ;a", b"\t; a = b", b"; a;b", b' ; a="b;c" ;d', b";", b"; "):
+            read = Read().feed(CHUNKED + b"5%b\r\nhello\r\n0%b\r\n\r\n" % (extension, extension) + GET)
+            self.assertEqual(read.told, [b"/c", b"hello", "end", b"/a"], extension)
 
     def test_empty_lines_in_front(self) -> None:
         self.assertEqual(Read().feed(b"\r\n\r\n" + GET + b"\r\n" + GET).told, [b"/a", b"/a"])

@@ -173,7 +173,7 @@ class PipeliningTests(CallerTestCase):
 
 
 class RefusedTests(CallerTestCase):
-    settings = evolve(GatewaySettings(), max_body=10, max_header=200)
+    settings = evolve(GatewaySettings(), max_body=10, max_header=200, request_buffer=0)
 
     def test_a_long_body(self) -> None:
         caller = self.caller()
@@ -285,12 +285,114 @@ class DeadlineTests(CallerTestCase):
         self.wait(61)
         self.assertEqual((caller.ended, plugin.ended), ("aborted", "aborted"))
 
+    def closing(self) -> CallerEnd:
+        """:returns: a caller whose connection closes after a response of which 100 bytes are not sent."""
+        caller = self.caller()
+        caller.unsent = 100
+        caller.receive(b"GET /now HTTP/1.0\r\n\r\n")
+        self.assertEqual(caller.ended, "closed")
+        return caller
+
+    def test_a_slow_reader_gets_the_end_before_the_connection_closes(self) -> None:
+        caller = self.closing()
+        for _ in range(20):
+            caller.unsent -= 4
+            self.wait(30)
+        self.assertEqual(caller.ended, "closed")
+
+    def test_a_reader_that_stops_sees_a_broken_connection(self) -> None:
+        caller = self.closing()
+        self.wait(30)
+        caller.unsent = 50
+        self.wait(58)
+        self.assertEqual((caller.ended, caller.reset), ("closed", False))
+        self.wait(5)
+        self.assertTrue(caller.reset)
+
+    def test_stopping_breaks_off_what_is_not_sent(self) -> None:
+        caller, idle = self.closing(), self.caller()
+        for connection in list(self.front.connections):
+            connection.stop()
+        self.assertEqual((caller.reset, idle.reset, idle.ended), (True, False, "aborted"))
+
+    def test_a_request_that_nobody_reads_is_dropped_while_it_comes(self) -> None:
+        caller = self.caller()
+        caller.receive(BIG % (10 << 20))
+        caller.take()
+        for _ in range(14):
+            self.wait(1.9)
+            caller.receive(b"x")
+        self.assertEqual(caller.ended, "")
+        self.wait(4.2)
+        self.assertEqual(caller.ended, "aborted")
+
+    def test_but_not_for_ever(self) -> None:
+        caller = self.caller()
+        caller.receive(BIG % (10 << 20))
+        for _ in range(32):
+            if not caller.ended:
+                caller.receive(b"x")
+            self.wait(1)
+        self.assertEqual(caller.ended, "aborted")
+
     def test_a_caller_that_does_not_read_the_end(self) -> None:
         caller = self.caller()
         caller.ask("GET", "/now")
         caller.unsent = 3
         self.wait(76)
         self.assertEqual(caller.ended, "aborted")
+
+
+class HalfClosedTests(CallerTestCase):
+    """Callers that send no more and wait for their responses."""
+
+    def half_closed(self, *requests: bytes) -> CallerEnd:
+        caller = self.caller()
+        for request in requests:
+            caller.receive(b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % request)
+        caller.stays = bool(caller.protocol.eof_received())
+        return caller
+
+    def test_a_whole_request_gets_its_response(self) -> None:
+        caller = self.half_closed(b"x")
+        self.assertTrue(caller.stays)
+        self.wait(4)
+        self.connector.accept().receive(OK)
+        self.assertIn(b"Connection: close", caller.take())
+        self.assertEqual(caller.ended, "closed")
+
+    def test_and_so_does_each_of_several(self) -> None:
+        caller = self.caller()
+        caller.receive(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\nGET /now HTTP/1.1\r\nHost: h\r\n\r\n")
+        caller.protocol.eof_received()
+        self.connector.accept().receive(OK)
+        self.assertRegex(caller.take(), rb"(?s)ok.*Connection: close.*now$")
+        self.assertEqual(caller.ended, "closed")
+
+    def test_a_response_that_has_begun_may_take_its_time(self) -> None:
+        caller = self.caller()
+        caller.ask("GET", "/x")
+        plugin = self.connector.accept()
+        plugin.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+        self.assertTrue(caller.protocol.eof_received())
+        self.wait(50)
+        plugin.receive(b"k")
+        self.assertTrue(caller.take().endswith(b"ok"))
+
+    def test_most_have_left(self) -> None:
+        caller = self.half_closed(b"x")
+        plugin = self.connector.accept()
+        self.wait(5.2)
+        self.assertEqual(caller.ended, "aborted")
+        caller.lose(ConnectionResetError())
+        self.assertEqual(plugin.ended, "aborted")
+        self.assertEqual(self.count("gateway_requests_total", code="499"), 1)
+
+    def test_nothing_whole_to_wait_for(self) -> None:
+        for data in (b"", b"GET /x HT", BIG % 9 + b"a"):
+            caller = self.caller()
+            caller.receive(data)
+            self.assertFalse(caller.protocol.eof_received())
 
 
 class ConnectionsTests(CallerTestCase):

@@ -24,6 +24,7 @@ from scfd.events.tasks import TaskStore
 from scfd.gateway.routes import FORWARDED
 from scfd.gateway.service import Gateway
 from scfd.http1.forward import Forwarder
+from scfd.http1.heads import Route
 from scfd.http1.pool import Pool
 from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
@@ -54,7 +55,7 @@ def _http_adapter() -> HttpAdapter:
 
 
 def _gateway() -> Gateway:
-    backend = Forwarder(Pool(FakeConnector(), 1, 1.0, 1.0, Clock(), AT_ONCE), b"", b"h", FORWARDED)
+    backend = Forwarder(Pool(FakeConnector(), 1, 1.0, 1.0, Clock(), AT_ONCE), Route(b"", b"h", FORWARDED))
     front = make_front(GatewaySettings(), Routes(), backend, Context(Clock(), lambda: 0.0), AT_ONCE)
     return Gateway(GatewaySettings(), front, backend, Clock())
 

@@ -127,14 +127,14 @@ def parse_whole(node: Scalar) -> int:
     raise ValueError
 
 
-def parse_size(node: Scalar) -> int:
+def parse_size(node: Scalar, least: int = 1) -> int:
     """
-    :returns: bytes, at least 1.
+    :returns: bytes, at least so many.
     :raises ValueError: when it is no size.
     """
     match = _SIZE.fullmatch(node.value) if isinstance(node.value, str) else None
     size = int(match[1]) * _BYTES[match[2]] if match else parse_whole(node)
-    if size < 1:
+    if size < least:
         raise ValueError
     return size
 
@@ -327,6 +327,9 @@ FILLED_TEXT = ScalarCheck("text that is not empty", _filled)
 DURATION = ScalarCheck(_SECONDS_TEXT.format(limit="0 or more"), parse_duration)
 POSITIVE_DURATION = ScalarCheck(_SECONDS_TEXT.format(limit="more than 0"), _positive(parse_duration))
 SIZE = ScalarCheck("a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; at least 1", parse_size)
+SIZE_OR_ZERO = ScalarCheck(
+    "a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; 0 for none", lambda node: parse_size(node, 0)
+)
 PORT = whole(1, 65535)
 ADDRESS = ScalarCheck(_ADDRESS_TEXT, parse_address)
 ADDRESS_OR_OFF = ScalarCheck(f'{_ADDRESS_TEXT}, or "" to turn it off', _or_empty(parse_address, None))

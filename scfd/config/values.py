@@ -29,6 +29,7 @@ from scfd.config.checks import (
     POSITIVE_DURATION,
     SERVERS,
     SIZE,
+    SIZE_OR_ZERO,
     SUBJECT,
     SWITCH,
     TEXT,
@@ -128,6 +129,10 @@ class GatewaySettings:
     :ivar listen: 0.0.0.0:9000 by default; the environment variable ``PORT`` overrides the port.
     :ivar max_body: bytes that a request may have; 6 MiB by default, as on SCF.
     :ivar forward_timeout: seconds that the plugin may take to answer a forwarded request; 30 by default.
+    :ivar request_buffer: bytes up to which a chunked request is kept until it is whole, to be forwarded with
+        a Content-Length; 1 MiB by default, 0 forwards all chunks as they come.
+    :ivar preserve_host: whether an HTTP plugin gets the caller's Host, not its own address; off by default.
+    :ivar forward_events: whether ``POST /on-trigger`` of callers is forwarded; off by default.
     :ivar probe_token: what probes must show as Bearer token; empty, the default, is nothing.
     :ivar max_header: bytes of request line and headers; 16 KiB by default.
     :ivar header_timeout: seconds in which they have to arrive; 10 by default.
@@ -144,6 +149,9 @@ class GatewaySettings:
     listen: Address = key(ADDRESS, Address("0.0.0.0", 9000))
     max_body: int = key(SIZE, 6 * 1024 * 1024)
     forward_timeout: float = key(POSITIVE_DURATION, 30.0)
+    request_buffer: int = key(SIZE_OR_ZERO, 1024 * 1024)
+    preserve_host: bool = key(SWITCH, False)
+    forward_events: bool = key(SWITCH, False)
     probe_token: str = key(TEXT, "", repr=False)
     max_header: int = key(SIZE, 16 * 1024)
     header_timeout: float = key(POSITIVE_DURATION, 10.0)

@@ -217,6 +217,10 @@ class ProbeHandler:
         """Respond to a probe without the right token."""
         return self._refuse("unauthorised", "a Bearer token is asked for", 401)
 
+    def not_json(self) -> Response:
+        """Refuse a probe that does not say that it is JSON: a page in a browser may send it across sites."""
+        return self._refuse("refused", "expected Content-Type: application/json", 415)
+
     def _refuse(self, outcome: str, message: str, status: int) -> Response:
         self._metrics.probes.labels(outcome).inc()
         _log.warn("a probe was {outcome}: {reason}", outcome=outcome, reason=message)

@@ -9,17 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.web.resource import IResource
 
 from scfd.deferreds import from_asyncio
-from scfd.gateway.routes import LocalResponse
+from scfd.gateway.routes import LocalResponse, no_such_path
 from scfd.http1.client import ClientConnection, Connector
 from scfd.http1.contract import Caller, Request, Responder
 from scfd.http1.forward import Forwarder
 from scfd.interfaces import IAdapter
-from scfd.web import LimitedRequest, QuietSite, Response
+from scfd.web import LimitedRequest, QuietSite
 
+#: Bytes of headers that the gateway adds, at the most, besides the Host.
+_ADDED = 4096
 #: Name or address, and perhaps a port (RFC 9110, section 7.2).
 _HOST = re.compile(rb"(\[[^\]]+\]|[^:]+)(?::(\d{1,5}))?")
 
@@ -43,17 +45,13 @@ class NativeBackend:
         if self._forwarder is None:
             resource = self._adapter.web_resource()
             if resource is None:
-                return LocalResponse(caller, request, _no_such_path, limit=None)
+                return LocalResponse(caller, request, no_such_path, limit=None)
             self._forwarder = self._make(resource)
         return self._forwarder.responder(caller, request, identity)
 
     def close(self) -> None:
         if self._forwarder is not None:
             self._forwarder.close()
-
-
-def _no_such_path(headers: object, body: bytes) -> Response:
-    return Response.json({"message": "no such path"}, 404)
 
 
 class PluginRequest(LimitedRequest):
@@ -73,12 +71,24 @@ class PluginSite(QuietSite):
     Serves the resource of a native plugin.
 
     :param max_body: bytes.
+    :param max_header: bytes of request line and headers, as the gateway has let them in.
     """
 
     requestFactory = PluginRequest
 
-    def __init__(self, resource: IResource, max_body: int) -> None:
+    def __init__(self, resource: IResource, max_body: int, max_header: int) -> None:
         super().__init__(resource, max_body=max_body, forms=True)
+        self._max_header = max_header
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Let in what the gateway has let in, and added: Twisted's own limits are 16 KiB and 500 headers."""
+        channel: Any = super().buildProtocol(addr)
+        http = channel._channel  # of the protocol that would change to HTTP/2
+        http.MAX_LENGTH = self._max_header + _ADDED
+        # The Host is there twice: X-Forwarded-Host has it, too.
+        http.totalHeadersSize = 2 * self._max_header + _ADDED
+        http.maxHeaders = self._max_header
+        return channel
 
 
 def site_connector(site: IProtocolFactory, reactor: Any) -> Connector:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+from urllib.parse import unquote
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -13,7 +15,7 @@ from scfd.control_plane.probe import ProbeHandler
 from scfd.http1.contract import Caller, LocalResponders, Request
 from scfd.http1.heads import ForwardingHeaders
 from scfd.status.readiness import Phase, Readiness
-from scfd.web import DEFAULT_MAX_BODY, Bound, Response, Routes, route, shows_token
+from scfd.web import DEFAULT_MAX_BODY, Bound, Response, Routes, has_json, route, shows_token
 
 _log = Logger(namespace="scfd.gateway")
 
@@ -50,21 +52,53 @@ class GatewayRoutes(Routes):
         """What the control plane asks the node: see `ProbeHandler`."""
         if not shows_token(headers, self._probe_token):
             return self._probe.unauthorised()
+        if not has_json(headers):
+            return self._probe.not_json()
         return self._probe.handle(body)
 
 
-def served_locally(routes: Routes, max_body: int) -> LocalResponders:
+def served_locally(routes: Routes, max_body: int, events_at: str | None = None) -> LocalResponders:
     """
     :param max_body: bytes that a request may have.
-    :returns: who responds to requests that have a route; see `scfd.http1.contract.LocalResponders`.
+    :param events_at: the path of the plugin's URL, where no caller may make events; None to
+        let them.
+    :returns: who responds to requests that have a route, or would be taken for events; see
+        `scfd.http1.contract.LocalResponders`.
     """
     limit = min(max_body, DEFAULT_MAX_BODY)
+    events = None if events_at is None else _plain(events_at + "/on-trigger")
 
     def responder(caller: Caller, request: Request) -> LocalResponse | None:
         handler = routes.handler(request.method, request.path)
-        return None if handler is None else LocalResponse(caller, request, handler, limit)
+        if handler is not None:
+            return LocalResponse(caller, request, handler, limit)
+        if events is None or request.method.upper() != b"POST":
+            return None
+        if _plain(f"{events_at}{request.path.decode('latin-1')}") == events:
+            return LocalResponse(caller, request, no_such_path, limit=None)
+        return None
 
     return responder
+
+
+def _plain(path: str) -> list[str]:
+    """
+    The parts of a path as a lenient program reads it: percent-decoded, without empty parts and parameters,
+    with ``.`` and ``..`` followed, in lower case. Events must not be made by another spelling either.
+    """
+    parts: list[str] = []
+    for part in re.split(r"[/\\]", unquote(unquote(path)).lower()):
+        name = part.partition(";")[0].partition("?")[0].partition("#")[0].strip()
+        if name == "..":
+            del parts[-1:]
+        elif name not in ("", "."):
+            parts.append(name)
+    return parts
+
+
+def no_such_path(headers: object, body: bytes) -> Response:
+    """What nobody serves."""
+    return Response.json({"message": "no such path"}, 404)
 
 
 class LocalResponse:

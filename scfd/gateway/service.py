@@ -61,15 +61,22 @@ class Gateway(Service):
         allow_descriptors(settings.max_connections + RESERVE + settings.pool_size + _OTHER_FILES)
         context = server_context(settings.tls) if settings.tls is not None else None
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: ServerConnection(self._front),
+            self._accept,
             sock=bind("gateway.listen", settings.listen),
             backlog=BACKLOG,
             ssl=context,
             ssl_handshake_timeout=settings.header_timeout if context is not None else None,
         )
-        self._looking.start(_PERIOD, now=False)
         tls = "" if context is None else ", with TLS"
         _log.info("listening on {address}{tls}", address=str(settings.listen), tls=tls)
+
+    def _accept(self) -> ServerConnection:
+        self._begin_looking()
+        return ServerConnection(self._front)
+
+    def _begin_looking(self) -> None:
+        if not self._looking.running:
+            self._looking.start(_PERIOD, now=False)
 
     def _look_after_safely(self) -> None:
         try:
@@ -77,6 +84,9 @@ class Gateway(Service):
         except Exception:
             # A call that fails once is never made again, and without deadlines nothing bounds a connection.
             _log.failure("the deadlines of connections could not be looked after")
+        if not self._front.connections and self._draining is None:
+            # Ten looks a second would be three quarters of what an idle node does.
+            self._looking.stop()
 
     def look_after(self) -> None:
         """See to deadlines, and whether the gateway has drained."""
@@ -97,6 +107,7 @@ class Gateway(Service):
         self._drained_from = self._clock.seconds() + (IDLE_GRACE if lately else 0.0)
         draining: Deferred[None] = Deferred(self._stop_draining)
         self._draining = draining
+        self._begin_looking()
         self.look_after()
         return draining
 
@@ -110,7 +121,7 @@ class Gateway(Service):
         if self._server is not None:
             self._server.close()
         for connection in list(self._front.connections):
-            connection.abort()
+            connection.stop()
         self._backend.close()
         return succeed(None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -213,6 +214,8 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         sent = not self._turn.holds(self._transport)
+        if exc is not None:
+            self._read_the_rest()
         if self._exchange is not None:
             if self._to_the_end and self._head_seen and exc is None:
                 self._finish()
@@ -223,6 +226,25 @@ class ClientConnection(asyncio.Protocol):
         elif self._unserved:
             self._no_longer_unserved()
         self._lost(self)
+
+    def _read_the_rest(self) -> None:
+        """
+        Read the response of a server that has closed the connection without reading the whole request.
+
+        Writing on has failed before the response was read. It is still in the system's buffer; with TLS,
+        where that holds no plain text, it is lost.
+        """
+        socket = self._transport.get_extra_info("socket")
+        if socket is None or self._transport.get_extra_info("sslcontext") is not None:
+            return
+        while self._exchange is not None:
+            try:
+                data = os.read(socket.fileno(), 1 << 16)
+            except OSError:
+                return
+            if not data:
+                return
+            self.data_received(data)
 
     # llhttp's side: these are called from within `feed_data`.
 

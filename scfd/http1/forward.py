@@ -16,7 +16,7 @@ from scfd.http1.contract import (
     Upstream,
     UpstreamError,
 )
-from scfd.http1.heads import ForwardingHeaders, to_caller, to_upstream
+from scfd.http1.heads import Route, to_caller, to_upstream
 from scfd.http1.pool import Pool
 
 _log = Logger(namespace="scfd.http1")
@@ -26,35 +26,36 @@ _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE
 _BODILESS = (204, 304)
 _SIZED = len(b"content-length")
 _LAST_CHUNK = b"0\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+#: Bytes of chunked requests that are kept at once until each is whole; further ones go on as they come.
+MOST_KEPT = 64 * 1024 * 1024
 
 
 class Forwarder:
     """
     A `scfd.http1.contract.Backend`: every request goes to one HTTP server.
 
-    :param base_path: what stands in front of every target.
-    :param host: the server's, for callers that name none.
-    :param names: what requests say of their caller.
+    :param request_buffer: bytes up to which a chunked body is kept until it is whole, to go on with a
+        Content-Length: many servers read no other body.
     :param retried: called when a request is sent a second time.
+    :ivar kept: bytes that are kept so.
     """
 
     def __init__(
         self,
         pool: Pool,
-        base_path: bytes,
-        host: bytes,
-        names: ForwardingHeaders,
+        route: Route,
+        request_buffer: int = 0,
         retried: Callable[[], object] = lambda: None,
     ) -> None:
         self.pool = pool
-        self._names = names
-        self._base_path = base_path
-        self._host = host
+        self.route = route
+        self.request_buffer = request_buffer
         self.retried = retried
+        self.kept = 0
 
     def responder(self, caller: Caller, request: Request, identity: bytes) -> Forward:
-        head = to_upstream(request, self._base_path, self._host, self._names, identity)
-        return Forward(self, caller, request, head)
+        return Forward(self, caller, request, identity)
 
     def close(self) -> None:
         self.pool.close()
@@ -67,17 +68,21 @@ class Forward:
     What arrives in one read goes on in one write, each way.
     """
 
-    def __init__(self, forwarder: Forwarder, caller: Caller, request: Request, head: bytes) -> None:
+    def __init__(self, forwarder: Forwarder, caller: Caller, request: Request, identity: bytes) -> None:
         self._forwarder = forwarder
         self._caller = caller
         self._request = request
+        self._identity = identity
         self._connection: Upstream | None = None
-        #: Kept for a second try.
-        self._head = head
+        #: Made when the request is sent, and kept for a second try.
+        self._head = b""
         self._head_sent = self._body_begun = self._retried = False
         self._request_complete = request.length == 0
+        self._request_chunked = request.length is None
         self._request_body: list[bytes] = []
         self._request_end = b""
+        #: Bytes of a chunked body that is not whole yet; None once the request is on its way.
+        self._kept: int | None = None
         self._response_head = b""
         self._response_body: list[bytes] = []
         self._chunked = self._stay = self._tunnel = False
@@ -86,6 +91,22 @@ class Forward:
     # From the caller.
 
     def start(self) -> None:
+        forwarder, request = self._forwarder, self._request
+        if request.length is None and forwarder.request_buffer and forwarder.kept < MOST_KEPT:
+            self._kept = 0
+            if request.expects_continue:
+                request.headers = [pair for pair in request.headers if pair[0].lower() != b"expect"]
+                self._caller.write(_CONTINUE)
+        else:
+            self._submit(None)
+
+    def _submit(self, length: int | None) -> None:
+        """
+        Have the request sent.
+
+        :param length: of its body, where that was chunked and is whole.
+        """
+        self._head = to_upstream(self._request, self._forwarder.route, self._identity, length)
         self._starting = True
         self._forwarder.pool.submit(self)
         self._starting = False
@@ -94,15 +115,35 @@ class Forward:
 
     def on_body(self, data: bytes) -> None:
         self._request_body.append(data)
+        if self._kept is not None:
+            self._kept += len(data)
+            self._forwarder.kept += len(data)
 
     def on_body_end(self) -> None:
         self._request_complete = True
-        if self._request.length is None:
+        if self._kept is None and self._request_chunked:
             self._request_end = _LAST_CHUNK
 
     def flush(self) -> None:
+        if self._kept is not None:
+            self._end_keeping(self._kept)
         if self._connection is not None:
             self._send(self._connection)
+
+    def _end_keeping(self, kept: int) -> None:
+        """Send the request once its body is whole, or is too long to wait for that."""
+        if self._request_complete:
+            self._request_chunked = False
+            self._forget_kept()
+            self._submit(kept)
+        elif kept > self._forwarder.request_buffer:
+            self._forget_kept()
+            self._submit(None)
+
+    def _forget_kept(self) -> None:
+        if self._kept is not None:
+            self._forwarder.kept -= self._kept
+            self._kept = None
 
     def on_caller_writable(self, writable: bool) -> None:
         if self._connection is None:
@@ -115,7 +156,9 @@ class Forward:
     def abandon(self) -> None:
         self._over = True
         connection, self._connection = self._connection, None
-        if connection is None:
+        if self._kept is not None:
+            self._forget_kept()
+        elif connection is None:
             self._forwarder.pool.withdraw(self)
         elif self._tunnel:
             connection.close()  # what the caller has said last still gets there
@@ -133,7 +176,7 @@ class Forward:
         self._caller.pause_body(False)
 
     def _send(self, connection: Upstream) -> None:
-        data = _framed(self._request_body, self._request.length is None) + self._request_end
+        data = _framed(self._request_body, self._request_chunked) + self._request_end
         self._request_end = b""
         self._body_begun = self._body_begun or bool(data)
         if not self._head_sent:

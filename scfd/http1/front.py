@@ -63,8 +63,8 @@ class Accepted(Caller, Protocol):
     def leave_if_idle(self) -> None:
         """Close the connection, unless a request may be on its way."""
 
-    def abort(self) -> None:
-        """Close at once, whatever is under way."""
+    def stop(self) -> None:
+        """Close at once: the server stops."""
 
 
 class Front:

@@ -12,6 +12,12 @@ from scfd.http1.request import HOP_BY_HOP
 
 #: What `Connection` says without meaning another header; nor does it mean the length of the body.
 _PLAIN_OPTIONS = frozenset((b"", b"close", b"keep-alive", b"upgrade", b"content-length"))
+#: Headers that say something of a request which must not be said in another way.
+_MEANT_ONCE = (b"content-length", b"x-request-id", b"x-scf-request-id")
+#: Statuses whose Upgrade the caller has to see: RFC 9110, sections 15.2.2 and 15.5.22.
+_NAMES_PROTOCOLS = (101, 426)
+#: Responses of these kinds have no body, nor a length (RFC 9110, section 8.6).
+_NOT_PASSED_WITHOUT_BODY = HOP_BY_HOP | {b"content-length"}
 _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
@@ -24,7 +30,10 @@ class ForwardingHeaders:
     :ivar scheme: http or https.
     :ivar host: the Host that the caller has named.
     :ivar marks: further names and values that each forwarded request gets.
-    :ivar not_forwarded: names in lower case that callers can't send: these and those for one connection only.
+    :ivar not_forwarded: names in lower case that callers can't send: these, and those for one connection.
+        Programs that read headers as CGI variables take ``_`` for ``-``, so the same names with ``_`` in
+        place of any ``-`` are among them; and what would say something else of the length or the id.
+    :ivar not_forwarded_nor_host: the same and ``Host``.
     """
 
     address: bytes
@@ -33,6 +42,7 @@ class ForwardingHeaders:
     marks: tuple[tuple[bytes, bytes], ...] = ()
     address_lower: bytes = field(init=False)
     not_forwarded: frozenset[bytes] = field(init=False)
+    not_forwarded_nor_host: frozenset[bytes] = field(init=False)
 
     @address_lower.default
     def _address_lower(self) -> bytes:
@@ -41,7 +51,13 @@ class ForwardingHeaders:
     @not_forwarded.default
     def _not_forwarded(self) -> frozenset[bytes]:
         ours = (self.address, self.scheme, self.host, *(name for name, _ in self.marks))
-        return HOP_BY_HOP | {name.lower() for name in ours}
+        dropped = HOP_BY_HOP | {name.lower() for name in ours}
+        folded = {name for one in (*dropped, *_MEANT_ONCE) for name in _folding_into(one)}
+        return dropped | folded
+
+    @not_forwarded_nor_host.default
+    def _not_forwarded_nor_host(self) -> frozenset[bytes]:
+        return self.not_forwarded | {b"host"}
 
     def identity(self, address: str, secure: bool) -> bytes:
         """
@@ -54,23 +70,49 @@ class ForwardingHeaders:
         return b"".join(lines)
 
 
-def to_upstream(
-    request: Request, base_path: bytes, upstream_host: bytes, names: ForwardingHeaders, identity: bytes
-) -> bytes:
+def _folding_into(name: bytes) -> list[bytes]:
+    """The spellings of a name with ``_`` in place of at least one ``-``."""
+    first, *rest = name.split(b"-")
+    spellings = [first]
+    for part in rest:
+        spellings = [spelling + dash + part for spelling in spellings for dash in (b"-", b"_")]
+    return [spelling for spelling in spellings if spelling != name]
+
+
+@frozen
+class Route:
+    """
+    Where requests go.
+
+    :ivar base_path: what stands in front of the target; without a slash at its end.
+    :ivar host: the server's name, and its port where it has to be named.
+    :ivar names: how the server learns who the caller is.
+    :ivar preserve_host: that the server gets the caller's Host, and not its own name.
+    """
+
+    base_path: bytes
+    host: bytes
+    names: ForwardingHeaders
+    preserve_host: bool = False
+
+
+def to_upstream(request: Request, route: Route, identity: bytes, length: int | None = None) -> bytes:
     """
     The head of the request that the upstream server gets.
 
-    :param base_path: what stands in front of the target; without a slash at its end.
-    :param upstream_host: for an HTTP/1.0 caller that named no host.
     :param identity: see `ForwardingHeaders.identity`.
+    :param length: of the body that was chunked and has been read whole; None to say what the request says.
     """
-    target = request.target if request.target == b"*" else base_path + request.target
+    names = route.names
+    target = request.target if request.target == b"*" else route.base_path + request.target
     lines = [b"%b %b HTTP/1.1\r\n" % (request.method, target)]
-    if request.host is None:
-        lines.append(b"Host: %b\r\n" % upstream_host)
+    not_forwarded = names.not_forwarded
+    if request.host is None or not route.preserve_host:
+        lines.append(b"Host: %b\r\n" % route.host)
+        not_forwarded = names.not_forwarded_nor_host
     addresses = b""
     names_id = False
-    dropped, not_forwarded = request.dropped, names.not_forwarded
+    dropped = request.dropped
     for name, value in request.headers:
         lowered = name.lower()
         if lowered in not_forwarded or lowered in dropped:
@@ -79,7 +121,9 @@ def to_upstream(
             continue
         names_id = names_id or lowered == b"x-request-id"
         lines += (name, b": ", value, b"\r\n")
-    if request.length is None:
+    if length is not None:
+        lines.append(b"Content-Length: %d\r\n" % length)
+    elif request.length is None:
         lines.append(b"Transfer-Encoding: chunked\r\n")
     elif request.upgrade:
         lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % request.upgrade)
@@ -102,14 +146,15 @@ def to_caller(head: ResponseHead, request: Request, chunked: bool, stay: bool) -
     lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
     dropped: set[bytes] = set()
     names_id = False
+    not_passed = HOP_BY_HOP if head.status >= 200 and head.status != 204 else _NOT_PASSED_WITHOUT_BODY
     for name, value in head.headers:
         lowered = name.lower()
-        if lowered not in HOP_BY_HOP:
+        if lowered not in not_passed:
             names_id = names_id or lowered == b"x-request-id"
             lines += (name, b": ", value.rstrip(b" \t"), b"\r\n")
         elif lowered == b"connection":
             dropped.update(option.strip().lower() for option in value.split(b","))
-        elif lowered == b"upgrade" and head.status == 101:
+        elif lowered == b"upgrade" and head.status in _NAMES_PROTOCOLS:
             lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % value)
     if not dropped <= _PLAIN_OPTIONS:
         dropped = dropped - _PLAIN_OPTIONS | {b"connection"}

@@ -17,9 +17,14 @@ from scfd.http1.reader import RequestReader
 HIGH_WATER = 64 * 1024
 #: Pipelined requests that are read before other connections have their turn.
 REQUESTS_AT_ONCE = 16
-#: Seconds that a connection which is being closed has for what is still in its buffers, and for the rest
-#: of a request that nobody reads: closed at once, its caller might not get to see the response.
+#: Seconds without a byte after which the rest of a request that nobody serves is read no more. Closed at
+#: once, its caller might not get to see the response.
 LINGER = 2.0
+#: Seconds for which the rest of such a request is read at most.
+LONGEST_LINGER = 30.0
+#: Seconds in which a response has to begin for a caller that has closed its side of the connection. Whether
+#: it still reads can't be seen: most that do so have left, and a few wait for a response to their last words.
+HALF_CLOSED = 5.0
 #: Seconds after a request in which the next one may be on its way: until then, stopping leaves it open.
 IDLE_GRACE = 1.0
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -45,8 +50,10 @@ class ServerConnection(asyncio.BufferedProtocol):
         )
         self._input = b""
         self._advancing = self._closing = self._body_paused = False
+        self._half_closed = False
         self._reading = self._writable = True
         self._unsent = 0
+        self._closed_at = self._read_at = 0.0
         self._request: Request | None = None
         self._responder: Responder | None = None
         self._begin_request(None)
@@ -78,6 +85,7 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._closing:
+            self._read_at = self._front.clock.seconds()
             return
         data = bytes(self._front.buffer[:nbytes])
         if not self._tunnel:
@@ -87,13 +95,23 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._into_tunnel(self._responder, data)
 
     def eof_received(self) -> bool:
-        """Whoever does not wait for the response is gone."""
-        return False
+        """
+        The caller sends no more. A whole request still gets its response.
+
+        :returns: whether the connection stays open. (With TLS it can't.)
+        """
+        waits = self._responder is not None and self._complete and not self._tunnel
+        if not waits or self._closing or not self._transport.can_write_eof():
+            return False
+        self._half_closed = True
+        if not self._begun:
+            self.deadline = min(self.deadline, self._front.clock.seconds() + HALF_CLOSED)
+        return True
 
     def refuse_connection(self) -> None:
         """Make room: there are too many connections."""
         if self._begun:
-            self.abort()
+            self.break_off()
         else:
             self._front.turn.write(self._transport, _CROWDED)
             self._close()
@@ -125,6 +143,11 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._advance()
 
     def _touch(self) -> None:
+        """Something of a body has moved. Waiting for a response to begin has a time limit of its own."""
+        if self._begun or not self._complete:
+            self._extend()
+
+    def _extend(self) -> None:
         self.deadline = self._front.clock.seconds() + self._limits.body_timeout
 
     # Reading requests.
@@ -163,7 +186,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     def _steer(self) -> None:
         """Read from the socket, unless something is waiting already. A caller that leaves is noticed, too."""
         reading = self._closing or not (self._input or self._body_paused)
-        if reading != self._reading and not self._transport.is_closing():
+        if reading != self._reading and not (self._half_closed or self._transport.is_closing()):
             self._reading = reading
             if reading:
                 self._transport.resume_reading()
@@ -175,6 +198,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         if not request.request_id:
             request.request_id = self._front.new_id()
         limit = self._limits.forward_timeout if self._complete else self._limits.body_timeout
+        if self._half_closed:
+            limit = min(limit, HALF_CLOSED)
         self.deadline = self._began + limit
         self._check_length(request.length or 0)
         self._responder = self._front.responder(self, request, self._identity)
@@ -210,7 +235,9 @@ class ServerConnection(asyncio.BufferedProtocol):
     @property
     def may_stay(self) -> bool:
         request = self._request
-        return request is not None and request.keep_alive and self._complete and self._front.may_stay(self)
+        if request is None or not (request.keep_alive and self._complete):
+            return False
+        return self._front.may_stay(self) and not (self._half_closed and not self._input)
 
     def begin(self, status: int) -> None:
         self._begun = True
@@ -261,10 +288,7 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def break_off(self) -> None:
         self._end_request()
-        self._closing = True
-        # For a response without a length, the end of its connection is the end of its body.
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.abort()
+        self._reset()
 
     # Ends.
 
@@ -287,24 +311,36 @@ class ServerConnection(asyncio.BufferedProtocol):
         self.fail(status, message)
 
     def _close(self) -> None:
-        self._closing = True
-        self.deadline = self._front.clock.seconds() + LINGER
-        self._front.turn.flush(self._transport)
+        self._begin_close()
         self._transport.close()
 
     def _linger(self) -> None:
         """Close, but read on for a while: bytes that nobody reads make the system reset the connection."""
-        self._closing = True
-        self.deadline = self._front.clock.seconds() + LINGER
-        self._front.turn.flush(self._transport)
+        self._begin_close()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._steer()
 
+    def _begin_close(self) -> None:
+        self._closing = True
+        self._closed_at = self._read_at = self._front.clock.seconds()
+        self.deadline = self._closed_at + LINGER
+        self._front.turn.flush(self._transport)
+        self._unsent = self._transport.get_write_buffer_size()
+
+    def _reset(self) -> None:
+        """
+        Close so that the caller sees a broken connection. A response without a length ends with its
+        connection: any other end would look like that of the whole response.
+        """
+        self._closing = True
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.abort()
+
     def expire(self) -> None:
         """Called when the deadline has passed."""
         if self._closing:
-            self.abort()
+            self._expire_closing()
         elif self._responder is None:
             self._expire_between()
         elif not self._writable:
@@ -312,16 +348,31 @@ class ServerConnection(asyncio.BufferedProtocol):
         elif self._begun:
             self._responder.abandon()
             self.break_off()
+        elif self._half_closed:
+            self.abort()
         elif not self._complete and not self._body_paused:
             self._give_up(408, "the rest of the request did not come in time")
         else:
             self._give_up(504, "the plugin did not answer in time")
 
+    def _expire_closing(self) -> None:
+        """Look every few seconds: all that waits has to be sent, and the caller to have sent its request."""
+        now = self._front.clock.seconds()
+        unsent = self._transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._unsent, self._closed_at = unsent, now
+        if unsent and now - self._closed_at >= self._limits.body_timeout:
+            self._reset()
+        elif unsent or (now - self._read_at < LINGER and now - self._closed_at < LONGEST_LINGER):
+            self.deadline = now + min(LINGER, self._limits.body_timeout)
+        else:
+            self.abort()
+
     def _expire_between(self) -> None:
         if self._reader.in_head:
             self._give_up(408, "the rest of the request did not come in time")
         elif self._transport.get_write_buffer_size():
-            self.abort()
+            self._expire_unread()
         else:
             self._close()
 
@@ -330,11 +381,11 @@ class ServerConnection(asyncio.BufferedProtocol):
         unsent = self._transport.get_write_buffer_size()
         if unsent < self._unsent:
             self._unsent = unsent
-            self._touch()
-        else:
-            assert self._responder is not None, "somebody writes the response"
+            self._extend()
+            return
+        if self._responder is not None:
             self._responder.abandon()
-            self.break_off()
+        self.break_off()
 
     @property
     def busy(self) -> bool:
@@ -355,6 +406,13 @@ class ServerConnection(asyncio.BufferedProtocol):
         """Close the connection, unless a request may be on its way: it is better refused than lost."""
         if self._responder is None and not (self._closing or self._reader.in_head or self.used_lately):
             self._close()
+
+    def stop(self) -> None:
+        """Close at once: the server stops. A response that is under way breaks off visibly."""
+        if self.busy:
+            self._reset()
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""

@@ -59,7 +59,7 @@ def _chunks(draw: st.DrawFn, body: bytes) -> bytes:
     while body:
         size = draw(st.sampled_from([1, 2, 7, 16, 255, 65536]))
         chunk, body = body[:size], body[size:]
-        written = draw(st.sampled_from([b"%x", b"%X", b"00%x", b"%x;e", b'%x;e="q\\"s"'])) % len(chunk)
+        written = draw(st.sampled_from([b"%x", b"%X", b"00%x", b"%x;e", b'%x ; e = "q\\"s"'])) % len(chunk)
         framed += b"%b\r\n%b\r\n" % (written, chunk)
     trailers = draw(st.sampled_from([b"", b"", b"Trailer-Field: dropped\r\n"]))
     return framed + draw(st.sampled_from([b"0", b"000"])) + b"\r\n" + trailers + b"\r\n"

@@ -110,10 +110,11 @@ class Rig:
     """
     A node whose gateway forwards to a plugin.
 
+    :param drain: seconds, as ``shutdown.drain`` has them.
     :param gateway: further settings of the section ``gateway``.
     """
 
-    def __init__(self, **gateway: Any) -> None:
+    def __init__(self, drain: float = 20, **gateway: Any) -> None:
         self.plugin = Plugin()
         (self.port,) = free_ports(1)
         self._folder = tempfile.TemporaryDirectory(prefix="scfd-gateway-")
@@ -123,6 +124,7 @@ class Rig:
             "gateway": {"listen": f"127.0.0.1:{self.port}", **gateway},
             "adapter": {"http": {"url": f"http://127.0.0.1:{self.plugin.port}"}},
             "admin": {"listen": ""},
+            "shutdown": {"drain": drain},
         }
         (folder / "config.yaml").write_text(json.dumps(config))  # which is YAML, too
         self._log = folder / "log"

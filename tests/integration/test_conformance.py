@@ -107,7 +107,11 @@ class NodeTestCase(TestCase):
     async def probe(self, value: Any) -> tuple[int, Any]:
         body = value if isinstance(value, bytes) else json.dumps(value).encode()
         response = await treq.post(
-            f"http://127.0.0.1:{self.gateway}/probe", data=body, persistent=False, timeout=5
+            f"http://127.0.0.1:{self.gateway}/probe",
+            data=body,
+            headers={"Content-Type": "application/json"},
+            persistent=False,
+            timeout=5,
         )
         return response.code, await response.json()
 

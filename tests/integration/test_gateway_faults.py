@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import threading
 import time
 
@@ -72,6 +73,35 @@ class FaultTests(SynchronousTestCase):
             answer = stream.answer()
             self.assertEqual((answer.status, answer.body), (403, b"no"))
         self.still_works()
+
+    def test_an_early_response_before_the_plugin_closes(self) -> None:
+        """Writing the rest of the request fails before the response has been read."""
+
+        def early(request: Message, stream: Stream) -> None:
+            stream.send(b"HTTP/1.1 413 X\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+            raise EOFError
+
+        self.plugin.serve = early
+        answers = []
+        for _ in range(20):
+            with self.rig.connect() as stream:
+                stream.send(POST + b"Content-Length: 5000000\r\n\r\n" + bytes(5_000_000))
+                answer = stream.answer()
+                answers.append((answer.status, answer.body))
+        self.assertEqual(answers, [(413, b"no")] * 20)
+        self.still_works()
+
+    def test_a_caller_that_sends_no_more_gets_its_response(self) -> None:
+        def slow(request: Message, stream: Stream) -> None:
+            time.sleep(0.3)
+            stream.send(OK)
+
+        self.plugin.serve = slow
+        for first in (b"HTTP/1.1", b"HTTP/1.0"):
+            with self.rig.connect() as stream:
+                stream.send(b"GET / %b\r\nHost: a\r\n\r\n" % first)
+                stream.socket.shutdown(socket.SHUT_WR)
+                self.assertEqual((stream.answer().body, stream.rest()), (b"ok", b""))
 
     def test_a_plugin_that_closes_connections_between_requests(self) -> None:
         self.plugin.answer = lambda request: Answer(OK, close=len(self.plugin.requests) % 3 == 0)

@@ -72,11 +72,13 @@ def asynchronous(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[
 class GatewayServiceTestCase(TestCase):
     timeout = 20
 
-    async def start(self, host: str = "127.0.0.1", tls: TlsSettings | None = None) -> Gateway:
+    async def start(
+        self, host: str = "127.0.0.1", tls: TlsSettings | None = None, max_header: int = 16384
+    ) -> Gateway:
         self.port = free_ports(1)[0]
         self.adapter = FakeAdapter()
         self.adapter.resource = self.tree = Tree()
-        settings = evolve(GatewaySettings(), listen=Address(host, self.port), tls=tls)
+        settings = evolve(GatewaySettings(), listen=Address(host, self.port), tls=tls, max_header=max_header)
         backend = native_backend(settings, self.adapter, Context(reactor))
         front = gateway_front(settings, Health(), backend, Context(reactor))
         gateway = Gateway(settings, front, backend, reactor)
@@ -184,6 +186,14 @@ class NativePluginTests(GatewayServiceTestCase):
                 b"POST /form HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n%b\r\nname=Ada" % (host, form)
             )
             self.assertTrue(answer.endswith(f"[(b'name', [b'Ada'])] {url}".encode()), answer)
+
+    @asynchronous
+    async def test_headers_as_long_as_the_gateway_lets_in(self) -> None:
+        await self.start(max_header=100_000)
+        long = b"a" * 17_000
+        for headers in (b"X: %b\r\n" % long * 5, b"X: a\r\n" * 10_000, b"Cookie: %b\r\n" % long):
+            answer = await self.ask(b"GET /x HTTP/1.0\r\n%b\r\n" % headers)
+            self.assertRegex(answer, rb"(?s)200 OK.*GET /x")
 
     @asynchronous
     async def test_a_caller_that_leaves(self) -> None:

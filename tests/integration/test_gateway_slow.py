@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import time
 from contextlib import ExitStack
@@ -95,6 +96,48 @@ class SlowCallerTests(SynchronousTestCase):
                 self.assertLess(node.memory_info().rss - before, 8 << 20)
                 time.sleep(0.05)
             self.assertLess(self.time_of_health(rig), 0.05)
+
+    def slowly(self, stream: Stream, pause: float) -> bytes:
+        """
+        :returns: all that comes, read in 64 KiB every so many seconds.
+        :raises OSError: when it breaks off.
+        """
+        data = b""
+        while True:
+            time.sleep(pause)
+            part = stream.socket.recv(1 << 16)
+            if not part:
+                return data
+            data += part
+
+    def test_a_last_response_comes_whole_or_breaks_off(self) -> None:
+        """Its length is not said, so only a broken connection tells that a part is missing."""
+        rig = self.rig(body_timeout=1)
+        body = bytes(5 << 20)
+        rig.plugin.answer = lambda request: Answer(b"HTTP/1.1 200 OK\r\n\r\n" + body, True)
+        for pause in (
+            0.04,
+            0,
+        ):  # 3.2 s: longer than anything the gateway does to a connection that is closing
+            with rig.connect() as stream:
+                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+                stream.send(b"GET / HTTP/1.0\r\n\r\n")
+                if pause:
+                    self.assertTrue(self.slowly(stream, pause).endswith(b"\r\n\r\n" + body))
+                else:
+                    time.sleep(2.5)  # reads nothing for longer than body_timeout
+                    self.assertRaises(ConnectionError, self.slowly, stream, 0)
+
+    def test_stopping_breaks_off_what_is_not_read(self) -> None:
+        rig = self.rig(drain=0.5)
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+        rig.plugin.answer = lambda request: Answer(head + bytes(8 << 20), True)
+        with rig.connect() as stream:
+            stream.send(b"GET / HTTP/1.0\r\n\r\n")
+            stream.exactly(100)
+            rig.terminate()
+            rig.wait()
+            self.assertRaises(ConnectionError, self.slowly, stream, 0)
 
     def test_an_answer_as_large_as_that_comes_whole(self) -> None:
         rig = self.rig()

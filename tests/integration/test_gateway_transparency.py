@@ -24,7 +24,7 @@ ADDED_TO_ANSWERS = frozenset(b"x-request-id connection transfer-encoding".split(
 
 class TransparencyTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.rig = Rig()
+        self.rig = Rig(preserve_host=True, request_buffer=0)
         self.addCleanup(self.rig.close)
 
     def test_any_messages(self) -> None:
