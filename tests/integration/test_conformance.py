@@ -109,7 +109,7 @@ class NodeTestCase(TestCase):
         response = await treq.post(
             f"http://127.0.0.1:{self.gateway}/probe",
             data=body,
-            headers={"Content-Type": "application/json"},
+            headers={b"Content-Type": b"application/json"},
             persistent=False,
             timeout=5,
         )
