@@ -19,6 +19,7 @@ import treq
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
+from twisted.web.http_headers import Headers
 
 from tests.integration.daemon import ROOT, Daemon, free_ports, reactor, until
 from tests.integration.scripted import HEARTBEAT, REPORT, Heard, Say, ScriptedServer, task, tasks_answer
@@ -109,7 +110,7 @@ class NodeTestCase(TestCase):
         response = await treq.post(
             f"http://127.0.0.1:{self.gateway}/probe",
             data=body,
-            headers={b"Content-Type": b"application/json"},
+            headers=Headers({"Content-Type": ["application/json"]}),
             persistent=False,
             timeout=5,
         )
