@@ -24,10 +24,12 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from scfd import signals
 from scfd.deferreds import detached
 from scfd.errors import EXIT_ASKED_TO_STOP, EXIT_COULD_NOT_START, StartupError, describe
 from scfd.identity import Identity
 from scfd.interfaces import IDrainable
+from scfd.logs import log_file
 from scfd.status.context import Context
 from scfd.status.readiness import Phase
 
@@ -188,7 +190,7 @@ class ProcessEnd:
 
     def handle_signals(self, hurry: Callable[[], None]) -> None:
         """
-        Take SIGTERM and SIGINT over from the reactor, once it runs.
+        Take the signals over from the reactor, once it runs.
 
         :param hurry: called when a second signal arrives.
         """
@@ -196,10 +198,14 @@ class ProcessEnd:
         self._reactor.callWhenRunning(self._install)
 
     def _install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        later = self._reactor.callFromThread
+        signals.handle(
+            stop=self._on_signal,
+            hang_up=lambda number: later(log_file.reopen),
+            user=lambda number: later(log_file.rotate),
+        )
 
-    def _on_signal(self, number: int, frame: object) -> None:
+    def _on_signal(self, number: int) -> None:
         self._reactor.callFromThread(self._asked_to_stop, signal.Signals(number).name)
 
     def _asked_to_stop(self, name: str) -> None:

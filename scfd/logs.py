@@ -8,12 +8,15 @@ import re
 import sys
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 from attrs import define, field
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, textFileLogObserver
+from twisted.python import logfile
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+_log = Logger(namespace="scfd.node")
 
 #: What Twisted says about itself at level info; the first words of the text.
 _NOISE = re.compile(
@@ -114,6 +117,55 @@ class ConsoleObserver:
                 os.dup2(nowhere, self.stream.fileno())
             finally:
                 os.close(nowhere)
+
+
+class LogFile:
+    """
+    The file of ``--logfile``, by default ``twistd.log`` of a daemon; none in the foreground.
+
+    :ivar path: set before twistd asks for the observer, which it knows by the name of a function without
+        parameters.
+    """
+
+    def __init__(self) -> None:
+        self.path = ""
+        self._file: _File | None = None
+
+    def observer(self) -> ILogObserver:
+        """An observer in Twisted's own form; twistd calls this once."""
+        self._file = _File.fromFullPath(self.path)
+        return textFileLogObserver(cast(IO[Any], self._file))
+
+    def reopen(self) -> None:
+        """Go on in a new file of the same name, since somebody has moved this one away."""
+        if self._file is None:
+            _log.info("SIGHUP: there is no log file to open again")
+            return
+        try:
+            self._file.reopen()
+        except OSError as error:
+            _log.error("SIGHUP: can't open {path} again: {error}", path=self.path, error=error.strerror)
+        else:
+            _log.info("SIGHUP: opened {path} again", path=self.path)
+
+    def rotate(self) -> None:
+        """Give the file a number and begin a new one, as twistd does at SIGUSR1."""
+        if self._file is not None:
+            self._file.rotate()
+
+
+class _File(logfile.LogFile):
+    """Grows to 1 MB, then it gets a number."""
+
+    def reopen(self) -> None:
+        """Open the file by its name again. When that fails, the old one is written on."""
+        old = self._file
+        self._openFile()
+        old.close()
+
+
+#: That of this process.
+log_file = LogFile()
 
 
 def bridge_stdlib(logger: logging.Logger | None = None) -> None:

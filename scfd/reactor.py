@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from types import FrameType
 
 from scfd.errors import StartupError
 
@@ -19,9 +20,15 @@ def install() -> None:
     from twisted.internet.main import installReactor
 
     class SteadyReactor(AsyncioSelectorReactor):
-        """Twisted waits by the wall clock: one that is set back by an hour would stop every timer for it."""
+        """Twisted measures time by the wall clock: set back an hour, it stops every timer for an hour."""
 
         seconds = staticmethod(time.monotonic)
+
+        def sigTerm(self, number: int, frame: FrameType | None = None) -> None:  # noqa: N802 - Twisted's name
+            """Stop. Twisted would have the process die of the signal; its status is the node's to choose."""
+            self.callFromThread(self.stop)
+
+        sigInt = sigTerm  # noqa: N815 - Twisted's name
 
     installed = sys.modules.get("twisted.internet.reactor")
     if installed is None:

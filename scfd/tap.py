@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from twisted.python import usage
 
-from scfd import config, reactor
+from scfd import signals
 from scfd.errors import EXIT_COULD_NOT_START, StartupError
+
+if TYPE_CHECKING:
+    from scfd.config import Config
 
 
 def _give_up(error: StartupError) -> NoReturn:
@@ -25,9 +29,17 @@ class Options(usage.Options):
         ["config", "c", "etc/config.yaml", "The config file."],
         ["trpc-config", None, None, "A Go deployment's trpc_go.yaml: gateway address, heartbeat period."],
     ]
-    config: config.Config
+    config: Config
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        if self.parent is not None:  # under twistd
+            signals.end_at_once()
+        super().parseOptions(options)
 
     def postOptions(self) -> None:
+        # Imported here: they take a tenth of a second, in which signals are heeded already.
+        from scfd import config, reactor
+
         try:
             reactor.install()
             self.config = config.load(self["config"], os.environ, self["trpc-config"])
@@ -38,11 +50,18 @@ class Options(usage.Options):
 
     @staticmethod
     def _adjust(twistd: Any) -> None:
-        """Other defaults for twistd's own options: nothing is written unasked, and the log is for people."""
+        """Set other defaults for twistd's own options: no files in the foreground, and a log for people."""
         if twistd["nodaemon"] and twistd["pidfile"] == "twistd.pid":
             twistd["pidfile"] = ""
-        if not (twistd["logger"] or twistd["logfile"] or twistd.get("syslog")):
+        if twistd["logger"] or twistd.get("syslog"):
+            return
+        if twistd["nodaemon"] and twistd["logfile"] in (None, "-"):
             twistd["logger"] = "scfd.logs.console"
+        elif twistd["logfile"] != "-":
+            from scfd import logs
+
+            logs.log_file.path = twistd["logfile"] or "twistd.log"
+            twistd["logger"] = "scfd.logs.log_file.observer"
 
 
 def makeService(options: Options) -> Any:

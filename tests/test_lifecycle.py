@@ -237,7 +237,7 @@ class ProcessEndTests(SynchronousTestCase):
     def signal(self, number: signal.Signals) -> list[str]:
         """A signal arrives. :returns: what was logged."""
         with capturedLogs() as logged:
-            self.process._on_signal(number, None)
+            self.process._on_signal(number)
             self.reactor.advance(0)
         return [formatEvent(event) for event in logged]
 

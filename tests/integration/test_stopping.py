@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from tests.integration.daemon import ROOT, Daemon, free_ports, reactor
+from tests.integration.daemon import ROOT, Daemon, free_ports, reactor, until
 from tests.integration.test_conformance import asynchronous
 
 
@@ -20,7 +20,7 @@ class StoppingTests(TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
 
-    def start(self, how: str, triggers: list[Any], drain: float) -> Daemon:
+    def start(self, how: str, triggers: list[Any], drain: float, *arguments: str) -> Daemon:
         config = {
             "system": {"name": "n", "state_dir": str(self.folder / "state")},
             "admin": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
@@ -31,7 +31,7 @@ class StoppingTests(TestCase):
         }
         daemon = Daemon(json.dumps(config), self.folder)
         self.addCleanup(daemon.clean_up)
-        return daemon.start()
+        return daemon.start(*arguments)
 
     async def seconds_to_stop(self, daemon: Daemon) -> float:
         asked = reactor.seconds()
@@ -66,6 +66,42 @@ class StoppingTests(TestCase):
         self.assertIn("a thread of the plugin does not end", daemon.output)
 
     @asynchronous
+    async def test_a_signal_at_any_moment_of_the_start(self) -> None:
+        """From the moment on in which any code of the node runs: it handles SIGUSR2 last."""
+        for pause in (0, 0.02, 0.05, 0.1, 0.15, 0.2):
+            daemon = self.start("deferred", [], 1)
+            while not catches(daemon.pid, signal.SIGUSR2):
+                await deferLater(reactor, 0.002)
+            await deferLater(reactor, pause)
+            self.assertLess(await self.seconds_to_stop(daemon), 2)
+            self.assertNotIn("Traceback", daemon.output)
+
+    @asynchronous
+    async def test_signals_that_end_other_processes(self) -> None:
+        arguments = ("-n", "--logfile", "node.log", "scfd", "--config", "config.yaml")
+        daemon = self.start("deferred", [], 1, *arguments)
+        log, moved = self.folder / "node.log", self.folder / "moved.log"
+        await until_in(log, "ready")
+        for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGHUP):
+            log.rename(moved)
+            daemon.send(number)
+            if number is signal.SIGHUP:
+                await until_in(log, "SIGHUP: opened node.log again")
+            else:
+                await deferLater(reactor, 0.1)
+                moved.rename(log)
+        self.assertEqual(await self.seconds_to_stop(daemon) // 5, 0)
+        self.assertIn("stopped", log.read_text())
+
+    @asynchronous
+    async def test_a_hang_up_without_a_log_file(self) -> None:
+        daemon = self.start("deferred", [], 1)
+        await daemon.says("ready")
+        daemon.send(signal.SIGHUP)
+        await daemon.says("SIGHUP: there is no log file to open again")
+        await self.seconds_to_stop(daemon)
+
+    @asynchronous
     async def test_a_nats_server_that_is_not_there_delays_nothing(self) -> None:
         settings = {
             "url": f"nats://127.0.0.1:{free_ports(1)[0]}",
@@ -76,3 +112,16 @@ class StoppingTests(TestCase):
         daemon = self.start("deferred", [{"name": "q", "type": "nats", "settings": settings}], 30)
         await daemon.says("warn +nats +q: ")
         self.assertLess(await self.seconds_to_stop(daemon), 3)
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1)
+
+
+async def until_in(file: Path, text: str) -> None:
+    async def found() -> bool:
+        return text in file.read_text()
+
+    await until(found, f"{text!r} in {file}")
