@@ -24,7 +24,7 @@ from scfd.identity import Identity, ServerAddress
 from scfd.interfaces import IAdapter, IBlockingPlugin
 from scfd.status.context import Context
 from scfd.triggers.timer.trigger import Timers
-from scfd.web import Listener, NoSuchPath, QuietSite, Routes, RoutesResource
+from scfd.web import Guarded, Listener, NoSuchPath, QuietSite, Routes, RoutesResource
 
 if TYPE_CHECKING:
     from scfd.adapter.http import HttpAdapter
@@ -162,7 +162,7 @@ def admin(cfg: Config, identity: Identity, context: Context) -> IService | None:
     from scfd.admin.routes import AdminRoutes
 
     routes = AdminRoutes(identity, context, cfg.admin.token)
-    site = QuietSite(RoutesResource(routes, NoSuchPath()))
+    site = QuietSite(Guarded(RoutesResource(routes, NoSuchPath()), cfg.admin.hosts))
     return Listener("admin.listen", cfg.admin.listen, site, context.reactor)
 
 

@@ -6,8 +6,9 @@ import hmac
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import BytesIO
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
@@ -148,6 +149,82 @@ class RoutesResource:
             _log.failure("a request could not be answered")
             response = Response.json({"message": "internal error"}, 500)
         write_response(response, request)
+
+
+class Guarded(Resource):
+    """
+    Another resource, which no page of another site can use through somebody's browser.
+
+    A page may have its own name resolve to an address of this machine ("DNS rebinding"), so a name in Host
+    has to be a known one. And it may send forms anywhere, so what changes something has to be JSON, which a
+    browser sends across sites only after asking, and an Origin has to be that of this server.
+
+    :param behind: an `IResource` that is a leaf.
+    :param hosts: names by which the server is reached, besides localhost and addresses.
+    """
+
+    isLeaf = True
+
+    def __init__(self, behind: IResource, hosts: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._behind = behind
+        self._hosts = {host.lower() for host in hosts}
+        self._told: set[str] = set()
+
+    def render(self, request: Request) -> int | bytes:
+        refusal = self._refusal(request)
+        if refusal is None:
+            rendered: int | bytes = self._behind.render(request)
+            return rendered
+        status, message = refusal
+        if message not in self._told:  # once: these may be many
+            self._told.add(message)
+            _log.warn("{method} refused: {message}", method=request.method.decode("latin-1"), message=message)
+        write_response(Response.json({"message": message}, status), request)
+        return NOT_DONE_YET
+
+    def _refusal(self, request: Request) -> tuple[int, str] | None:
+        hosts = request.requestHeaders.getRawHeaders(b"host", [])
+        if len(hosts) > 1:
+            return 400, "expected one Host"
+        host = hosts[0].decode("latin-1").lower() if hosts else ""
+        if host and not self._is_known(_without_port(host)):
+            return 403, "expected a Host that is an address, localhost, or in the config's list of hosts"
+        if request.method in _SAFE:
+            return None
+        if not has_json(request.requestHeaders):
+            return 415, "expected Content-Type: application/json"
+        origin = request.getHeader(b"origin")
+        if origin is not None and not _is_origin_of(origin.decode("latin-1").lower(), host):
+            return 403, "expected an Origin that is this server"
+        if (request.getHeader(b"sec-fetch-site") or b"none") not in (b"same-origin", b"none"):
+            return 403, "expected a request of the same site"
+        return None
+
+    def _is_known(self, name: str) -> bool:
+        name = name.rstrip(".")
+        if name in self._hosts or name == "localhost" or name.endswith(".localhost"):
+            return True
+        try:
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+#: Methods that change nothing.
+_SAFE = (b"GET", b"HEAD", b"OPTIONS")
+_PORT = re.compile(r":\d*$")
+
+
+def _without_port(host: str) -> str:
+    return _PORT.sub("", host).removeprefix("[").removesuffix("]")
+
+
+def _is_origin_of(origin: str, host: str) -> bool:
+    scheme, _, rest = origin.partition("://")
+    default = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return bool(default) and rest.removesuffix(default) == host.removesuffix(default)
 
 
 class NoSuchPath(Resource):

@@ -95,7 +95,8 @@ class Caller:
 
     def ask(self, method: str, target: str, *headers: str, body: bytes = b"") -> None:
         """Send a request."""
-        lines = [f"{method} {target} HTTP/1.1", "Host: node.example:9000", *headers]
+        host = [] if any(header.startswith("Host:") for header in headers) else ["Host: node.example:9000"]
+        lines = [f"{method} {target} HTTP/1.1", *host, *headers]
         if body:
             lines.append(f"Content-Length: {len(body)}")
         self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.adapter.calls import LONG, PluginClient, PluginResponse, RequestError
+from scfd.adapter.calls import LONG, MOST_REDIRECTS, PluginClient, PluginResponse, RequestError
 from scfd.http1.pool import Pool
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeTransport
 
@@ -98,6 +98,66 @@ class PostTests(ClientTestCase):
             self.assertNoResult(answered)
             transport.receive(piece)
         self.assertEqual(self.successResultOf(answered), PluginResponse(200, b"{}"))
+
+
+class RedirectTests(ClientTestCase):
+    def redirected(self, status: int, location: str) -> tuple[Deferred[PluginResponse], FakeTransport]:
+        answered = self.post(b'{"a":', b"1}", traceparent="00-a-b-01")
+        transport = self.plugin.accept()
+        transport.sent = b""
+        transport.receive(
+            b"HTTP/1.1 %d X\r\nLocation: %b\r\nContent-Length: 5\r\n\r\nmoved" % (status, location.encode())
+        )
+        return answered, transport
+
+    def test_one_to_the_same_origin_is_followed(self) -> None:
+        for status, location, target in (
+            (307, "/on-trigger/", "/on-trigger/"),
+            (308, "http://127.0.0.1:9001/x?a=1", "/x?a=1"),
+            (307, "//127.0.0.1:9001/y", "/y"),
+            (307, "next", "/next"),
+        ):
+            with self.subTest(location=location):
+                self.setUp()
+                answered, transport = self.redirected(status, location)
+                self.assertTrue(transport.sent.startswith(f"POST {target} HTTP/1.1\r\n".encode()))
+                self.assertIn(b"traceparent: 00-a-b-01\r\nContent-Length: 7\r\n", transport.sent)
+                self.assertTrue(transport.sent.endswith(b'\r\n\r\n{"a":1}'))
+                transport.receive(OK)
+                self.assertEqual(self.successResultOf(answered), PluginResponse(200, b"{}"))
+                self.clock.advance(1.5)
+                self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_others_are_not(self) -> None:
+        for status, location in (
+            (301, "/x"),
+            (302, "/x"),
+            (303, "/x"),
+            (307, "http://127.0.0.1:9002/x"),
+            (307, "https://127.0.0.1:9001/x"),
+            (307, "http://elsewhere:9001/x"),
+            (308, "http://[/x"),
+            (307, "/a b"),
+            (307, ""),
+        ):
+            with self.subTest(status=status, location=location):
+                self.setUp()
+                answered, transport = self.redirected(status, location)
+                self.assertEqual(transport.sent, b"")
+                self.assertEqual(self.successResultOf(answered), PluginResponse(status, b"moved", location))
+
+    def test_not_for_ever(self) -> None:
+        answered, transport = self.redirected(307, "/1")
+        for _ in range(MOST_REDIRECTS):
+            self.assertNoResult(answered)
+            transport.receive(b"HTTP/1.1 307 X\r\nLocation: /1\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(self.successResultOf(answered).status, 307)
+
+    def test_the_time_limit_is_that_of_all_together(self) -> None:
+        answered, transport = self.redirected(307, "/1")
+        self.clock.advance(30)
+        self.assertEqual(self.failure(answered)[0], "timeout")
+        self.assertEqual(transport.ended, "aborted")
 
 
 class FailureTests(ClientTestCase):

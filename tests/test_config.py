@@ -235,7 +235,7 @@ admin: {lisen: "${A}"}
                 f"expected {SECONDS}; more than 0, up to 365 days",
                 "c.yaml:3: triggers[0].settings.cron: found the value of ${A}; "
                 "expected a cron expression of 7, 6 or 5 fields",
-                "c.yaml:4: admin.lisen: unknown key; did you mean listen? expected listen, token",
+                "c.yaml:4: admin.lisen: unknown key; did you mean listen? expected listen, token, hosts",
             ],
         )
 

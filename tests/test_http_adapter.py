@@ -583,6 +583,16 @@ class OnTriggerTests(HttpAdapterTestCase):
                 )
         self.assertEqual(self.count("status"), 6)
 
+    def test_a_redirect_that_is_not_followed_is_named(self) -> None:
+        called = self.adapter.on_trigger(EVENT)
+        self.plugin.accept().receive(
+            b"HTTP/1.1 302 X\r\nLocation: http://h/login?token=s3cret\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.assertEqual(
+            self.failure(called),
+            "POST /on-trigger: HTTP status 302: Location 'http://h/login', which is not followed",
+        )
+
     def test_a_long_body_is_cut(self) -> None:
         self.assertEqual(
             self.failure(self.call(500, b"\xff" * 1000)),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from scfd.web import NoSuchPath, Response, Routes, RoutesResource, origin_form, route
+from scfd.web import Guarded, NoSuchPath, Response, Routes, RoutesResource, origin_form, route
 from tests.http_fakes import Caller
 
 
@@ -184,6 +184,80 @@ class RoutesResourceTests(WebTestCase):
         self.assertEqual(self.routes.cancelled, 1)
         self.assertEqual(self.caller.transport.value(), b"")
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class GuardedTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.routes = Greeter()
+        self.caller = Caller(Guarded(RoutesResource(self.routes, NoSuchPath()), ["Ops.example.com"]))
+
+    def statuses(self, method: str, path: str, *hosts: str, further: tuple[str, ...] = ()) -> set[int]:
+        return {
+            self.caller.request(method, path, f"Host: {host}", *further, body=b"{}").status for host in hosts
+        }
+
+    def test_hosts_that_a_page_cannot_have(self) -> None:
+        known = (
+            "127.0.0.1",
+            "10.1.2.3:9002",
+            "[::1]",
+            "[::1]:9002",
+            "localhost",
+            "LOCALHOST:1",
+            "a.localhost",
+        )
+        self.assertEqual(
+            self.statuses("GET", "/hello", *known, "ops.example.com", "ops.EXAMPLE.com.:9002"), {200}
+        )
+
+    def test_hosts_that_it_may_have(self) -> None:
+        with capturedLogs() as logs:
+            unknown = (
+                "evil.example",
+                "evil.example:9002",
+                "127.0.0.1.evil.example",
+                "localhost.evil.example",
+            )
+            self.assertEqual(self.statuses("GET", "/hello", *unknown, "xops.example.com"), {403})
+        self.assertEqual(len(logs), 1)  # not one each
+        self.assertNotIn("evil", repr(formatEvent(logs[0])))
+
+    def test_no_host_at_all(self) -> None:
+        self.caller.send(b"GET /hello HTTP/1.0\r\n\r\n")
+        self.assertEqual(self.caller.answer().status, 200)
+
+    def test_changes_have_to_be_json(self) -> None:
+        for kind, status in (("application/json", 201), ("application/json; charset=utf-8", 201), ("", 415)):
+            further = (f"Content-Type: {kind}",)
+            self.assertEqual(self.statuses("POST", "/keep", "localhost", further=further), {status})
+        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+            further = (f"Content-Type: {kind}",)
+            self.assertEqual(self.statuses("POST", "/keep", "localhost", further=further), {415})
+        self.assertEqual(len(self.routes.bodies), 2)
+
+    def test_changes_come_from_no_other_site(self) -> None:
+        for header, status in (
+            ("Origin: http://localhost:9002", 201),
+            ("Origin: HTTP://LOCALHOST:9002", 201),
+            ("Origin: http://localhost", 403),
+            ("Origin: http://localhost:9003", 403),
+            ("Origin: http://evil.example", 403),
+            ("Origin: null", 403),
+            ("Origin: ", 403),
+            ("Sec-Fetch-Site: same-origin", 201),
+            ("Sec-Fetch-Site: none", 201),
+            ("Sec-Fetch-Site: cross-site", 403),
+            ("Sec-Fetch-Site: same-site", 403),
+        ):
+            with self.subTest(header=header):
+                further = ("Content-Type: application/json", header)
+                self.assertEqual(self.statuses("POST", "/keep", "localhost:9002", further=further), {status})
+                # Reading is not a change; a browser keeps it from other sites by itself.
+                self.assertEqual(self.statuses("GET", "/hello", "localhost:9002", further=(header,)), {200})
+
+    def test_a_port_that_goes_without_saying(self) -> None:
+        further = ("Content-Type: application/json", "Origin: http://localhost")
+        self.assertEqual(self.statuses("POST", "/keep", "localhost", "localhost:80", further=further), {201})
 
 
 class LimitedRequestTests(WebTestCase):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -30,6 +31,10 @@ LONG = 16 * 1024
 #: Bytes of a response to GET /health, which nobody reads.
 LONGEST_HEALTH = 1 << 20
 
+#: Redirects that keep the method and the body, and how many of them are followed in a row.
+_SAME_METHOD, MOST_REDIRECTS = (307, 308), 5
+_SENDABLE = re.compile(r"/[!-~]*")
+
 _KINDS: Mapping[type[UpstreamError], str] = {
     ConnectTimeoutError: "connect timeout",
     NoResourcesError: "no resources",
@@ -43,10 +48,12 @@ _KINDS: Mapping[type[UpstreamError], str] = {
 class PluginResponse:
     """
     :ivar body: the whole of it.
+    :ivar location: what a redirect names.
     """
 
     status: int
     body: bytes
+    location: str = ""
 
 
 class RequestError(PluginError):
@@ -87,9 +94,10 @@ class PluginClient:
             path,
             host,
         )
+        self._events_url = f"{url}/on-trigger"
+        self._events_path = path + b"/on-trigger"
         self._event = (
-            b"POST %b/on-trigger HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\n"
-            b"Content-Type: application/json\r\n" % (path, host)
+            b" HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\nContent-Type: application/json\r\n" % host
         )
 
     def get_health(self, timeout: float) -> Deferred[PluginResponse]:
@@ -109,6 +117,8 @@ class PluginClient:
         """
         ``POST /on-trigger``, once: whether the plugin acts on a request without a response is not known.
 
+        A redirect that keeps the method (307, 308) to the same origin is followed.
+
         :param body: its parts.
         :param timeout: seconds, those until there is a connection included.
         :param traceparent: as W3C Trace Context has it; empty for none.
@@ -116,10 +126,12 @@ class PluginClient:
         """
         length = sum(map(len, body))
         trace = b"traceparent: %b\r\n" % traceparent.encode() if traceparent else b""
-        head = b"%b%bContent-Length: %d\r\n\r\n" % (self._event, trace, length)
-        return _Request(
-            _joined([head, *body]), self._max_response, timeout, self._pool, self._time_limits
-        ).response
+        rest = b"%b%bContent-Length: %d\r\n\r\n" % (self._event, trace, length)
+        parts = _joined([b"POST " + self._events_path + rest, *body])
+        request = _Request(parts, self._max_response, timeout, self._pool, self._time_limits)
+        request.follow = lambda target: _joined([b"POST %b%b" % (target, rest), *body])
+        request.url = self._events_url
+        return request.response
 
     def is_listening(self) -> Deferred[bool]:
         """:returns: a Deferred of whether anybody accepts connections there."""
@@ -145,6 +157,30 @@ def _joined(parts: Sequence[bytes]) -> list[bytes]:
     return joined
 
 
+def _location(head: ResponseHead) -> str:
+    values = [value for name, value in head.headers if name.lower() == b"location"]
+    return values[0].strip().decode("latin-1") if len(values) == 1 else ""
+
+
+def _joined_url(base: str, location: str) -> str:
+    """:returns: a URL of the same origin; empty where the location is none, or can't be sent."""
+    try:
+        url = urljoin(base, location)
+        one, other = urlsplit(url), urlsplit(base)
+        same = (one.scheme, one.hostname, _port(one)) == (other.scheme, other.hostname, _port(other))
+    except ValueError:  # of the host or the port
+        return ""
+    return url if same and location and _SENDABLE.fullmatch(_target(one)) else ""
+
+
+def _target(url: SplitResult) -> str:
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def _was_connected(failure: Failure) -> bool:
     failure.trap(RequestError)
     return cast(RequestError, failure.value).sent
@@ -155,6 +191,8 @@ class _Request:
     One request with its whole body, and its whole response.
 
     :ivar response: fires with a `PluginResponse`.
+    :ivar url: where it is sent, for redirects.
+    :ivar follow: makes the parts of the same request for another target; None to follow no redirect.
     """
 
     __slots__ = (
@@ -162,12 +200,16 @@ class _Request:
         "_connection",
         "_length",
         "_limit",
+        "_location",
         "_parts",
         "_pool",
         "_status",
         "_time_limits",
         "_timeout",
+        "_turns",
+        "follow",
         "response",
+        "url",
     )
 
     def __init__(
@@ -179,7 +221,9 @@ class _Request:
         self._pool = pool
         self._time_limits = time_limits
         self._connection: Upstream | None = None
-        self._status = self._length = 0
+        self._status = self._length = self._turns = 0
+        self._location = self.url = ""
+        self.follow: Callable[[bytes], Sequence[bytes]] | None = None
         self._body: list[bytes] = []
         self.response: Deferred[PluginResponse] = Deferred(self._give_up)
         time_limits.start(timeout, self._timed_out)
@@ -198,6 +242,8 @@ class _Request:
 
     def on_head(self, head: ResponseHead) -> None:
         self._status = head.status
+        if 300 <= head.status < 400:
+            self._location = _location(head)
 
     def on_data(self, data: bytes) -> None:
         self._length += len(data)
@@ -211,9 +257,24 @@ class _Request:
         """Nobody waits for a part of the response."""
 
     def on_end(self) -> None:
-        self._time_limits.stop(self._timed_out)
         self._connection = None
-        self.response.callback(PluginResponse(self._status, b"".join(self._body)))
+        if self._status in _SAME_METHOD and self._redirected():
+            self._pool.submit(self)
+            return
+        self._time_limits.stop(self._timed_out)
+        self.response.callback(PluginResponse(self._status, b"".join(self._body), self._location))
+
+    def _redirected(self) -> bool:
+        """Prepare the request for another target. :returns: whether the redirect is one to follow."""
+        url = _joined_url(self.url, self._location)
+        if self.follow is None or not url or self._turns == MOST_REDIRECTS:
+            return False
+        self._turns += 1
+        self._parts, self.url = self.follow(_target(urlsplit(url)).encode()), url
+        self._status = self._length = 0
+        self._location = ""
+        self._body.clear()
+        return True
 
     def on_failure(self, error: UpstreamError) -> None:
         kind = next(kind for cls, kind in _KINDS.items() if isinstance(error, cls))

@@ -165,6 +165,8 @@ class HttpAdapter(Service):
         if response.status != 200:
             self._metrics.plugin_requests.labels("status").inc()
             shown = response.body[:_SHOWN].decode("utf-8", "replace")
+            if response.location:  # without its query, which may hold secrets
+                shown = f"Location {response.location.partition('?')[0][:_SHOWN]!r}, which is not followed"
             raise PluginError(f"POST /on-trigger: HTTP status {response.status}: {shown}")
         parsed, oddity = parse_response(response.body)
         if not oddity:

@@ -336,6 +336,7 @@ ADDRESS_OR_OFF = ScalarCheck(f'{_ADDRESS_TEXT}, or "" to turn it off', _or_empty
 HOST_OR_EMPTY = ScalarCheck(
     "a host name or an IP address, without scheme and port", _or_empty(lambda node: parse_host(node.text), "")
 )
+HOST = ScalarCheck("a host name, without scheme and port", lambda node: parse_host(node.text))
 HTTP_URL = ScalarCheck(
     "a URL http://HOST:PORT or https://HOST:PORT, perhaps with a path, without user name and query",
     parse_http_url,

@@ -20,6 +20,7 @@ from scfd.config.checks import (
     CRON,
     DURATION,
     FILLED_TEXT,
+    HOST,
     HOST_OR_EMPTY,
     HTTP_URL,
     HTTP_URL_OR_EMPTY,
@@ -258,10 +259,12 @@ class AdminSettings:
 
     :ivar listen: 127.0.0.1:9002 by default; in the file, ``""`` turns the endpoint off.
     :ivar token: what callers must show; empty, the default, is nothing.
+    :ivar hosts: names by which it is reached, besides addresses and localhost; none by default.
     """
 
     listen: Address = key(ADDRESS_OR_OFF, Address("127.0.0.1", 9002))
     token: str = key(TEXT, "", repr=False)
+    hosts: tuple[str, ...] = key(ListOf(HOST, or_one=True), ())
 
 
 @frozen
@@ -283,10 +286,12 @@ class DevControlPlaneSettings:
     :ivar listen: 127.0.0.1:18202 by default.
     :ivar tasks: a YAML file with the tasks it hands out, relative to the working directory; empty,
         the default, is none.
+    :ivar hosts: names by which it is reached, besides addresses and localhost; none by default.
     """
 
     listen: Address = key(ADDRESS, Address("127.0.0.1", 18202))
     tasks: str = key(TEXT, "")
+    hosts: tuple[str, ...] = key(ListOf(HOST, or_one=True), ())
 
 
 @frozen

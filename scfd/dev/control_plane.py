@@ -18,7 +18,7 @@ from scfd.dev.state import ControlPlaneState
 from scfd.dev.task_file import TaskFile
 from scfd.dev.web import resource_tree
 from scfd.errors import ConfigError
-from scfd.web import Bind, QuietSite, bind, listen
+from scfd.web import Bind, Guarded, QuietSite, bind, listen
 
 if TYPE_CHECKING:
     from scfd.config import DevControlPlaneSettings
@@ -56,7 +56,7 @@ class ControlPlane(MultiService):
     ) -> None:
         super().__init__()
         self._bind = bind
-        self._listen = settings.listen
+        self._listen, self._hosts = settings.listen, settings.hosts
         self._node_url = node_url
         self._reactor = reactor
         self._agent = agent
@@ -80,7 +80,11 @@ class ControlPlane(MultiService):
         if self._task_file is not None:
             self._state.tasks = await self._in_thread(self._task_file.read)
         self._port = listen(
-            "dev.control_plane.listen", self._listen, QuietSite(self._resource), self._reactor, self._bind
+            "dev.control_plane.listen",
+            self._listen,
+            QuietSite(Guarded(self._resource, self._hosts)),
+            self._reactor,
+            self._bind,
         )
         host, port = _ANY_INTERFACE.get(self._listen.host, self._listen.host), self._port.getHost().port
         shown = f"[{host}]" if ":" in host else host
