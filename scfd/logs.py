@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import re
 import sys
+import time
 from contextlib import suppress
 from datetime import datetime
 from typing import IO, Any, TextIO, cast
@@ -23,6 +25,7 @@ _NOISE = re.compile(
     r"""Starting\ factory\ | Stopping\ factory\ |
         \S+(\ \(TLS\))?\ starting\ on\ | \(.*\ Port\ \S+\ Closed\)$ |
         twistd\ \S+\ \(.*\ starting\ up\.$ | reactor\ class: |
+        EMFILE\ recovery:\  | Re-reserving\ EMFILE\  |
         Main\ loop\ terminated\. | Server\ Shut\ Down\. |
         Unable\ to\ write\ to\ plugin\ cache\ """,
     re.VERBOSE,
@@ -31,6 +34,14 @@ _NOISE = re.compile(
 #: Line ends, terminal control, and what reorders or breaks a line on screen; half surrogate pairs too,
 #: which no encoding accepts.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+#: Found now: Python would load it from disk at its first use, which fails while no file can be opened.
+_as_escapes = codecs.getencoder("unicode_escape")
+
+#: How Twisted begins the text of an event that it can't format.
+_UNFORMATTABLE = ("Unable to format event ", "MESSAGE LOST: ")
+#: Seconds in which events that can't be written as they are get one line.
+UNFORMATTABLE_EACH = 10.0
 
 _COLOUR = {LogLevel.debug: "2", LogLevel.warn: "33", LogLevel.error: "31", LogLevel.critical: "1;31"}
 
@@ -72,15 +83,28 @@ class ConsoleObserver:
     colour: bool = False
     verbose: bool = False
     _reader_gone: bool = field(default=False, init=False)
+    #: When the last event that could not be formatted was written, and how many were not since.
+    _said_at: float = field(default=-UNFORMATTABLE_EACH, init=False)
+    _left_out: int = field(default=0, init=False)
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event. Never raises."""
         try:
             text = self._format(event)
         except Exception as error:
-            text = f"unable to format a log event: {type(error).__name__}\n"
+            text = self._unformatted(event, error)
         if text and not self._reader_gone:
             self._write(text)
+
+    def _unformatted(self, event: LogEvent, error: Exception) -> str:
+        """A line in place of the event's own, or nothing: whatever is wrong may be wrong with all of them."""
+        now = time.monotonic()
+        if now - self._said_at < UNFORMATTABLE_EACH:
+            self._left_out += 1
+            return ""
+        more = f"; {self._left_out} more lines were lost" if self._left_out else ""
+        self._said_at, self._left_out = now, 0
+        return f"a log line could not be formatted ({error!r}{more}): {event.get('log_format')!r}\n"
 
     def _format(self, event: LogEvent) -> str:
         """The event as lines, or an empty string when it is not to be shown."""
@@ -201,7 +225,11 @@ def _text(event: LogEvent) -> str:
     if _is_legacy_error(event):
         # Its formatted text has the traceback in it, which is shown below the line.
         return str(event.get("why") or "unhandled error")
-    return formatEvent(event)
+    text = formatEvent(event)
+    if text.startswith(_UNFORMATTABLE):
+        # Braces in a text that is no format, or a field that is missing: Twisted would show all fields.
+        return str(event.get("log_format"))
+    return text
 
 
 def _is_legacy_error(event: LogEvent) -> bool:
@@ -228,4 +256,4 @@ def _traceback(event: LogEvent) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _CONTROL.sub(lambda found: _as_escapes(found[0])[0].decode("ascii"), text)

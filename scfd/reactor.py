@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
+
+from twisted.logger import Logger
 
 from scfd.errors import StartupError
+
+_log = Logger(namespace="scfd.node")
+
+#: Seconds in which connections that can't be accepted get one line.
+ACCEPT_EACH = 10.0
+
+
+class ExceptionHandler:
+    """
+    What asyncio's loop calls with an error that is nobody's.
+
+    While no file descriptor is left, asyncio reports each connection that it can't accept, 100 and more in
+    each second. Here they are one line in `ACCEPT_EACH` seconds.
+
+    :param now: seconds, by a clock that is never set.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._said_at = -ACCEPT_EACH
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if context.get("message") != "socket.accept() out of system resource":
+            loop.default_exception_handler(context)
+        elif self._now() - self._said_at >= ACCEPT_EACH:
+            self._said_at = self._now()
+            reason = getattr(context.get("exception"), "strerror", None)
+            _log.error("new connections can't be accepted: {reason}; trying again each second", reason=reason)
 
 
 def install() -> None:
@@ -32,7 +65,10 @@ def install() -> None:
 
     installed = sys.modules.get("twisted.internet.reactor")
     if installed is None:
-        installReactor(SteadyReactor())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.set_exception_handler(ExceptionHandler(loop.time))
+        installReactor(SteadyReactor(loop))
     elif not isinstance(installed, AsyncioSelectorReactor):
         raise StartupError(
             f"the reactor is {type(installed).__name__} already, and scfd needs AsyncioSelectorReactor: "

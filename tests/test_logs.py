@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import os
+import subprocess
 import sys
 import time
 from typing import Any
 
 from hypothesis import given, strategies
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
 from twisted.logger import (
     ILogObserver,
     LogEvent,
@@ -180,8 +182,43 @@ class NoiseTests(SynchronousTestCase):
 
 class RobustnessTests(SynchronousTestCase):
     def test_an_event_that_cannot_be_formatted(self) -> None:
-        self.assertIn("Unable to format event", shown(an_event(log_format="{nothing}")))
-        self.assertEqual(shown(an_event(log_time="noon")), "unable to format a log event: TypeError\n")
+        for text in ("{nothing}", "a {text of {braces", '{"a": 1}', "{text.missing}", "{0}"):
+            self.assertEqual(text_shown(an_event(log_format=text)), text + "\n")
+        line = shown(an_event(log_time="noon"))
+        self.assertTrue(line.startswith("a log line could not be formatted (TypeError("), line)
+        self.assertTrue(line.endswith("): '{text}'\n"), line)
+
+    def test_many_events_that_cannot_be_formatted_are_one_line(self) -> None:
+        stream, clock = io.StringIO(), Clock()
+        self.patch(time, "monotonic", clock.seconds)
+        observer = logs.ConsoleObserver(stream)
+        for _ in range(1000):
+            observer(an_event(log_time="noon"))
+        self.assertEqual(stream.getvalue().count("\n"), 1)
+        clock.advance(logs.UNFORMATTABLE_EACH)
+        observer(an_event(log_time="noon"))
+        self.assertIn("999 more lines were lost", stream.getvalue().splitlines()[1])
+        observer(an_event("and the others are written"))
+        self.assertIn("and the others are written", stream.getvalue())
+
+    def test_no_file_is_opened_to_write_a_line(self) -> None:
+        """None can be when the node has too many of them open; codecs are loaded at their first use."""
+        script = (
+            "import resource, io, os\n"
+            "from twisted.logger import LogLevel\n"
+            "from scfd.logs import ConsoleObserver\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+            "event = {'log_format': '{a}', 'a': 'x\\ny', 'log_level': LogLevel.info, 'log_time': 0.0}\n"
+            "stream = io.StringIO(); ConsoleObserver(stream)(event); os.write(1, stream.getvalue().encode())"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertTrue(ended.stdout.endswith(" x\\ny\n"), ended.stdout + ended.stderr)
 
     def test_a_failure_without_a_traceback(self) -> None:
         self.assertIn("\n    no traceback to be had: AttributeError\n", shown(an_event(log_failure="boom")))

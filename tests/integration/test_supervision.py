@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -106,6 +107,33 @@ class SupervisionTests(TestCase):
             text = await (await treq.get(self.url("/metrics"), persistent=False)).text()
             (events,) = re.findall(r'scfd_plugin_requests_total{outcome="answered"} ([\d.]+)', text)
             self.assertGreaterEqual(float(events), 2, daemon.output)
+            self.assertEqual(await daemon.stop(), 0)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_a_node_without_file_descriptors(self) -> Deferred[None]:
+        """It says so in a few lines, and leaves a healthy plugin alone."""
+
+        async def check() -> None:
+            daemon = self.start(health_interval=0.3)
+            await daemon.says(" ready\n")
+            (plugin,) = plugins(daemon)
+            used = len(os.listdir(f"/proc/{daemon.pid}/fd"))
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + 5, used + 50))
+            callers = [socket.create_connection(("127.0.0.1", self.gateway)) for _ in range(20)]
+            await daemon.says("new connections can't be accepted: Too many open files")
+            await daemon.says("GET /health: can't connect: Too many open files")
+            await deferLater(reactor, 3)
+            for caller in callers:
+                caller.close()
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + 50, used + 50))
+
+            async def well() -> bool:
+                return bool(await get_json(self.url("/ready")) == [])
+
+            await until(well, "the node is ready again")
+            self.assertEqual(plugins(daemon), [plugin])
+            self.assertLess(len(daemon.output.splitlines()), 60, daemon.output)
             self.assertEqual(await daemon.stop(), 0)
 
         return Deferred.fromCoroutine(check())
