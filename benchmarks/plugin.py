@@ -61,6 +61,7 @@ class Events:
         from scfd.adapter.http import HttpAdapter
         from scfd.config import AdapterSettings, Config, HttpAdapterSettings
         from scfd.control_plane.client import ControlPlaneClient
+        from scfd.control_plane.learning import LearningClient
         from scfd.dispatch import Dispatcher
         from scfd.events.tasks import TaskStore
         from scfd.identity import Identity
@@ -77,7 +78,7 @@ class Events:
             self._tasks,
             context,
         )
-        client = ControlPlaneClient(build.http_client(reactor), reactor)
+        client = LearningClient(ControlPlaneClient(build.http_client(reactor), reactor), reactor, "1")
         self.reports = Reports(Outbox(folder, reactor), client, identity, context, 64 << 20)
         self._treq: Any = TreqClient(port, reactor)
         self._client = self.adapter._client
@@ -95,7 +96,7 @@ class Events:
 
         self._tasks.replace([a_task(number) for number in range(count)])
         moment = datetime(2026, 1, 1, 0, 1, tzinfo=timezone.utc)
-        payload, encoded = timer_payload(self._tasks.snapshot, moment)
+        payload, encoded, _ = timer_payload(self._tasks.snapshot, moment)
         metadata = {"granularity": "minute", "fire_time": rfc3339(moment)}
         self._event = TriggerEvent("timer", "every-minute", payload, metadata, payload_json=encoded)
         return len(self._tasks.snapshot.json)

@@ -63,6 +63,7 @@ async def measure(reactor: Any, count: int, port: int) -> None:
 
     from scfd.build import http_client
     from scfd.control_plane.client import ControlPlaneClient
+    from scfd.control_plane.learning import LearningClient
     from scfd.events.event import TaskResult
     from scfd.identity import Identity, ServerAddress
     from scfd.lifecycle import freeze_heap
@@ -72,7 +73,7 @@ async def measure(reactor: Any, count: int, port: int) -> None:
 
     stalls = Stalls(reactor)
     identity = Identity("node", "v1", ServerAddress("127.0.0.1", port))
-    client = ControlPlaneClient(http_client(reactor), reactor)
+    client = LearningClient(ControlPlaneClient(http_client(reactor), reactor), reactor, "1")
     with tempfile.TemporaryDirectory() as folder:
         reports = Reports(Outbox(folder, reactor), client, identity, Context(reactor), 64 << 20)
         await reports.startService()

@@ -16,6 +16,7 @@ from twisted.web.resource import IResource
 
 from scfd.config import Address, Config, GatewaySettings, HttpAdapterSettings, NatsSettings, TimerSettings
 from scfd.control_plane.client import ControlPlaneClient
+from scfd.control_plane.learning import LearningClient
 from scfd.control_plane.probe import ProbeHandler
 from scfd.control_plane.signing import Signer
 from scfd.events.event import TriggerEvent
@@ -59,11 +60,14 @@ def http_client(reactor: Any) -> HTTPClient:
     return HTTPClient(_agent(reactor))
 
 
-def control_plane_client(cfg: Config, reactor: Any) -> ControlPlaneClient:
-    """The one connection to the control plane that heartbeat and reports share."""
-    auth = cfg.heartbeat.auth
+def control_plane_client(cfg: Config, reactor: Any) -> LearningClient:
+    """The client of the control plane that heartbeat and reports share."""
+    heartbeat, auth = cfg.heartbeat, cfg.heartbeat.auth
     signer = Signer(auth.access_key, auth.secret_key, time.time) if auth is not None else None
-    return ControlPlaneClient(http_client(reactor), reactor, signer)
+    client = ControlPlaneClient(http_client(reactor), reactor, signer)
+    return LearningClient(
+        client, reactor, heartbeat.protocol, heartbeat.api_prefix, signed=signer is not None
+    )
 
 
 def identity(cfg: Config, environ: Mapping[str, str]) -> Identity:
@@ -74,7 +78,6 @@ def identity(cfg: Config, environ: Mapping[str, str]) -> Identity:
         cfg.system.version,
         ServerAddress(heart.server_ip, heart.server_port, heart.server_url),
         cfg.system.storage_url,
-        api_prefix=heart.api_prefix,
     )
     made.read_identity(environ)
     return made

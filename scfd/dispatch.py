@@ -58,6 +58,7 @@ class Dispatcher:
         self.failing: set[str] = set()
         self._last_snapshot = EMPTY_SNAPSHOT
         self._figures: dict[str, _Figures] = {}
+        self._unstored: set[str] = set()
 
     def dispatch(self, event: TriggerEvent) -> Deferred[None]:
         """
@@ -83,6 +84,8 @@ class Dispatcher:
     def _acted(self, result: TriggerResponse | Failure, event: TriggerEvent, began: float) -> Any:
         if not isinstance(result, Failure):
             self._note_snapshot(event.snapshot)
+            if result.unstored:
+                self._note_unstored(event.name, result.unstored)
             if result.task_results:
                 try:
                     accepted: Deferred[Any] = self._reports.put(self._usable(event, result.task_results))
@@ -129,6 +132,8 @@ class Dispatcher:
         metadata = {"nodeID": self._identity.node_id, "version": self._identity.version}
         if self._identity.storage_server_url:
             metadata["storage_server_url"] = self._identity.storage_server_url
+        if self._identity.storage_server_rpc:
+            metadata["storage_server_rpc"] = self._identity.storage_server_rpc
         return metadata
 
     def _usable(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> list[TaskResult]:
@@ -147,6 +152,16 @@ class Dispatcher:
             self._metrics.results.labels(label).inc(count)
         self._note_failing(usable, event.snapshot)
         return usable
+
+    def _note_unstored(self, trigger: str, count: int) -> None:
+        if trigger not in self._unstored:
+            self._unstored.add(trigger)
+            _log.warn(
+                "{trigger}: the plugin's response has data points (data_points, write_groups): expected only"
+                " task_results, the node can't store data; such points are dropped and counted",
+                trigger=trigger,
+            )
+        self._metrics.data_points_dropped.labels(trigger).inc(count)
 
     def _note_snapshot(self, snapshot: TaskSnapshot) -> None:
         if snapshot is not self._last_snapshot:

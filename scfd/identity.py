@@ -47,22 +47,23 @@ class Identity:
     :ivar version: the version of the business code, ``system.version``.
     :ivar server: the control plane, by the last probe or by config.
     :ivar storage_server_url: for plugins; from the last probe that had one, or the config; may be empty.
-    :ivar api_prefix: the first part of the paths on the control plane.
+    :ivar storage_server_rpc: the same as ``ip://host:port``; by the last probe that had one.
     """
 
     node_id: str
     version: str
     server: ServerAddress = ServerAddress()
     storage_server_url: str = ""
-    api_prefix: str = "/gateway"
+    storage_server_rpc: str = ""
 
-    def endpoint(self, path: str) -> str:
-        """The URL of a path on the control plane, such as ``/cloudnode/…``."""
-        return self.server.base_url + self.api_prefix + path
+    def read_identity(self, environ: Mapping[str, str]) -> bool:
+        """
+        Take the node id from the platform's variables.
 
-    def read_identity(self, environ: Mapping[str, str]) -> None:
-        """Take the node id from the platform's variables, if one is set."""
+        :returns: whether one of them is set.
+        """
         for name in NODE_ID_VARIABLES:
             if environ.get(name):
                 self.node_id = environ[name]
-                return
+                return True
+        return False

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from scfd import build
 from scfd.config import Config
-from scfd.control_plane.heartbeat import Heartbeat
+from scfd.control_plane.heartbeat import Heartbeat, VersionLog
 from scfd.control_plane.probe import ProbeHandler
 from scfd.dispatch import Dispatcher
 from scfd.errors import EXIT_VERSION_MISMATCH
@@ -54,8 +54,11 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     def wrong_version(wanted: str) -> None:
         node.leave_for_version(wanted, EXIT_VERSION_MISMATCH)
 
+    exits = cfg.heartbeat.on_version_mismatch == "exit"
+    on_wrong_version = wrong_version if exits else VersionLog(cfg.system.version)
+
     interval, servers = cfg.heartbeat.interval, cfg.heartbeat.allowed_servers
-    heartbeat = Heartbeat(client, identity, tasks, adapter, interval, context, wrong_version)
+    heartbeat = Heartbeat(client, identity, tasks, adapter, interval, context, on_wrong_version)
     probe = ProbeHandler(identity, tasks, adapter, heartbeat, dispatcher, context, allowed_servers=servers)
     timers = build.timers(cfg, dispatcher.dispatch, tasks, context)
     summary = Summary(dispatcher, reports, context.now())

@@ -69,8 +69,24 @@ class DispatcherTests(SynchronousTestCase):
 
     def test_the_storage_server_once_it_is_known(self) -> None:
         self.identity.storage_server_url = "http://10.0.0.2:19104"
+        self.identity.storage_server_rpc = "ip://10.0.0.2:19105"
         self.dispatch()
-        self.assertEqual(self.adapter.events[0].metadata["storage_server_url"], "http://10.0.0.2:19104")
+        metadata = self.adapter.events[0].metadata
+        self.assertEqual(metadata["storage_server_url"], "http://10.0.0.2:19104")
+        self.assertEqual(metadata["storage_server_rpc"], "ip://10.0.0.2:19105")
+
+    def test_data_points_are_dropped_with_a_warning_once_a_trigger(self) -> None:
+        self.answer = TriggerResponse(unstored=3)
+        with capturedLogs() as events:
+            self.dispatch()
+            self.dispatch()
+            self.dispatcher.dispatch(TriggerEvent("timer", "other"))
+        self.assertEqual(
+            [(event["log_level"], event["trigger"]) for event in events],
+            [(LogLevel.warn, "my-timer"), (LogLevel.warn, "other")],
+        )
+        self.assertEqual(self.sample("data_points_dropped_total", trigger="my-timer"), 6)
+        self.assertEqual(self.sample("data_points_dropped_total", trigger="other"), 3)
 
     def test_the_trace_of_a_message_goes_on(self) -> None:
         trace = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
 
 from scfd.control_plane.heartbeat import Heartbeat
+from scfd.control_plane.learning import LearningClient
 from scfd.control_plane.probe import ProbeHandler
 from scfd.dispatch import Dispatcher
 from scfd.events.tasks import TaskStore
@@ -40,7 +41,7 @@ class GatewayTestCase(TestCase):
         self.identity = Identity("node-abc", "v1")
         self.readiness = self.context.readiness
         self.readiness.enter(Phase.RUNNING)
-        store, client = TaskStore(), FakeControlPlaneClient()
+        store, client = TaskStore(), LearningClient(FakeControlPlaneClient(), None)
         heartbeat = Heartbeat(
             client,
             self.identity,

@@ -16,7 +16,10 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.control_plane.client import ControlPlaneClient, ServerResponse
-from scfd.control_plane.heartbeat import Heartbeat, HeartbeatRecord, Orders, host_metadata, parse_response
+from scfd.control_plane.generations import decoded
+from scfd.control_plane.heartbeat import Heartbeat, HeartbeatRecord, host_metadata
+from scfd.control_plane.learning import Exchange, LearningClient
+from scfd.control_plane.orders import Orders, RefusedError, read_response
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity, ServerAddress
 from scfd.status.context import Context
@@ -40,6 +43,12 @@ def answer(*data: Any, **fields: Any) -> ServerResponse:
 
 def tasks(*names: str) -> list[dict[str, Any]]:
     return [{"id": n, "task_id": name, "invalid": 0} for n, name in enumerate(names)]
+
+
+def parse_response(body: bytes) -> Orders:
+    """What a body of generation 1 asks for."""
+    response = ServerResponse(200, body)
+    return read_response(Exchange(1, response, decoded(response), True))
 
 
 class ParseResponseTests(SynchronousTestCase):
@@ -100,11 +109,11 @@ class ParseResponseTests(SynchronousTestCase):
             ),
         ):
             with self.subTest(body=body):
-                self.assertEqual(str(self.assertRaises(ValueError, parse_response, body)), text)
+                self.assertEqual(str(self.assertRaises(RefusedError, parse_response, body)), text)
 
     @given(strategies.binary())
     def test_any_bytes(self, body: bytes) -> None:
-        self.assert_only_value_error(body)
+        self.assert_only_refusals(body)
 
     @given(
         strategies.recursive(
@@ -121,13 +130,13 @@ class ParseResponseTests(SynchronousTestCase):
         )
     )
     def test_any_json(self, value: Any) -> None:
-        self.assert_only_value_error(json.dumps(value).encode())
-        self.assert_only_value_error(json.dumps({"code": 200, "data": [value]}).encode())
+        self.assert_only_refusals(json.dumps(value).encode())
+        self.assert_only_refusals(json.dumps({"code": 200, "data": [value]}).encode())
 
-    def assert_only_value_error(self, body: bytes) -> None:
+    def assert_only_refusals(self, body: bytes) -> None:
         try:
             orders = parse_response(body)
-        except ValueError as error:
+        except RefusedError as error:
             self.assertTrue(str(error))
         else:
             self.assertIsInstance(orders, Orders)
@@ -163,7 +172,7 @@ class HeartbeatTestCase(SynchronousTestCase):
         self, interval: float, wrong_version: Callable[[str], None] | None = None
     ) -> Heartbeat:
         return Heartbeat(
-            self.client,
+            LearningClient(self.client, self.clock, "1"),
             self.identity,
             self.task_store,
             self.adapter,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -553,6 +554,14 @@ class OnTriggerTests(HttpAdapterTestCase):
         self.assertTrue(head.startswith(b"POST /on-trigger HTTP/1.1\r\n"), head)
         self.assertIn(b"\r\ntraceparent: 00-ab-cd-01\r\n", head)
         self.assertEqual(body, EVENT.to_json())
+
+    def test_a_timer_event_has_its_tasks_where_the_config_says(self) -> None:
+        for form, keys in (("both", {"tasks", "tasks_md5"}), ("payload", set())):
+            with self.subTest(form=form):
+                self.adapter._settings = evolve(self.adapter._settings, event_form=form)
+                self.adapter.on_trigger(TriggerEvent("timer", "t", {"tasks": [], "tasks_md5": "empty"}))
+                body = json.loads(self.plugin.accept().sent.partition(b"\r\n\r\n")[2])
+                self.assertEqual(set(body) - {"type", "name", "payload", "metadata"}, keys)
 
     def test_a_response(self) -> None:
         called = self.call(200, b'{"task_results": [{"task_id": "a", "status": 2}]}')

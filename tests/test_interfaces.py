@@ -20,6 +20,7 @@ from scfd.adapter.http import HttpAdapter
 from scfd.adapter.native import Framework, NativeAdapter
 from scfd.config import Config, GatewaySettings, HttpAdapterSettings, NatsSettings
 from scfd.control_plane.client import ControlPlaneClient
+from scfd.control_plane.learning import LearningClient
 from scfd.events.tasks import TaskStore
 from scfd.gateway.routes import FORWARDED
 from scfd.gateway.service import Gateway
@@ -61,7 +62,7 @@ def _gateway() -> Gateway:
 
 
 def _reports() -> Reports:
-    client = ControlPlaneClient(Peer().http(), Clock())
+    client = LearningClient(ControlPlaneClient(Peer().http(), Clock()), None)
     return Reports(Outbox("state", None), client, Identity("node-abc", "v1"), Context(Clock()), 100)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any
 
 from hypothesis import given, settings, strategies
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from scfd.errors import ConfigError, Mistake, describe
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskSnapshot
+from scfd.triggers.timer.jobs import timer_payload
 from tests.test_wire import json_values
 
 SNAPSHOT = TaskSnapshot(({"task_id": "task-001", "invalid": 0}, {"task_id": "task-002", "invalid": 1}))
@@ -49,6 +51,29 @@ class TriggerEventTests(SynchronousTestCase):
             json.loads(event.to_json()),
             {"type": "timer", "name": "every-minute", "payload": payload, "metadata": {"nodeID": "n"}},
         )
+
+    def test_timer_with_tasks_and_jobs_at_the_top_level_too(self) -> None:
+        task = {"task_id": "a", "task_params": '{"intervals":["1m"]}'}
+        snapshot = TaskSnapshot((task,))
+        payload = timer_payload(snapshot, datetime(2025, 1, 1, tzinfo=timezone.utc))
+        event = TriggerEvent(
+            "timer", "t", payload.value, {}, snapshot, payload.parts, jobs_json=payload.jobs
+        ).at_node({"nodeID": "n"}, snapshot)
+        decoded = json.loads(b"".join(event.to_json_parts(both=True)))
+        jobs = [{"task": task, "interval": "1m"}]
+        self.assertEqual((decoded["tasks"], decoded["jobs"]), ([task], jobs))
+        self.assertEqual(decoded["tasks_md5"], snapshot.md5)
+        self.assertEqual(decoded["payload"], {name: decoded[name] for name in ("tasks", "tasks_md5", "jobs")})
+        # The same objects, so that no list is encoded or copied a second time.
+        for part in (snapshot.json, payload.jobs):
+            self.assertEqual(sum(one is part for one in event.to_json_parts(both=True)), 2)
+            self.assertEqual(sum(one is part for one in event.to_json_parts()), 1)
+
+    def test_timer_without_due_jobs_has_none_at_the_top_level(self) -> None:
+        payload = timer_payload(SNAPSHOT, datetime(2025, 1, 1, 0, 1, tzinfo=timezone.utc))
+        event = TriggerEvent("timer", "t", payload.value, {}, SNAPSHOT, payload.parts, jobs_json=payload.jobs)
+        decoded = json.loads(b"".join(event.to_json_parts(both=True)))
+        self.assertEqual(set(decoded), {"type", "name", "payload", "metadata", "tasks", "tasks_md5"})
 
     def test_nats_has_the_tasks_beside_the_payload(self) -> None:
         event = TriggerEvent("nats", 'a "queue"', "text", {"subject": "s.é"}, SNAPSHOT)

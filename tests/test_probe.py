@@ -12,7 +12,9 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.control_plane.heartbeat import Heartbeat, host_metadata
-from scfd.control_plane.probe import ProbeHandler, Usage, is_allowed, parse_probe, server_address
+from scfd.control_plane.learning import LearningClient
+from scfd.control_plane.probe import ProbeHandler, Usage
+from scfd.control_plane.probe_message import is_allowed, parse_probe, server_address
 from scfd.dispatch import Dispatcher
 from scfd.errors import PluginError
 from scfd.events.event import TriggerEvent, TriggerResponse
@@ -196,7 +198,7 @@ class ProbeHandlerTestCase(SynchronousTestCase):
         self.environ: dict[str, str] = {}
         self.allowed: list[str] = []
         self.heartbeat = Heartbeat(
-            self.client,
+            LearningClient(self.client, self.clock, "1"),
             self.identity,
             self.task_store,
             self.adapter,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, strategies
 from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
@@ -15,10 +13,11 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from scfd.control_plane.client import ControlPlaneClient, ServerResponse
+from scfd.control_plane.learning import LearningClient
 from scfd.errors import OutboxFullError, StartupError
 from scfd.events.event import TaskResult
 from scfd.identity import Identity, ServerAddress
-from scfd.reports.delivery import CONCURRENCY, FLUSH_LIMIT, Outcome, Reports, judge
+from scfd.reports.delivery import CONCURRENCY, FLUSH_LIMIT, Reports
 from scfd.reports.outbox import Entry, Outbox
 from scfd.status.context import Context
 from scfd.status.metrics import Metrics
@@ -97,66 +96,6 @@ def results(*names: str) -> list[TaskResult]:
     return [TaskResult(name, 2) for name in names]
 
 
-class JudgeTests(SynchronousTestCase):
-    def assert_judged(self, expected: Outcome, *answers: tuple[int, bytes]) -> None:
-        for status, body in answers:
-            with self.subTest(status=status, body=body):
-                self.assertEqual(judge(ServerResponse(status, body)), expected)
-
-    def test_delivered(self) -> None:
-        self.assert_judged(
-            Outcome.DELIVERED,
-            (200, b""),
-            (200, b"OK"),
-            (200, b"<html>"),
-            (200, b"\xff\xfe"),
-            (200, b"{}"),
-            (200, b'{"code": 200}'),
-            (200, b'{"code": 200.0, "message": "x"}'),
-            (200, b'{"code": null}'),
-            (200, b'{"message": "no code"}'),
-            (200, b"[]"),
-            (200, b"null"),
-            (200, b"404"),
-        )
-
-    def test_refused(self) -> None:
-        for code in (400, 404, 409, 422):
-            self.assert_judged(
-                Outcome.REFUSED,
-                (code, b""),
-                (code, b'{"code": 200}'),
-                (200, b'{"code": %d}' % code),
-                (200, b'{"code": %d.0, "message": "no such task"}' % code),
-            )
-
-    def test_to_be_tried_again(self) -> None:
-        self.assert_judged(
-            Outcome.RETRY,
-            *((status, b'{"code": 200}') for status in (100, 201, 204, 301, 401, 403, 408, 429, 500, 503)),
-            *(
-                (200, b'{"code": %b}' % code)
-                for code in (b"0", b"1", b"401", b"500", b"true", b'"200"', b"[]", b"{}", b"[404]")
-            ),
-        )
-
-    @given(strategies.sampled_from([200, 400, 500]), strategies.binary())
-    def test_any_bytes(self, status: int, body: bytes) -> None:
-        self.assertIsInstance(judge(ServerResponse(status, body)), Outcome)
-
-    @given(
-        strategies.recursive(
-            strategies.none() | strategies.booleans() | strategies.integers() | strategies.text(),
-            lambda inner: (
-                strategies.lists(inner, max_size=2)
-                | strategies.dictionaries(strategies.sampled_from(["code", "x"]), inner)
-            ),
-        )
-    )
-    def test_any_json(self, value: Any) -> None:
-        self.assertIsInstance(judge(ServerResponse(200, json.dumps(value).encode())), Outcome)
-
-
 class ReportsTestCase(SynchronousTestCase):
     limit = 1 << 20
 
@@ -170,7 +109,8 @@ class ReportsTestCase(SynchronousTestCase):
 
     def make_reports(self) -> Reports:
         context = Context(self.clock, metrics=self.metrics)
-        return Reports(self.outbox, self.client, self.identity, context, self.limit)
+        client = LearningClient(self.client, self.clock, "1")
+        return Reports(self.outbox, client, self.identity, context, self.limit)
 
     def start(self) -> None:
         self.successResultOf(self.reports.startService())
@@ -650,8 +590,15 @@ class OnARealDiskTests(TestCase):
         from twisted.internet import reactor  # not before the package's __init__ has chosen it
 
         identity = Identity("node-abc", "v1", ServerAddress("10.0.0.1", 18202))
-        client = ControlPlaneClient(self.server.http(), self.server.reactor)
-        return Reports(Outbox(self.folder, reactor), client, identity, Context(reactor), 1 << 20)
+        http = ControlPlaneClient(self.server.http(), self.server.reactor)
+        client = LearningClient(http, reactor, "1")
+        return Reports(
+            Outbox(self.folder, reactor),
+            client,
+            identity,
+            Context(reactor),
+            1 << 20,
+        )
 
     async def test_what_is_not_delivered_waits_for_the_next_run(self) -> None:
         reports = self.make_reports()

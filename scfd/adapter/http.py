@@ -156,7 +156,8 @@ class HttpAdapter(Service):
         """POST the event: see `IAdapter`."""
         self._health.busy += 1
         timeout = event.timeout or self._settings.timeout
-        posted = self._client.post_event(event.to_json_parts(), timeout, event.traceparent)
+        body = event.to_json_parts(both=self._settings.event_form == "both")
+        posted = self._client.post_event(body, timeout, event.traceparent)
         return posted.addCallbacks(self._answered, self._not_answered, (event,))
 
     def _answered(self, response: PluginResponse, event: TriggerEvent) -> TriggerResponse:

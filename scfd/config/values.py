@@ -94,7 +94,12 @@ class HeartbeatSettings:
     :ivar server_port: 1 to 65535; 0, the default, is none.
     :ivar server_url: http or https, in place of the two; without a trailing slash. Empty by default.
     :ivar interval: seconds from one heartbeat to the next; 9 by default.
-    :ivar api_prefix: the first part of the paths of heartbeats and reports; /gateway by default.
+    :ivar protocol: the control plane's generation, ``1``, ``2`` or ``3``; ``auto``, the default, is to learn
+        it from the responses.
+    :ivar on_version_mismatch: what to do when the control plane names another version: ``exit``, the
+        default, or ``log``.
+    :ivar api_prefix: the first part of the paths of heartbeats and reports. /gateway, the default, and
+        /api/service are those of the generations, which the node then chooses between.
     :ivar auth: None, the default, signs nothing.
     :ivar allowed_servers: host names, IP addresses and CIDR ranges that a probe may name as the control
         plane; none, the default, is all.
@@ -104,6 +109,8 @@ class HeartbeatSettings:
     server_port: int = key(whole(0, 65535), 0)
     server_url: str = key(HTTP_URL_OR_EMPTY, "", repr=_url_repr)
     interval: float = key(POSITIVE_DURATION, 9.0)
+    protocol: str = key(choice("auto", "1", "2", "3"), "auto")
+    on_version_mismatch: str = key(choice("exit", "log"), "exit")
     api_prefix: str = key(PATH_PREFIX, "/gateway")
     auth: AuthSettings | None = key(Section(AuthSettings), None)
     allowed_servers: tuple[str, ...] = key(ListOf(SERVERS, or_one=True), ())
@@ -181,6 +188,8 @@ class HttpAdapterSettings:
     :ivar max_connections: how many events are sent at once; further ones wait; 128 by default.
     :ivar health_interval: seconds from one health check to the next; 5 by default, 0 for none.
     :ivar health_failures: how many checks must fail in a row until it takes no events; 3 by default.
+    :ivar event_form: where a timer event has tasks and jobs: ``both``, the default, is ``payload`` and the
+        top level.
     :ivar heartbeat_extra: JSON values merged over every heartbeat; none by default.
     :ivar command: the program and its arguments, where the node is to run the plugin; none by default.
     :ivar env: environment variables that the program gets besides the node's own; none by default.
@@ -195,6 +204,7 @@ class HttpAdapterSettings:
     max_connections: int = key(whole(1, 10_000), 128)
     health_interval: float = key(DURATION, 5.0)
     health_failures: int = key(whole(1), 3)
+    event_form: str = key(choice("both", "payload"), "both")
     heartbeat_extra: Mapping[str, Any] = key(FreeForm(json=True), factory=dict, repr=False)
     command: tuple[str, ...] = key(ListOf(FILLED_TEXT), (), repr=False)
     env: Mapping[str, str] = key(TextMap(_ENVIRONMENT, "[^=\0]+"), factory=dict, repr=False)
@@ -287,11 +297,13 @@ class DevControlPlaneSettings:
     :ivar tasks: a YAML file with the tasks it hands out, relative to the working directory; empty,
         the default, is none.
     :ivar hosts: names by which it is reached, besides addresses and localhost; none by default.
+    :ivar protocol: the generation that it speaks: ``1``, the default, ``2`` or ``3``.
     """
 
     listen: Address = key(ADDRESS, Address("127.0.0.1", 18202))
     tasks: str = key(TEXT, "")
     hosts: tuple[str, ...] = key(ListOf(HOST, or_one=True), ())
+    protocol: str = key(choice("1", "2", "3"), "1")
 
 
 @frozen

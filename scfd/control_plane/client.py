@@ -28,10 +28,12 @@ class ServerResponse:
     """
     :ivar status: the HTTP status code.
     :ivar body: the whole body, as it was sent.
+    :ivar trpc_ret: the header ``Trpc-Ret``, which errors of a server's RPC framework have.
     """
 
     status: int
     body: bytes
+    trpc_ret: str = ""
 
 
 class ControlPlaneClient:
@@ -66,7 +68,9 @@ class ControlPlaneClient:
             allow_redirects=False,
             unbuffered=True,
         )
-        return ServerResponse(*await exchange(request, MAX_RESPONSE))
+        response = await cancellable(request)
+        trpc_ret = response.headers.getRawHeaders("Trpc-Ret", [""])[0]
+        return ServerResponse(response.code, await read_body(response, MAX_RESPONSE), trpc_ret)
 
 
 def _took_too_long(_: Any, seconds: float) -> Any:

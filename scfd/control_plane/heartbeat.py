@@ -1,8 +1,8 @@
 """
 The heartbeat: the node reports that it is running, and the response says what it is to run.
 
-``POST {server}/gateway/cloudnode/ReportHeartbeatInner`` with the node's identity and the digest of
-its task list. The response may carry a new task list, and the version that should be running.
+The request has the node's identity and the digest of its task list. The response may carry a new task
+list, and the version that should be running. `scfd.control_plane.generations` has the wire format.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from scfd.control_plane.client import ControlPlaneClient
+from scfd.control_plane.generations import heartbeat_request
+from scfd.control_plane.learning import LearningClient
+from scfd.control_plane.orders import Orders, RefusedError, RetryError, read_response
 from scfd.errors import describe
-from scfd.events.tasks import EMPTY_MD5, TaskStore
-from scfd.events.wire import from_json
-from scfd.identity import NODE_TYPE, Identity
+from scfd.events.tasks import TaskStore
+from scfd.identity import NODE_TYPE, Identity, ServerAddress
 from scfd.interfaces import IAdapter
 from scfd.status.context import Context
 
@@ -35,9 +36,6 @@ REQUEST_TIMEOUT = 5.0
 ATTEMPTS = 5
 #: Seconds before the second try; doubled before each further one.
 FIRST_BACKOFF = 1.0
-#: ``tasks_md5`` of a control plane that has not made its task list yet.
-INITIALIZING = "initializing"
-
 _COMPONENT = "control plane"
 
 
@@ -66,57 +64,6 @@ class HeartbeatRecord:
     error_count: int = 0
 
 
-@frozen
-class Orders:
-    """
-    What the response to an accepted heartbeat asks of the node.
-
-    :ivar tasks: the whole new task list; None to keep the one there is.
-    :ivar package_version: the version that should be running; empty when the response names none.
-    """
-
-    tasks: list[Any] | None = None
-    package_version: str = ""
-
-
-def parse_response(body: bytes) -> Orders:
-    """
-    Read the response to a heartbeat.
-
-    :raises ValueError: when the heartbeat was not accepted; the text says why.
-    """
-    response = from_json(body)
-    if not isinstance(response, dict) or not isinstance(response.get("code"), (int, float)):
-        raise ValueError("the response is not an object with a code")
-    if response["code"] != 200:
-        raise ValueError(f"code {response['code']}: {response.get('message')}")
-    data = response.get("data")
-    if not isinstance(data, (list, type(None))):
-        raise ValueError("the response's data is not a list")
-    if not data or not isinstance(data[0], dict):
-        return Orders()
-    version = data[0].get("package_version")
-    return Orders(_new_tasks(data[0]), version if isinstance(version, str) else "")
-
-
-def _new_tasks(entry: dict[str, Any]) -> list[Any] | None:
-    tasks, digest = entry.get("task_instances"), entry.get("tasks_md5")
-    if not isinstance(tasks, (list, type(None))):
-        raise ValueError("the response's task_instances is not a list")
-    if tasks is None or digest == INITIALIZING:
-        return None
-    # An empty list clears the store only together with the digest "empty".
-    return tasks if tasks or digest == EMPTY_MD5 else None
-
-
-class _RefusedError(Exception):
-    """The control plane responded, and did not accept the heartbeat; another try would end the same way."""
-
-
-class _RetryError(Exception):
-    """There was no usable response; another try may get one."""
-
-
 class Heartbeat(Service):
     """
     Sends a heartbeat at the start and then every ``interval`` seconds.
@@ -127,7 +74,7 @@ class Heartbeat(Service):
 
     def __init__(
         self,
-        client: ControlPlaneClient,
+        client: LearningClient,
         identity: Identity,
         task_store: TaskStore,
         adapter: IAdapter,
@@ -148,19 +95,70 @@ class Heartbeat(Service):
         self.record = HeartbeatRecord()
         self._said = ""
         self._beating: Deferred[None] | None = None
+        self._failing = False
+        self._candidate: ServerAddress | None = None
+        self._moving: Deferred[None] | None = None
         self._loop = LoopingCall(self._beat)
         self._loop.clock = context.reactor
 
     def startService(self) -> None:
         super().startService()
         self._loop.start(self.interval, now=True)
+        self._try_candidate()
 
     def stopService(self) -> None:
         super().stopService()
         if self._loop.running:
             self._loop.stop()
-        if self._beating is not None:
-            self._beating.cancel()
+        for under_way in (self._beating, self._moving):
+            if under_way is not None:
+                under_way.cancel()
+
+    def move_to(self, address: ServerAddress) -> None:
+        """
+        Take another address. While the present one may work, that is kept until a heartbeat has been
+        accepted at the new one: a wrong address would cut the node off.
+        """
+        present = self._identity.server.base_url
+        if address.base_url == present:
+            self._identity.server, self._candidate = address, None
+        elif not present or not self._identity.node_id or self._failing:
+            self._take_address(address)
+            self.report_now()
+        else:
+            self._candidate = address
+            self._try_candidate()
+
+    def _take_address(self, address: ServerAddress) -> None:
+        self._identity.server, self._candidate, self._failing = address, None, False
+        self._metrics.control_plane_moves.labels("taken").inc()
+
+    def _try_candidate(self) -> None:
+        if self._candidate is not None and self.running and self._moving is None:
+            self._moving = Deferred.fromCoroutine(self._move(self._candidate))
+            self._moving.addErrback(self._unexpected).addCallback(self._moved)
+
+    async def _move(self, address: ServerAddress) -> None:
+        try:
+            orders = await self._exchange(address.base_url)
+        except CancelledError:
+            raise
+        except Exception as error:
+            self._metrics.control_plane_moves.labels("kept").inc()
+            _log.warn(
+                "{address}, which a probe named, accepted no heartbeat ({reason}); {present} stays",
+                address=address.base_url,
+                reason=_reason(error),
+                present=self._identity.server.base_url,
+            )
+            return
+        if address == self._candidate:
+            self._take_address(address)
+            _log.info("the control plane is now {address}", address=address.base_url)
+            self._accepted(orders)
+
+    def _moved(self, _: object) -> None:
+        self._moving = None
 
     def report_now(self) -> None:
         """Send a heartbeat now, unless one is under way: the node has just learned an address."""
@@ -192,16 +190,14 @@ class Heartbeat(Service):
     async def _try(self, began: float) -> None:
         for attempt in range(ATTEMPTS):
             try:
-                orders = await self._exchange()
-            except _RefusedError as refusal:
-                self._failed(str(refusal))
-                return
+                server = self._identity.server.base_url
+                orders = await self._exchange(server)
             except CancelledError:
                 raise
-            except _RetryError as error:
-                reason = str(error)
             except Exception as error:
-                reason = describe(error)
+                reason = _reason(error)
+                if isinstance(error, RefusedError):
+                    break
             else:
                 self._accepted(orders)
                 return
@@ -210,16 +206,16 @@ class Heartbeat(Service):
             if attempt + 1 == ATTEMPTS or self._clock.seconds() + pause >= began + self.interval:
                 break
             await deferLater(self._clock, pause)
-        self._failed(reason)
+        if server == self._identity.server.base_url:  # else it has just been replaced
+            self._failed(reason)
 
-    async def _exchange(self) -> Orders:
-        response = await self._client.post(self._identity.endpoint(PATH), self._message(), REQUEST_TIMEOUT)
-        if response.status != 200:
-            raise _RetryError(f"HTTP status {response.status}")
-        try:
-            return parse_response(response.body)
-        except ValueError as error:
-            raise _RefusedError(str(error)) from None
+    async def _exchange(self, server: str) -> Orders:
+        message = self._message()
+        return read_response(
+            await self._client.call(
+                server, PATH, lambda generation: heartbeat_request(generation, message), REQUEST_TIMEOUT
+            )
+        )
 
     def _message(self) -> dict[str, Any]:
         return {
@@ -234,6 +230,7 @@ class Heartbeat(Service):
     def _accepted(self, orders: Orders) -> None:
         self.record.last_report = self._now()
         self.record.report_count += 1
+        self._failing = False
         self._metrics.heartbeats.labels("accepted").inc()
         self._readiness.well(_COMPONENT)
         self._say_once(f"accepted by {self._identity.server.base_url}")
@@ -244,14 +241,39 @@ class Heartbeat(Service):
 
     def _failed(self, reason: str) -> None:
         self.record.error_count += 1
+        self._failing = True
         self._metrics.heartbeats.labels("failed").inc()
         self._readiness.problem(
             _COMPONENT, f"no heartbeat accepted by {self._identity.server.base_url}: {reason}"
         )
         self._say_once(f"not accepted by {self._identity.server.base_url}: {reason}", warn=True)
+        if self._candidate is not None:
+            self._take_address(self._candidate)
 
     def _say_once(self, text: str, warn: bool = False) -> None:
         """Log a text that differs from the last one: the same line every 9 s would hide the others."""
         if text != self._said:
             self._said = text
             (_log.warn if warn else _log.info)("{text}", text=text)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, (RefusedError, RetryError)) else describe(error)
+
+
+class VersionLog:
+    """For ``on_version_mismatch: log``: says once that another version should be running."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._said = ""
+
+    def __call__(self, wanted: str) -> None:
+        if wanted != self._said:
+            self._said = wanted
+            _log.warn(
+                "version {wanted} should be running, this is {version};"
+                " the node stays (heartbeat.on_version_mismatch: log)",
+                wanted=wanted,
+                version=self._version,
+            )

@@ -6,109 +6,32 @@ The probe: the control plane tells the node its address, and gets the node's sta
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from twisted.logger import Logger
 
 from scfd.control_plane.heartbeat import Heartbeat, host_metadata
+from scfd.control_plane.probe_message import (
+    is_allowed,
+    is_usable,
+    node_id,
+    parse_probe,
+    server_address,
+    storage_url,
+)
 from scfd.events.tasks import TaskStore, is_valid
-from scfd.events.wire import from_json, rfc3339
+from scfd.events.wire import rfc3339
 from scfd.identity import NODE_TYPE, Identity, ServerAddress
 from scfd.interfaces import IAdapter
 from scfd.status.context import Context
 from scfd.web import Response
 
 _log = Logger(namespace="scfd.probe")
-
-_FIELDS: dict[str, type] = {
-    "action": str,
-    "source": str,
-    "request_id": str,
-    "timestamp": str,
-    "server_ip": str,
-    "server_port": int,
-    "moox_server_url": str,
-    "storage_server_url": str,
-    "data": dict,
-}
-
-
-def parse_probe(body: bytes) -> dict[str, Any]:
-    """
-    :returns: the known fields that are there and not null.
-    :raises ValueError: when the body is no probe; the text goes to the sender.
-    """
-    try:
-        probe = from_json(body)
-    except ValueError as error:
-        raise ValueError(f"the body is not JSON: {error}") from None
-    if not isinstance(probe, dict):
-        raise ValueError("the body is not a JSON object")
-    known = {name: probe[name] for name in _FIELDS if probe.get(name) is not None}
-    for name, value in known.items():
-        if _FIELDS[name] is int and isinstance(value, float) and value.is_integer():
-            known[name] = int(value)
-        elif not isinstance(value, _FIELDS[name]) or isinstance(value, bool):
-            raise ValueError(
-                f"{name} is not {'an' if _FIELDS[name] is int else 'a'} {_FIELDS[name].__name__}"
-            )
-    return known
-
-
-def server_address(probe: Mapping[str, Any]) -> ServerAddress | None:
-    """
-    The control plane's address by a probe.
-
-    :returns: None when the probe has none.
-    :raises ValueError: when it is no http(s) URL, or no host and port.
-    """
-    address = ServerAddress(
-        probe.get("server_ip", ""), probe.get("server_port", 0), probe.get("moox_server_url", "")
-    )
-    if not address.base_url:
-        return None
-    try:
-        parts = urlsplit(address.base_url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        # A password would end up in logs; paths are appended, which a query would swallow.
-        usable = usable and not (set(address.base_url) & set("?#@"))
-    except ValueError:
-        usable = False
-    if not usable or any(c.isspace() or not c.isprintable() for c in address.base_url):
-        raise ValueError("the control plane address is no http(s) URL, or no host and port")
-    if not address.url and "/" in address.ip:
-        raise ValueError("server_ip is not a host")
-    return address
-
-
-def is_allowed(address: ServerAddress, allowed: Sequence[str]) -> bool:
-    """
-    Whether a probe may name this control plane.
-
-    :param allowed: host names, IP addresses and CIDR ranges; none means any.
-    """
-    if not allowed:
-        return True
-    host = urlsplit(address.base_url).hostname or ""
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return host.rstrip(".") in allowed
-    return any(ip in network for network in map(_network, allowed) if network is not None)
-
-
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError:
-        return None
 
 
 class Usage:
@@ -191,7 +114,8 @@ class ProbeHandler:
             address = server_address(probe)
         except ValueError as error:
             return self._refuse("refused", str(error), 400)
-        if address is not None and not is_allowed(address, self._allowed_servers):
+        usable = address is not None and is_usable(address.base_url)
+        if address is not None and usable and not is_allowed(address, self._allowed_servers):
             return self._refuse("forbidden", f"{address.base_url} is not among the allowed servers", 403)
         self._metrics.probes.labels("accepted").inc()
         self._learn(probe, address)
@@ -228,20 +152,29 @@ class ProbeHandler:
 
     def _learn(self, probe: Mapping[str, Any], address: ServerAddress | None) -> None:
         knew = (self._identity.node_id, self._identity.server.base_url)
-        self._identity.read_identity(self._environ)
-        if address is not None:
-            self._identity.server = address
-        else:
+        if not self._identity.read_identity(self._environ) and node_id(probe):
+            self._identity.node_id = node_id(probe)
+        self._identity.storage_server_url = storage_url(probe) or self._identity.storage_server_url
+        if probe.get("storage_server_rpc"):
+            self._identity.storage_server_rpc = probe["storage_server_rpc"]
+        if address is None:
             _log.warn("a probe named no control plane address; the old one stays")
-        if probe.get("storage_server_url"):
-            self._identity.storage_server_url = probe["storage_server_url"]
+        elif not is_usable(address.base_url):
+            self._metrics.control_plane_moves.labels("unusable").inc()
+            _log.warn(
+                "a probe named {address}, which is no server's address; the old one stays",
+                address=address.base_url,
+            )
+        else:
+            self._heartbeat.move_to(address)
         if knew != (self._identity.node_id, self._identity.server.base_url):
             _log.info(
                 "probed: this is node {node_id}, its control plane is {server}",
                 node_id=self._identity.node_id or "(no id)",
                 server=self._identity.server.base_url or "(no address)",
             )
-            self._heartbeat.report_now()
+            if knew[0] != self._identity.node_id:
+                self._heartbeat.report_now()
 
     def _timestamp(self) -> str:
         return rfc3339(self._now())

@@ -55,9 +55,14 @@ def _as_tuple(results: Iterable[TaskResult]) -> tuple[TaskResult, ...]:
 
 @frozen
 class TriggerResponse:
-    """What a plugin answers to an event."""
+    """A plugin's response to an event.
+
+    :ivar unstored: data points in the response of a plugin behind HTTP (``data_points`` and
+        ``write_groups``). The node has no storage to write them to: they are counted, and dropped.
+    """
 
     task_results: tuple[TaskResult, ...] = field(default=(), converter=_as_tuple)
+    unstored: int = 0
 
 
 @frozen
@@ -77,6 +82,7 @@ class TriggerEvent:
     :ivar timeout: seconds that the plugin may take, where the trigger says so.
     :ivar beside: what of the task list an HTTP plugin gets beside the payload of an event that is no
         timer's: the ``snapshot``, its ``digest``, or ``none`` of it.
+    :ivar jobs_json: the jobs of a timer's payload as JSON, without the brackets; empty when none is due.
     """
 
     type: str
@@ -87,6 +93,7 @@ class TriggerEvent:
     payload_json: bytes | tuple[bytes, ...] | None = field(default=None, eq=False, repr=False)
     timeout: float | None = field(default=None, eq=False)
     beside: str = field(default="snapshot", eq=False)
+    jobs_json: bytes = field(default=b"", eq=False, repr=False)
 
     @property
     def tasks(self) -> tuple[Mapping[str, Any], ...]:
@@ -114,17 +121,25 @@ class TriggerEvent:
             self.payload_json,
             self.timeout,
             self.beside,
+            self.jobs_json,
         )
 
-    def to_json_parts(self) -> list[bytes]:
-        """The event as an HTTP plugin gets it, in parts: a task list of a MiB is best not copied."""
+    def to_json_parts(self, both: bool = False) -> list[bytes]:
+        """
+        The event as an HTTP plugin gets it, in parts: a task list of a MiB is best not copied.
+
+        :param both: whether a timer event has its tasks and jobs at the top level as well as in ``payload``.
+        """
         given = to_json(self.payload) if self.payload_json is None else self.payload_json
         payload = (given,) if isinstance(given, bytes) else given
         parts = [_beginning(self.type, self.name), *payload, b',"metadata":', to_json(self.metadata)]
-        if self.type != "timer" and self.beside == "snapshot":
+        beside = self.beside if self.type != "timer" else "snapshot" if both else "none"
+        if beside == "snapshot":
             parts += [b',"tasks":', self.snapshot.json]
-        if self.type != "timer" and self.beside != "none":
+        if beside != "none":
             parts.append(b',"tasks_md5":"%b"' % self.tasks_md5.encode())
+        if both and self.jobs_json:
+            parts += [b',"jobs":[', self.jobs_json, b"]"]
         parts.append(b"}")
         return parts
 

@@ -1,4 +1,4 @@
-"""Reads what a plugin behind HTTP answered to an event."""
+"""Reads the response of a plugin behind HTTP to an event."""
 
 from __future__ import annotations
 
@@ -20,12 +20,25 @@ def parse_response(body: bytes) -> tuple[TriggerResponse, str]:
         return TriggerResponse(), f"the body is not JSON: {error}"
     if not isinstance(value, dict):
         return TriggerResponse(), "the body is not a JSON object"
-    results = value.get("task_results")
+    results, unstored = value.get("task_results"), _unstored(value)
     if results is None:
-        return TriggerResponse(), ""
+        return TriggerResponse(unstored=unstored), ""
     if not isinstance(results, list):
-        return TriggerResponse(), "task_results is not a list"
-    return TriggerResponse(tuple(_result(entry) for entry in results)), ""
+        return TriggerResponse(unstored=unstored), "task_results is not a list"
+    return TriggerResponse(tuple(_result(entry) for entry in results), unstored), ""
+
+
+def _unstored(value: dict[str, Any]) -> int:
+    """How many data points a response has: those of its own, and those of its groups."""
+    groups = value.get("write_groups") or []
+    count = _length(value.get("data_points"))
+    for group in groups if isinstance(groups, list) else [groups]:
+        count += _length(group.get("data_points")) if isinstance(group, dict) else 1
+    return count
+
+
+def _length(points: Any) -> int:
+    return len(points) if isinstance(points, list) else int(points is not None)
 
 
 def _result(entry: Any) -> TaskResult:

@@ -19,7 +19,7 @@ def to_json(value: object) -> bytes:
     return _ENCODER.encode(value).encode("ascii")
 
 
-#: Made once, as `_DECODER` is.
+#: Made once, as `DECODER` is.
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
@@ -31,7 +31,7 @@ def from_json(data: bytes) -> Any:
     :raises ValueError: when it is not that, or nested too deeply to be read.
     """
     try:
-        return _DECODER.decode(data.decode("utf-8"))
+        return DECODER.decode(data.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -49,7 +49,7 @@ def _finite(text: str) -> float:
 
 #: Made once: json.loads makes one at each call that says how to read numbers, which takes longer than to
 #: read a short message.
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def rfc3339(moment: datetime | float) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum
 from typing import Any
 
 from twisted.application.service import Service
@@ -21,11 +20,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from scfd.control_plane.client import ControlPlaneClient, ServerResponse
+from scfd.control_plane.generations import report_request
+from scfd.control_plane.learning import LearningClient
+from scfd.control_plane.verdict import Verdict, judge
 from scfd.deferreds import InFlight
 from scfd.errors import OutboxFullError, describe
 from scfd.events.event import TaskResult
-from scfd.events.wire import from_json
 from scfd.identity import Identity
 from scfd.interfaces import IReports
 from scfd.reports.outbox import Entry, Outbox
@@ -40,8 +40,6 @@ REQUEST_TIMEOUT = 10.0
 CONCURRENCY = 16
 #: Seconds before the second try of a result; doubled before each further one, up to the longest.
 FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
-#: Answers that say that trying again is no use, as HTTP status or as ``code`` in the body.
-REFUSALS = (400, 404, 409, 422)
 #: Seconds that stopping waits for deliveries; what is left is on disk.
 FLUSH_LIMIT = 3.0
 
@@ -49,28 +47,6 @@ FLUSH_LIMIT = 3.0
 def size_of(result: TaskResult) -> int:
     """Bytes that a result takes up while it waits, roughly: 200 besides its texts."""
     return 200 + len(result.task_id) + len(result.result)
-
-
-class Outcome(Enum):
-    """What an answer says about a result."""
-
-    DELIVERED = "delivered"
-    REFUSED = "refused"
-    RETRY = "retry"
-
-
-def judge(answer: ServerResponse) -> Outcome:
-    """Read an answer to a report: an empty one, or one that is not JSON, counts as its HTTP status."""
-    if answer.status != 200:
-        return Outcome.REFUSED if answer.status in REFUSALS else Outcome.RETRY
-    try:
-        value = from_json(answer.body)
-    except ValueError:
-        return Outcome.DELIVERED
-    code = value.get("code") if isinstance(value, dict) else None
-    if code in (None, 200):
-        return Outcome.DELIVERED
-    return Outcome.REFUSED if code in REFUSALS else Outcome.RETRY
 
 
 @implementer(IReports)
@@ -88,7 +64,7 @@ class Reports(Service):
     def __init__(
         self,
         outbox: Outbox,
-        client: ControlPlaneClient,
+        client: LearningClient,
         identity: Identity,
         context: Context,
         limit: int,
@@ -197,11 +173,11 @@ class Reports(Service):
         if self._closed:
             return  # too late to be noted: the next run tells it again
         self._metrics.reports.labels(outcome.value).inc()
-        if outcome is Outcome.RETRY:
+        if outcome in (Verdict.RETRY, Verdict.UNAVAILABLE):
             self._say_once(f"kept for later: {words}", warn=True)
             self._retry(task_id)
             return
-        if outcome is Outcome.REFUSED:
+        if outcome is Verdict.REFUSED:
             _log.error("the result of task {task_id} is refused: {words}", task_id=task_id, words=words)
             await self._outbox.refuse(entry, words)
         else:
@@ -210,24 +186,24 @@ class Reports(Service):
             await self._outbox.remove([entry.seq])
         self._next(task_id)
 
-    async def _try(self, entry: Entry) -> tuple[Outcome, str]:
+    async def _try(self, entry: Entry) -> tuple[Verdict, str]:
         result = entry.result
-        if not self._identity.server.base_url:
-            return Outcome.RETRY, "no control plane address yet"
-        report = {
-            "id": result.task_id,
-            "node_id": entry.node_id,
-            "status": result.status,
-            "result": result.result,
-        }
+        server = self._identity.server.base_url
+        if not server:
+            return Verdict.UNAVAILABLE, "no control plane address yet"
+
+        def form(generation: int) -> dict[str, Any]:
+            return report_request(generation, entry.node_id, result)
+
         try:
-            answer = await self._client.post(self._identity.endpoint(PATH), report, REQUEST_TIMEOUT)
+            exchange = await self._client.call(server, PATH, form, REQUEST_TIMEOUT)
         except CancelledError:
             raise
         except Exception as error:
-            return Outcome.RETRY, describe(error)
-        words = answer.body[:200].decode("utf-8", "replace")
-        return judge(answer), f"HTTP status {answer.status}: {words}"
+            return Verdict.UNAVAILABLE, describe(error)
+        response = exchange.response
+        words = response.body[:200].decode("utf-8", "replace")
+        return judge(exchange), f"HTTP status {response.status}: {words}"
 
     def _next(self, task_id: str) -> None:
         """The first result of a task is done with; go on with its next one."""

@@ -166,10 +166,16 @@ class Metrics:
         )
         self.results = counter("results", "Task results from the plugin, by status.", "status")
         self.results_dropped = counter("results_dropped", "Task results that could not be used.", "reason")
+        self.data_points_dropped = counter(
+            "data_points_dropped", "Data points in plugin responses, which the node can't store.", "trigger"
+        )
         self.reports = counter("reports", "Tries to deliver a task result, by outcome.", "outcome")
         self.reports_pending = gauge("reports_pending", "Task results not delivered yet.")
         self.heartbeats = counter("heartbeats", "Heartbeats, by how they ended.", "outcome")
         self.probes = counter("probes", "Probes received, by outcome.", "outcome")
+        self.control_plane_moves = counter(
+            "control_plane_moves", "Probes that named another control plane, by outcome.", "outcome"
+        )
         self.tasks = gauge("tasks", "Tasks in the task list.")
         self.gateway_requests = counter(
             "gateway_requests", "Requests to the gateway, by status code.", "code"

@@ -113,10 +113,11 @@ class MessageEvent(TriggerEvent):
         # Only asked for what has not been set yet.
         if name in ("payload", "payload_json", "metadata"):
             self._read()
-        elif name in ("type", "snapshot", "timeout", "beside", "_node"):
+        elif name in ("type", "snapshot", "timeout", "beside", "jobs_json", "_node"):
             _set(self, "type", "nats")
             _set(self, "timeout", self._settings.timeout)
             _set(self, "beside", self._settings.tasks)
+            _set(self, "jobs_json", b"")
             if name == "snapshot":
                 _set(self, "snapshot", EMPTY_SNAPSHOT)
             elif name == "_node":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from scfd.events.tasks import TaskSnapshot, is_valid
 from scfd.events.wire import from_json, to_json
@@ -89,18 +89,31 @@ def _jobs(snapshot: TaskSnapshot, intervals: frozenset[str]) -> tuple[tuple[dict
     return tuple({"task": snapshot.tasks[index], "interval": interval} for index, interval in due), encoded
 
 
-def timer_payload(snapshot: TaskSnapshot, moment: datetime) -> tuple[dict[str, Any], tuple[bytes, ...]]:
+class TimerPayload(NamedTuple):
+    """
+    The payload of a timer event.
+
+    :ivar value: as a value.
+    :ivar parts: as JSON, in parts.
+    :ivar jobs: the jobs among these parts, as JSON without the brackets; empty when none is due.
+    """
+
+    value: dict[str, Any]
+    parts: tuple[bytes, ...]
+    jobs: bytes
+
+
+def timer_payload(snapshot: TaskSnapshot, moment: datetime) -> TimerPayload:
     """
     The payload of a timer event: the task list, and the jobs due where tasks have intervals.
 
     :param moment: the scheduled one, aware.
-    :returns: the payload as a value, and as JSON in parts.
     """
     payload: dict[str, Any] = {"tasks": snapshot.tasks, "tasks_md5": snapshot.md5}
     parts = (b'{"tasks":', snapshot.json, b',"tasks_md5":"%b"' % snapshot.md5.encode())
     intervals = _distinct(snapshot)
     if intervals is None:
-        return payload, (*parts, b"}")
+        return TimerPayload(payload, (*parts, b"}"), b"")
     falling_due = frozenset(interval for interval in intervals if is_due(interval, moment))
     payload["jobs"], encoded = _jobs(snapshot, falling_due)
-    return payload, (*parts, b',"jobs":[', encoded, b"]}")
+    return TimerPayload(payload, (*parts, b',"jobs":[', encoded, b"]}"), encoded)

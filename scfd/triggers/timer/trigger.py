@@ -175,8 +175,8 @@ class Timers(Service):
 
     def _call(self, entry: _Entry, moment: datetime, missed: int) -> None:
         trigger = entry.trigger
-        payload, encoded = timer_payload(self._task_store.snapshot, moment)
-        if trigger.jobs_only and not payload.get("jobs"):
+        payload = timer_payload(self._task_store.snapshot, moment)
+        if trigger.jobs_only and not payload.jobs:
             self._count_skipped(trigger.name, "no jobs", 1)
             return
         metadata = {"granularity": trigger.cron.granularity, "fire_time": rfc3339(moment)}
@@ -184,7 +184,13 @@ class Timers(Service):
             metadata["missed_fires"] = str(missed)
         self._metrics.timer_lateness.labels(trigger.name).observe(max(0.0, self._now() - moment.timestamp()))
         event = TriggerEvent(
-            "timer", trigger.name, payload, metadata, payload_json=encoded, timeout=trigger.timeout
+            "timer",
+            trigger.name,
+            payload.value,
+            metadata,
+            payload_json=payload.parts,
+            timeout=trigger.timeout,
+            jobs_json=payload.jobs,
         )
         dispatched = self._in_flight.add(self._dispatch(event))
         entry.running += 1

@@ -26,6 +26,22 @@ class ParseResponseTests(SynchronousTestCase):
             with self.subTest(body=body):
                 self.assertEqual(parse_response(body), (TriggerResponse(), ""))
 
+    def test_data_points_are_counted(self) -> None:
+        point = {"times": "2026-07-01 00:00:00", "object_id": "a", "fields": {}}
+        group = {"write_mode": "set_data", "dataset_id": 1, "freq": "1m", "app_key": "k"}
+        for value, count in (
+            ({"data_points": [point, point]}, 2),
+            ({"write_groups": [{**group, "data_points": [point]}, {**group, "data_points": [point] * 3}]}, 4),
+            ({"data_points": [point], "write_groups": [{**group, "data_points": [point]}]}, 2),
+            ({"data_points": [], "write_groups": []}, 0),
+            ({"data_points": None, "write_groups": None}, 0),
+            ({"data_points": "x", "write_groups": {"a": 1}}, 1),
+            ({"write_groups": ["x"]}, 1),
+        ):
+            with self.subTest(value=value):
+                response, oddity = parse_response(json.dumps({"task_results": [], **value}).encode())
+                self.assertEqual((response.unstored, oddity), (count, ""))
+
     def test_odd_bodies_are_no_results(self) -> None:
         for body, oddity in (
             (b"", "the body is empty"),
