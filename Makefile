@@ -20,7 +20,7 @@ LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py $(wildcard be
 help:
 	@echo "make run            run a node with CONFIG=$(CONFIG); ctrl-C ends it"
 	@echo "make test           run the tests; TESTS=tests.test_logs for some of them"
-	@echo "make lint           check style (ruff) and types (mypy)"
+	@echo "make lint           check style (ruff), types (mypy) and the direction of imports (import-linter)"
 	@echo "make check-install  install in new environments, three ways, and look that all of it works"
 	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
 	@echo "make chaos          faults at random for MINUTES=$(MINUTES), twice; counts what was lost"
@@ -40,6 +40,7 @@ lint: $(TEST)
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 
 check-install: $(TEST)
 	$(BIN)/trial .ci/check_install.py

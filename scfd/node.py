@@ -20,7 +20,7 @@ from scfd.reports.delivery import Reports
 from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import StateDir
 from scfd.status.context import Context
-from scfd.status.summary import Summary
+from scfd.admin.summary import Summary
 from scfd.triggers.timer.ticks import HOUR, MINUTE, SECOND, Tick
 
 _log = Logger(namespace="scfd.config")

@@ -1,4 +1,4 @@
-"""Tests for scfd.status.summary."""
+"""Tests for scfd.admin.summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import define
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.status.summary import Summary
+from scfd.admin.summary import Summary
 
 
 @define
