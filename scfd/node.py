@@ -8,6 +8,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from scfd import build
+from scfd.admin.summary import Summary
 from scfd.config import Config
 from scfd.control_plane.heartbeat import Heartbeat, VersionLog
 from scfd.control_plane.probe import ProbeHandler
@@ -20,7 +21,6 @@ from scfd.reports.delivery import Reports
 from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import StateDir
 from scfd.status.context import Context
-from scfd.admin.summary import Summary
 from scfd.triggers.timer.ticks import HOUR, MINUTE, SECOND, Tick
 
 _log = Logger(namespace="scfd.config")
