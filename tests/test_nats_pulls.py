@@ -67,6 +67,31 @@ class PullsTests(SynchronousTestCase):
         self.make(fetch_max_wait=0.5).ask(1)
         self.assertEqual(self.asked, [{"batch": 1, "expires": 500_000_000}])
 
+    def test_limits_of_the_consumer(self) -> None:
+        limits = {"max_batch": 3, "max_expires": 10**9, "max_waiting": 2, "priority_groups": ["g"]}
+        self.make(limits, batch_size=10).ask(25)
+        self.assertEqual(self.asked, [{"batch": 3, "expires": 10**9, "group": "g"}] * 2)
+
+    def test_other_nodes_use_up_the_requests(self) -> None:
+        self.make().ask(3)
+        self.says("409", "Exceeded MaxWaiting")
+        self.assertEqual((self.pulls.requested, self.expired, self.lost), (0, 0, []))
+
+    def test_a_pinned_client(self) -> None:
+        self.make({"priority_groups": ["g"]}).ask(1)
+        self.arrives(**{"Nats-Pin-Id": "p"})
+        self.pulls.ask(1)
+        self.says("423", "Nats-Pin-Id mismatch", missing=1)
+        self.assertEqual((self.pulls.requested, self.expired), (0, 1))
+        self.pulls.ask(1)
+        self.assertEqual([request.get("id") for request in self.asked], [None, "p", None])
+
+    def test_signs_of_life(self) -> None:
+        for status, alive in (("100", True), ("408", True), ("400", False), ("409", False), ("503", False)):
+            self.make().ask(1)
+            self.says(status, missing=1)
+            self.assertEqual(self.pulls.alive, alive, status)
+
     def test_what_comes_is_not_expected_any_more(self) -> None:
         self.make().ask(3)
         self.arrives()
@@ -113,7 +138,7 @@ class PullsTests(SynchronousTestCase):
             self.pulls.look()
             if self.lost:
                 break
-        self.assertEqual((second, self.lost), (13, ["no sign of the consumer for 8.0 s"]))
+        self.assertEqual((second, self.lost), (13, ["no sign of the consumer for 7 s"]))
 
     def test_silence_is_right_when_nothing_was_asked_for(self) -> None:
         self.make(fetch_max_wait=60)

@@ -27,6 +27,7 @@ class Consumer:
     :ivar config: its config, as the server has it; empty until it has been seen.
     :ivar terms: the part of it that deliveries depend on, kept up to date.
     :ivar paused: until when an operator has paused it, as the server writes it; empty when it is not.
+    :ivar crowded: whether it has as many pull requests open as it takes, from all nodes together.
     :ivar floor: the last known ``ack_floor``: all messages up to this stream sequence are acknowledged.
         None until the consumer has been seen.
     :ivar rebinds: counts how often it was bound again.
@@ -44,6 +45,7 @@ class Consumer:
         self.config: dict[str, Any] = {}
         self.terms = Terms.of(settings)
         self.paused = ""
+        self.crowded = False
         self.floor: int | None = None
         self.rebinds = metrics.nats_rebinds.labels(settings.name)
 
@@ -106,6 +108,7 @@ class Consumer:
         self.config = info["config"]
         self.terms.update(self.config)
         self.paused = self.config.get("pause_until", "") if info.get("paused") else ""
+        self.crowded = 0 < self.config.get("max_waiting", 0) <= info.get("num_waiting", 0)
         self.floor = int(info["ack_floor"]["stream_seq"])
         self._pending.set(info["num_pending"])
         self._ack_pending.set(info["num_ack_pending"])

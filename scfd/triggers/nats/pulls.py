@@ -161,7 +161,7 @@ class Pulls:
             self._heard = False
             self._heard_at = now
         elif now - self._heard_at > self._longest_silence:
-            self._lost(f"no sign of the consumer for {now - self._heard_at:.1f} s")
+            self._lost(f"no sign of the consumer for {self._longest_silence:g} s")
 
     def _arrived(self, message: Message) -> None:
         self._heard = True
@@ -201,7 +201,11 @@ class Pulls:
             self._lost("no server takes pulls" if status == "503" else f"the server ended them: {text}")
 
     def _refused(self) -> None:
-        """Other nodes have as many requests open as the consumer takes. `look` leads to the next try."""
+        """
+        Other nodes have as many requests open as the consumer takes; `look` leads to the next try.
+
+        A request with heartbeats gets no response in this case (nats-server 2.15), only silence.
+        """
         if self._open:
             self._no_longer_expected(int(self._open[0][1]))
         if not self._crowded:

@@ -157,7 +157,8 @@ class NatsTrigger(Service):
             except CancelledError:
                 raise
             except Exception as error:
-                self._not_well(reason(error))
+                if not self._unproven or self._problem is None:  # else the first reason is the better one
+                    self._not_well(reason(error))
                 if isinstance(error, BindError) or self._unproven:
                     self._failures += 1
                 if self._connection.connected:
@@ -268,6 +269,8 @@ class NatsTrigger(Service):
         """The consumer has just been seen: report how it is."""
         self._extend_in_time()
         if self._unproven:
+            if self._consumer.crowded:
+                self._not_well(f"other nodes use up max_waiting of consumer {self._settings.consumer_name}")
             return  # it looked well the last time, too
         if self._consumer.paused:
             self._not_well(f"consumer {self._settings.consumer_name} is paused until {self._consumer.paused}")
