@@ -103,6 +103,15 @@ def adapter(cfg: Config, identity: Identity, task_store: TaskStore, context: Con
     return NativeAdapter(plugin, Framework(cfg, identity, task_store), threads, context)
 
 
+def watchdog(cfg: Config, adapter: IAdapter, context: Context) -> IService | None:
+    """What says where a native plugin blocks the reactor; a plugin in another process can't."""
+    if cfg.adapter.http is not None:
+        return None
+    from scfd.adapter.watchdog import Watchdog
+
+    return Watchdog(adapter.plugin_name, context)
+
+
 def _http_adapter(settings: HttpAdapterSettings, context: Context) -> Any:
     from scfd.adapter.calls import PluginClient
     from scfd.adapter.http import HttpAdapter

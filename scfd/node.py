@@ -73,6 +73,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
         "dev nats": build.dev_nats(cfg, reactor),
         "dev control plane": build.dev_control_plane(cfg, reactor),
         "reports": reports,
+        "watchdog": build.watchdog(cfg, adapter, context),
         "plugin": adapter,
         "heartbeat": heartbeat,
         "timers": timers,

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from zope.interface import alsoProvides, implementer
 
-from scfd.adapter.native import CALL_TIMEOUT, INIT_TIMEOUT, Framework, NativeAdapter
+from scfd.adapter.native import CALL_TIMEOUT, INIT_REMINDER, INIT_TIMEOUT, Framework, NativeAdapter
 from scfd.config import Config
 from scfd.errors import PluginError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
@@ -117,6 +117,27 @@ class StartTests(NativeAdapterTestCase):
         self.assertEqual(
             failure.getErrorMessage(), "plugin 'my-plugin': its init() has not ended after 300 s"
         )
+
+    def test_says_that_it_waits(self) -> None:
+        ready = self.plugin.outcome["init"] = Deferred()
+        with capturedLogs() as events:
+            started = self.adapter.startService()
+            self.clock.pump([INIT_REMINDER] * 2)
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                f"plugin my-plugin: its init() has not ended after {seconds} s; the node waits for it, 300 s "
+                "at most"
+                for seconds in (10, 20)
+            ],
+        )
+        (problem,) = self.context.readiness.problems()
+        self.assertEqual(
+            (problem.component, problem.reason), ("plugin", "its init() has not ended after 20 s")
+        )
+        ready.callback(None)
+        self.successResultOf(started)
+        self.assertEqual((self.context.readiness.problems(), self.clock.getDelayedCalls()), ([], []))
 
     def test_the_plugins_own_word_about_a_mistake(self) -> None:
         self.plugin.outcome["init"] = StartupError("plugin.nats_url is missing")

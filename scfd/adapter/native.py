@@ -34,6 +34,8 @@ _log = Logger(namespace="scfd.plugin")
 
 #: Seconds that a plugin has to get ready: it may have models to load.
 INIT_TIMEOUT = 300.0
+#: Seconds between two log lines that it is not ready yet.
+INIT_REMINDER = 10.0
 #: Seconds: the longest call that the platform knows. A Deferred that never fires ends there.
 CALL_TIMEOUT = 900.0
 
@@ -68,6 +70,7 @@ class NativeAdapter(Service):
         self._framework = framework
         self._threads = threads
         self._availability = context.availability
+        self._readiness = context.readiness
         self._clock = context.reactor
         self._time_limits = TimeLimits(context.reactor)
         self._static_extra: Mapping[str, Any] = {}
@@ -81,8 +84,13 @@ class NativeAdapter(Service):
 
     async def _initialise(self) -> None:
         try:
-            ready = detached(self._run(self._plugin.init, self._framework))
-            await ready.addTimeout(INIT_TIMEOUT, self._clock, self._not_ready)
+            self._reminder = self._clock.callLater(INIT_REMINDER, self._remind, INIT_REMINDER)
+            try:
+                ready = detached(self._run(self._plugin.init, self._framework))
+                await ready.addTimeout(INIT_TIMEOUT, self._clock, self._not_ready)
+            finally:
+                self._reminder.cancel()
+                self._readiness.well("plugin")
             if IWebContributor.providedBy(self._plugin):
                 self._resource = self._plugin.resource()
         except StartupError as error:
@@ -100,6 +108,17 @@ class NativeAdapter(Service):
         self._ready = True
         self._availability.set(True)
         _log.info("native plugin {name} is ready", name=self.plugin_name)
+
+    def _remind(self, seconds: float) -> None:
+        waits = f"its init() has not ended after {seconds:g} s"
+        self._readiness.problem("plugin", waits)
+        _log.warn(
+            "plugin {name}: {waits}; the node waits for it, {limit:g} s at most",
+            name=self.plugin_name,
+            waits=waits,
+            limit=INIT_TIMEOUT,
+        )
+        self._reminder = self._clock.callLater(INIT_REMINDER, self._remind, seconds + INIT_REMINDER)
 
     def _not_ready(self, _: Any, seconds: float) -> Any:
         raise StartupError(f"its init() has not ended after {seconds:g} s")

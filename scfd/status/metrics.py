@@ -151,6 +151,9 @@ class Metrics:
         self.plugin_threads_stuck = gauge(
             "plugin_threads_stuck", "Threads at work on an event that was given up."
         )
+        self.plugin_stalls = counter(
+            "plugin_stalls", "Times that a native plugin blocked the reactor for more than 1 s."
+        )
         self.messages = tally("messages", "NATS messages, by what became of them.", "trigger", "outcome")
         self.redeliveries = counter(
             "redeliveries", "NATS messages that were not delivered for the first time.", "trigger"

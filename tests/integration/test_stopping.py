@@ -66,6 +66,16 @@ class StoppingTests(TestCase):
         self.assertIn("a thread of the plugin does not end", daemon.output)
 
     @asynchronous
+    async def test_a_plugin_that_blocks_the_reactor_is_named(self) -> None:
+        daemon = self.start("sleep", [*self.TIMER], 0.5)
+        await daemon.says(
+            r"error plugin +plugin stuck has blocked the reactor for 1\.\d s, at an event of trigger t; .*\n"
+            r"(?s:.*)stuck.py\", line \d+, in on_trigger\n +time.sleep\(1.8\)\n"
+        )
+        await daemon.says(r"the reactor goes on after [12]\.\d s in plugin stuck")
+        await self.seconds_to_stop(daemon)
+
+    @asynchronous
     async def test_a_signal_at_any_moment_of_the_start(self) -> None:
         """From the moment on in which any code of the node runs: it handles SIGUSR2 last."""
         for pause in (0, 0.02, 0.05, 0.1, 0.15, 0.2):

@@ -1,8 +1,12 @@
-"""A native plugin for the tests whose work never ends: ``plugin: {how: deferred}`` or ``thread``."""
+"""
+A native plugin for the tests whose work never ends: ``plugin: {how: deferred}``, ``thread``, or ``sleep``,
+which blocks the reactor for 1.8 s.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -22,6 +26,8 @@ class Stuck:
 
     def on_trigger(self, event: TriggerEvent) -> Deferred[None]:
         print("stuck from now on", flush=True)
+        if self._how == "sleep":
+            time.sleep(1.8)
         return deferToThread(never_end) if self._how == "thread" else Deferred()
 
 
