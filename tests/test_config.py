@@ -232,7 +232,7 @@ admin: {lisen: "${A}"}
             [
                 f"c.yaml:1: gateway.listen: found the value of ${{A}}; expected {ADDRESS}",
                 "c.yaml:2: heartbeat.interval: found the value of ${A} and ${B}; "
-                f"expected {SECONDS}; more than 0, up to 365 days",
+                f"expected {SECONDS}; at least 0.1, up to 365 days",
                 "c.yaml:3: triggers[0].settings.cron: found the value of ${A}; "
                 "expected a cron expression of 7, 6 or 5 fields",
                 "c.yaml:4: admin.lisen: unknown key; did you mean listen? expected listen, token, hosts",
@@ -398,7 +398,7 @@ shutdown: 20
 """,
             "1: system.nam: unknown key; did you mean name? "
             "expected name, version, env, storage_url, node_id, state_dir, outbox_limit",
-            f"2: heartbeat.interval: found -1; expected {SECONDS}; more than 0, up to 365 days",
+            f"2: heartbeat.interval: found -1; expected {SECONDS}; at least 0.1, up to 365 days",
             f"4: gateway.listen: found 9000; expected {ADDRESS}",
             "5: gateway.max_body: found '6MB'; "
             "expected a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; at least 1",

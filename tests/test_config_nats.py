@@ -68,6 +68,11 @@ class NatsSettingsTests(SynchronousTestCase):
             self.load(f"{REQUIRED}, {more}")
         trigger = self.trigger("deliver: 2026-01-31T08:00:00+08:00, api_prefix: JS.q.API.")
         self.assertEqual((trigger.deliver, trigger.api), ("2026-01-31T00:00:00Z", "JS.q.API"))
+        trigger = self.trigger("deliver: 2026-01-31T08:00:00.123456789Z")
+        self.assertEqual(trigger.deliver, "2026-01-31T08:00:00.123456Z")
+        self.assertEqual(
+            self.trigger("deliver: 2026-01-31T08:00:00.5Z").deliver, "2026-01-31T08:00:00.500000Z"
+        )
         self.assertEqual(self.trigger("domain: hub").api, "$JS.hub.API")
         deliver = "new, all, last, last_per_subject, a stream sequence such as 1000, or a time with a zone"
         for wrong in ("first", "0", "2026-01-31T08:00:00", "-1"):
@@ -95,6 +100,14 @@ class NatsSettingsTests(SynchronousTestCase):
                 f'"1m30s" or "500ms"; at least {least}, up to 365 days',
             )
         self.assertIn("at least 0.05", self.mistake("backoff: [0]"))
+
+    def test_lower_bounds_elsewhere(self) -> None:
+        adapter = "adapter: {http: {name: p, url: 'http://h', health_interval: 1e-9}}"
+        for text in ("heartbeat: {interval: 1e-10}", adapter):
+            path = Path(self.mktemp())
+            path.write_text(text)
+            error = self.assertRaises(ConfigError, load, str(path), {})
+            self.assertIn("at least 0.1", str(error))
 
     def test_subjects(self) -> None:
         several = REQUIRED.replace("subject: s.>", "subjects: [s.a, s.b.*]")

@@ -115,9 +115,11 @@ class OtherTests(SynchronousTestCase):
     def test_remarks(self) -> None:
         one = settings(dead_letter="d", batch_size=20, fetch_max_wait=9, concurrency=5)
         config = existing(max_batch=2, max_expires=SECOND, max_ack_pending=4, filter_subject="s.a")
+        config["inactive_threshold"] = 60 * SECOND
         self.assertEqual(
             list(remarks(one, config)),
             [
+                "has inactive_threshold 60 s: the server deletes it when no node pulls for so long",
                 "delivers s.a, narrower than the trigger's s.>, and stays like that",
                 "has no max_deliver, so that no message will ever go to dead_letter",
                 "has max_ack_pending 4, which limits concurrency 5",

@@ -36,6 +36,7 @@ from scfd.config.checks import (
     TEXT,
     TIMEZONE,
     Address,
+    at_least,
     choice,
     whole,
 )
@@ -43,6 +44,9 @@ from scfd.config.findings import without_credentials
 from scfd.config.nats import NatsSettings
 from scfd.config.schema import FreeForm, ListOf, OneOf, Section, TextMap, key
 from scfd.triggers.timer.cron import Cron
+
+#: Seconds. Below this, heartbeats or health checks are a busy loop.
+SHORTEST_INTERVAL = 0.1
 
 
 def _url_repr(url: str) -> str:
@@ -93,7 +97,7 @@ class HeartbeatSettings:
     :ivar server_ip: host name or IP address; needs ``server_port``. Empty by default.
     :ivar server_port: 1 to 65535; 0, the default, is none.
     :ivar server_url: http or https, in place of the two; without a trailing slash. Empty by default.
-    :ivar interval: seconds from one heartbeat to the next; 9 by default.
+    :ivar interval: seconds from one heartbeat to the next, 0.1 or more; 9 by default.
     :ivar protocol: the control plane's generation, ``1``, ``2`` or ``3``; ``auto``, the default, is to learn
         it from the responses.
     :ivar on_version_mismatch: what to do when the control plane names another version: ``exit``, the
@@ -108,7 +112,7 @@ class HeartbeatSettings:
     server_ip: str = key(HOST_OR_EMPTY, "")
     server_port: int = key(whole(0, 65535), 0)
     server_url: str = key(HTTP_URL_OR_EMPTY, "", repr=_url_repr)
-    interval: float = key(POSITIVE_DURATION, 9.0)
+    interval: float = key(at_least(SHORTEST_INTERVAL), 9.0)
     protocol: str = key(choice("auto", "1", "2", "3"), "auto")
     on_version_mismatch: str = key(choice("exit", "log"), "exit")
     api_prefix: str = key(PATH_PREFIX, "/gateway")
@@ -186,7 +190,7 @@ class HttpAdapterSettings:
     :ivar timeout: seconds that an event may take; 30 by default.
     :ivar max_response: bytes that the answer to an event may have; 32 MiB by default.
     :ivar max_connections: how many events are sent at once; further ones wait; 128 by default.
-    :ivar health_interval: seconds from one health check to the next; 5 by default, 0 for none.
+    :ivar health_interval: seconds from one health check to the next, 0.1 or more; 5 by default, 0 for none.
     :ivar health_failures: how many checks must fail in a row until it takes no events; 3 by default.
     :ivar event_form: where a timer event has tasks and jobs: ``both``, the default, is ``payload`` and the
         top level.
@@ -202,7 +206,7 @@ class HttpAdapterSettings:
     timeout: float = key(POSITIVE_DURATION, 30.0)
     max_response: int = key(SIZE, 32 * 1024 * 1024)
     max_connections: int = key(whole(1, 10_000), 128)
-    health_interval: float = key(DURATION, 5.0)
+    health_interval: float = key(at_least(SHORTEST_INTERVAL, or_zero=True), 5.0)
     health_failures: int = key(whole(1), 3)
     event_form: str = key(choice("both", "payload"), "both")
     heartbeat_extra: Mapping[str, Any] = key(FreeForm(json=True), factory=dict, repr=False)

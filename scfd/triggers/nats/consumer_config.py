@@ -160,6 +160,9 @@ def remarks(settings: NatsSettings, config: Mapping[str, Any]) -> Iterator[str]:
         times = ", ".join(f"{delay / NANO:g} s" for delay in backoff)
         if "ack_wait" in explicit and backoff[0] != round(settings.ack_wait * NANO):
             yield f"has a backoff of its own ({times}), which replaces ack_wait {settings.ack_wait:g} s"
+    if threshold := config.get("inactive_threshold"):
+        time = f"{threshold / NANO:g} s"
+        yield f"has inactive_threshold {time}: the server deletes it when no node pulls for so long"
     filters = filters_of(config)
     if settings.filters and filters and not covered(filters, settings.filters):
         kind = "narrower than" if covered(settings.filters, filters) else "different from"
