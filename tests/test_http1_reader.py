@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from httptools import HttpParserError, HttpRequestParser
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -96,6 +97,69 @@ class BoundariesTests(SynchronousTestCase):
             read.feed(stream[:size])
             stream = stream[size:]
         self.assertEqual(read.told, expected)
+
+
+#: What chunked bodies are made of, and what breaks them.
+_PIECES = st.sampled_from(
+    [
+        b"0",
+        b"1",
+        b"2",
+        b"a",
+        b"0a",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\r",
+        b"\n",
+        b"x",
+        b"xy",
+        b"X: y",
+        b";e",
+        b"-",
+        b":",
+    ]
+    + [b"0x", b"1\r\nx\r\n", b"2\r\nxy\r\n", b"0\r\n\r\n", b"00\r\nX: y\r\n\r\n", b"1\r\nx\r\n0\r\n\r\n"]
+)
+
+
+class _Llhttp:
+    """A chunked body as llhttp reads it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.body, self.complete, self.refused = b"", False, False
+        parser = HttpRequestParser(self)
+        parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for at in range(len(data)):
+            if self.complete:
+                return
+            try:
+                parser.feed_data(data[at : at + 1])
+            except HttpParserError:
+                self.refused = True
+                return
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+class SecondReaderTests(SynchronousTestCase):
+    @settings(max_examples=300)
+    @given(st.lists(_PIECES, min_size=1, max_size=12).map(b"".join))
+    def test_chunks_are_what_llhttp_takes_them_for(self, data: bytes) -> None:
+        other = _Llhttp(data)
+        read = Read()
+        try:
+            read.feed(CHUNKED + data)
+        except RefusedError:
+            # A second one may be behind the end, and be refused.
+            self.assertTrue(other.refused or other.complete, data)
+        complete = "end" in read.told
+        self.assertEqual(complete, other.complete, data)
+        if complete:
+            self.assertEqual(b"".join(part for part in read.told[1 : read.told.index("end")]), other.body)
 
 
 class RefusedTests(SynchronousTestCase):

@@ -95,8 +95,9 @@ class RequestReader:
     def _check_part(self, head: bytes) -> None:
         if len(head) > self._max_header:
             self._refuse_length(head)
-        # Lines that end otherwise would never come to an end.
-        if head.count(b"\n") != head.count(b"\r\n"):
+        # Lines that end otherwise would never come to an end. An LF may follow a CR that is the last byte.
+        ends = head.count(b"\r\n")
+        if head.count(b"\n") != ends or head.count(b"\r") - head.endswith(b"\r") != ends:
             raise RefusedError(400, "a line does not end with CR LF")
 
     def _refuse_length(self, head: bytes) -> None:
