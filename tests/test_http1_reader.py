@@ -101,24 +101,10 @@ class BoundariesTests(SynchronousTestCase):
 
 #: What chunked bodies are made of, and what breaks them.
 _PIECES = st.sampled_from(
-    [
-        b"0",
-        b"1",
-        b"2",
-        b"a",
-        b"0a",
-        b"\r\n",
-        b"\r\n\r\n",
-        b"\r",
-        b"\n",
-        b"x",
-        b"xy",
-        b"X: y",
-        b";e",
-        b"-",
-        b":",
-    ]
-    + [b"0x", b"1\r\nx\r\n", b"2\r\nxy\r\n", b"0\r\n\r\n", b"00\r\nX: y\r\n\r\n", b"1\r\nx\r\n0\r\n\r\n"]
+    (
+        *(b"0 1 2 a 0a \r\n \r\n\r\n \r \n x xy X:y ;e - : 0x".split(b" ")),
+        *(b"1\r\nx\r\n 2\r\nxy\r\n 0\r\n\r\n 00\r\nX:y\r\n\r\n 1\r\nx\r\n0\r\n\r\n".split(b" ")),
+    )
 )
 
 

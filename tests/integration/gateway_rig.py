@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Plugin:
         self.errors: list[str] = []
         self.answer: Callable[[Message], Answer] = lambda request: Answer(OK)
         self.serve: Callable[[Message, Stream], None] = self._serve
+        self._turn: AbstractContextManager[Any] = nullcontext()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port = int(self._socket.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -63,6 +65,10 @@ class Plugin:
         # Closed only, it would go on accepting.
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+    def serve_one_at_a_time(self) -> None:
+        """Be a plugin of one thread, which reads one connection until it is closed, then the next."""
+        self._turn = threading.Lock()
 
     def forget(self) -> None:
         """Forget what was recorded, and what was set."""
@@ -79,7 +85,7 @@ class Plugin:
             threading.Thread(target=self._connection, args=[Stream(connection)], daemon=True).start()
 
     def _connection(self, stream: Stream) -> None:
-        with stream:
+        with self._turn, stream:
             stream.socket.settimeout(None)  # the node keeps idle ones for as long as it likes
             try:
                 while head := stream.head():

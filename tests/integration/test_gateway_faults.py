@@ -177,6 +177,41 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(self.plugin.requests[0].body, body)
 
 
+class OneThreadTests(SynchronousTestCase):
+    def test_a_plugin_of_one_thread_serves_everybody(self) -> None:
+        """The connection that the gateway keeps to it is closed while others wait."""
+        rig = Rig()
+        self.addCleanup(rig.close)
+        rig.plugin.serve_one_at_a_time()
+
+        def slow(request: Message) -> Answer:
+            time.sleep(0.02)
+            return Answer(OK)
+
+        rig.plugin.answer = slow
+        done = threading.Event()
+        first: list[int] = []
+
+        def ask_on_and_on() -> None:
+            with rig.connect() as stream:
+                while not done.is_set():
+                    stream.send(GET)
+                    first.append(stream.answer().status)
+
+        caller = threading.Thread(target=ask_on_and_on)
+        caller.start()
+        try:
+            until(lambda: first, "a first response")
+            with rig.connect() as stream:
+                stream.socket.settimeout(4)
+                stream.send(GET)
+                self.assertEqual(stream.answer().status, 200)
+        finally:
+            done.set()
+            caller.join()
+        self.assertEqual(set(first), {200})
+
+
 class StoppingTests(SynchronousTestCase):
     def test_no_answer_is_cut(self) -> None:
         """Callers send one request after the other while the node is stopped."""
