@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from attrs import define
 from twisted.internet.defer import Deferred, succeed
 
-from scfd.triggers.nats.client import Message
+
+@define(eq=False)
+class Message:
+    """What `scfd.triggers.nats.client.Message` asks for."""
+
+    subject: str
+    reply: str
+    data: bytes
+    headers: dict[str, str] | None = None
 
 
 class FakeConnection:

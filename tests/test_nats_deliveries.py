@@ -14,10 +14,9 @@ from scfd.errors import PluginError
 from scfd.events.event import TriggerEvent
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats.acks import Answers
-from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.consumer_config import Terms, most_ahead
 from scfd.triggers.nats.deliveries import LONGEST_WAIT, Deliveries
-from tests.nats_fakes import FakeConnection
+from tests.nats_fakes import FakeConnection, Message
 
 
 def a_message(sequence: int, delivered: int = 1) -> Message:

@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from scfd.config import NatsSettings
 from scfd.events.event import TriggerEvent
 from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot
-from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.message import Delivery, MessageEvent, message_payload
+from tests.nats_fakes import Message
 
 #: Third delivery of message 42 of stream SAMPLES, stored at 2025-01-01T00:01:00.250Z.
 REPLY = "$JS.ACK.SAMPLES.rolling-mean.3.42.7.1735689660250000000.0"

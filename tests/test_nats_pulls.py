@@ -10,9 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsSettings
-from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.pulls import Pulls, PullTerms
-from tests.nats_fakes import FakeConnection
+from tests.nats_fakes import FakeConnection, Message
 
 
 class PullsTests(SynchronousTestCase):
@@ -28,7 +27,7 @@ class PullsTests(SynchronousTestCase):
         self.clock = Clock()
         self.connection = FakeConnection()
         self.lost: list[str] = []
-        self.came: list[Message] = []
+        self.came: list[Any] = []
         self.expired = 0
         connection: Any = self.connection
         self.pulls = Pulls(

@@ -1,85 +1,88 @@
-"""nats-py's client, with an end that always comes and a shorter way for messages."""
+"""nats-py's client, mended where one message or a moment of silence would end the connection."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Any
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any, Protocol
 
-from attrs import define
 from nats.aio.client import Client as NatsClient
-from nats.errors import ConnectionClosedError, Error
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error
 
-#: Seconds: messages in a row that hold up the reactor for no longer than this, by themselves.
+from scfd.errors import StartupError
+
+#: Seconds: messages in a row hold up the reactor for no longer than this.
 LONGEST_BURST = 0.005
+#: The header of a message whose subject or headers could not be read as they are: which of the two.
+UNREADABLE = "Scfd-Unreadable"
+#: What `Client` uses of nats-py's own affairs. They are those of the release that setup.cfg names.
+HOOKS = ("_process_msg", "_process_headers", "_process_info", "_process_pong", "_close")
+ATTRIBUTES = ("_pongs", "_pings_outstanding", "_reading_task", "_pending", "_pending_data_size", "_status")
 
 
-@define(eq=False)
-class Message:
+class Message(Protocol):
     """
     What has come for a subscription.
 
-    :ivar reply: where an answer goes; empty when none is wanted.
+    :ivar reply: where an ack or a response goes; empty when none is wanted.
     """
 
     subject: str
     reply: str
     data: bytes
-    headers: dict[str, str] | None = None
+    headers: dict[str, str] | None
 
 
 class Client(NatsClient):
     """
-    The only place that knows of nats-py's own affairs.
+    The only place that knows of nats-py's own affairs: each override says what would happen without it.
 
-    Its way for messages to a callback, a queue and a task for each subscription, takes a fifth of all the
-    time that a message takes in a node. What is in ``direct`` is called at once.
-
-    :ivar direct: by the id of a subscription, what is called with each of its messages.
+    All of it was seen with nats-py 2.16.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.direct: dict[int, Callable[[Message], object]] = {}
-        self._yielded_at = 0.0
-        self._now = asyncio.get_running_loop().time
+    async def listen(self, subject: str, callback: Callable[[Message], object]) -> Subscription:
+        """Subscribe. :param callback: called with each message, in order."""
+        now = asyncio.get_running_loop().time
+        yielded_at = 0.0
+
+        async def deliver(message: Msg) -> None:
+            nonlocal yielded_at
+            callback(message)
+            # A queue that is never empty gives nobody else a turn.
+            if now() - yielded_at > LONGEST_BURST:
+                await asyncio.sleep(0)
+                yielded_at = now()
+
+        # Without a limit in bytes: whoever pulls knows how much it has asked for, and nothing may be dropped.
+        return await self.subscribe(subject, cb=deliver, pending_bytes_limit=0)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        received = self.direct.get(sid)
-        if received is None:
+        try:
             await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        parsed = await self._process_headers(headers) if headers else None
-        received(Message(subject.decode(), reply.decode(), bytes(data), parsed))
-        now = self._now()
-        if now - self._yielded_at > LONGEST_BURST:
-            await asyncio.sleep(0)
-            self._yielded_at = self._now()
+        except ValueError:
+            # A subject that is not UTF-8 would end the reading of the whole connection.
+            readable = subject.decode(errors="backslashreplace").encode()
+            marked = b"NATS/1.0\r\n%b: subject\r\n\r\n" % UNREADABLE.encode()
+            await super()._process_msg(sid, readable, reply, data, marked)
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        # A header block of `NATS/1.0` alone would end the reading of the whole connection; of a repeated
+        # header all values but the last would be lost.
+        return parse_headers(headers) if headers else None
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         server = self._current_server
         wanted = self.options.get("tls") or (server is not None and server.uri.scheme == "tls")
         encrypted = info.get("tls_required") or self.options.get("tls_handshake_first")
         if initial_connection and wanted and not encrypted:
-            # nats-py would send the login in clear.
+            # The login would be sent in clear.
             raise Error("the server does not offer TLS, which is wanted")
         await super()._process_info(info, initial_connection)
-
-    async def publish_all(self, messages: Iterable[tuple[str, bytes, str]]) -> None:
-        """
-        Publish short messages at once: for a single one, nats-py takes as long as we do for all the rest.
-
-        :param messages: (subject, payload, reply) of each; the reply may be empty.
-        :raises nats.errors.ConnectionClosedError: there is no connection any more.
-        """
-        if not self.is_connected:
-            raise ConnectionClosedError
-        commands = [
-            f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
-            for subject, payload, reply in messages
-        ]
-        await self._send_command(b"".join(commands))
-        await self._flush_pending()
 
     @property
     def is_alive(self) -> bool:
@@ -88,8 +91,8 @@ class Client(NatsClient):
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
-            # Whoever waited for it has given up. nats-py 2.16 stops reading at this, without a word, and
-            # stays connected.
+            # Whoever waited for it has given up. Reading would stop at this, without a word, on a connection
+            # that stays.
             self._pongs.pop(0)
             self._pings_outstanding = 0
             return
@@ -99,8 +102,78 @@ class Client(NatsClient):
         try:
             await super()._close(status, do_cbs)
         except OSError:
-            # It wanted to write what was left, such as acks, to a connection that is broken (nats-py
-            # 2.16), which ended the closing half-way. Without this the loss went unnoticed for 10 s.
+            # What was left to be written, such as acks, could not be, and closing ended half-way: the loss
+            # went unnoticed for 10 s.
             self._pending, self._pending_data_size = [], 0
             self._status = NatsClient.DISCONNECTED  # for a closed one there is nothing to close
             await super()._close(status, do_cbs)
+
+
+def parse_headers(block: bytes) -> dict[str, str]:
+    """
+    A message's header block, ``NATS/1.0[ status[ description]]`` and then ``Name: value`` lines (NATS ADR-4).
+
+    :returns: the headers, with ``Status`` and ``Description`` where the first line has them. The values of a
+        repeated header are joined by commas; bytes that are not UTF-8 are written as ``\\xNN``. What is no
+        header is left out, and `UNREADABLE` says so.
+    """
+    first, *lines = block.decode(errors="backslashreplace").rstrip("\r\n").split("\r\n")
+    headers: dict[str, str] = {}
+    readable = first.startswith("NATS/1.0")
+    status, _, description = first[len("NATS/1.0") :].strip().partition(" ")
+    if status.isdigit():
+        headers["Status"] = status
+        if description:
+            headers["Description"] = description
+    for line in lines:
+        name, colon, value = line.partition(":")
+        name, value = name.strip(), value.strip()
+        if colon and name:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        else:
+            readable = False
+    if not readable or (not lines and not status):
+        headers[UNREADABLE] = "headers"
+    return headers
+
+
+async def check_nats_py() -> None:
+    """
+    See that nats-py has what `Client` overrides, and calls it: else messages would silently reach nobody.
+
+    :raises StartupError: it has not.
+    """
+    called = set()
+
+    class Watched(Client):
+        async def _process_msg(self, *arguments: Any) -> None:
+            called.add("_process_msg")
+            await super()._process_msg(*arguments)
+
+        async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+            called.add("_process_headers")
+            return await super()._process_headers(headers)
+
+        async def _process_info(self, *arguments: Any, **named: Any) -> None:
+            called.add("_process_info")
+
+        async def _process_pong(self) -> None:
+            called.add("_process_pong")
+
+        async def _close(self, *arguments: Any, **named: Any) -> None:
+            called.add("_close")
+
+    missing = [name for name in HOOKS if not inspect.iscoroutinefunction(getattr(NatsClient, name, None))]
+    if not missing:
+        client = Watched()
+        missing = [name for name in ATTRIBUTES if not hasattr(client, name)]
+        with suppress(Exception):  # whatever fails, some hook has not been called
+            client._subs[1] = Subscription(client, 1, "s")
+            await client._ps.parse(b"INFO {}\r\nPONG\r\nHMSG s 1 12 12\r\nNATS/1.0\r\n\r\n\r\n")
+            await client.close()
+        missing += [name for name in HOOKS if name not in called]
+    if missing:
+        raise StartupError(
+            f"NATS: nats-py {version('nats-py')} does not have {missing[0]} as the release that scfd works "
+            "with; install that one: pip install 'nats-py ~= 2.16.0'"
+        )

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from scfd.deferreds import from_asyncio
 from scfd.errors import describe
 from scfd.triggers.nats.access import Access, login_of, without_login
-from scfd.triggers.nats.client import Client, Message
+from scfd.triggers.nats.client import Client, Message, check_nats_py
 
 _log = Logger(namespace="scfd.nats")
 
@@ -80,11 +80,18 @@ class Connection(Service):
         self._waiting.append(waiting)
         return waiting
 
-    def startService(self) -> None:
-        """:raises StartupError: the credentials or certificates of the config can't be used."""
+    def startService(self) -> Deferred[None]:
+        """
+        :returns: a Deferred that fires once it tries to connect.
+        :raises StartupError: the credentials or certificates of the config can't be used, or nats-py is of
+            another release; for the latter the Deferred fails.
+        """
         super().startService()
         self._options = self._access.options()
         random.shuffle(self._known)
+        return from_asyncio(check_nats_py()).addCallback(self._begin)
+
+    def _begin(self, _: None) -> None:
         self._running = from_asyncio(self._run())
         self._running.addErrback(lambda failure: failure.trap(asyncio.CancelledError))
 
@@ -127,7 +134,7 @@ class Connection(Service):
         """
         if self._client is None:
             return fail(NotConnectedError(self.reason))
-        return from_asyncio(_subscribe(self._client, subject, callback))
+        return from_asyncio(self._client.listen(subject, callback))
 
     def new_inbox(self) -> str:
         """A subject for answers that nobody else has."""
@@ -236,10 +243,9 @@ class Connection(Service):
         loop = asyncio.get_running_loop()
         while True:
             while outgoing:
-                count = len(outgoing)
-                await client.publish_all(entry[:3] for entry in outgoing)
-                for _ in range(count):
-                    outgoing.popleft()
+                subject, payload, reply, _ = outgoing[0]
+                await client.publish(subject, payload, reply)
+                outgoing.popleft()
             self._wake = loop.create_future()
             await self._wake
 
@@ -282,15 +288,6 @@ class Connection(Service):
         if text not in self._complaints and len(self._complaints) < 100:
             self._complaints.add(text)
             _log.warn("{server}: {error}", server=self._access.shown, error=text)
-
-
-async def _subscribe(client: Client, subject: str, callback: Callable[[Message], object]) -> Subscription:
-    async def never_called(message: Msg) -> None:
-        """nats-py wants one; messages take the direct way."""
-
-    subscription = await client.subscribe(subject, cb=never_called)
-    client.direct[subscription._id] = callback
-    return subscription
 
 
 def _why(client: Client) -> str:
