@@ -1,4 +1,4 @@
-"""From an event to the plugin, and from the plugin's answer to the reports."""
+"""From an event to the plugin, and from the plugin's response to the reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STATUSES = frozenset(map(int, TaskStatus))
 
 
 class _Figures(NamedTuple):
-    """What is counted of one trigger's events: to look a label up takes longer than to count."""
+    """Counters of one trigger: looking up a label takes longer than counting."""
 
     succeeded: Count
     seconds: Distribution
@@ -34,10 +34,10 @@ class Dispatcher:
     """
     Hands events to the plugin, and its results to the reports.
 
-    :ivar running: how many events the plugin is acting on.
-    :ivar succeeded: events that ended well since the start.
-    :ivar failed: events that did not.
-    :ivar failing: the tasks of the list whose last result said that they failed, wholly or partly.
+    :ivar running: how many events the plugin is working on.
+    :ivar succeeded: events since the start whose results are on disk.
+    :ivar failed: events since the start that failed.
+    :ivar failing: the tasks of the list whose last result was a failure, wholly or partly.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class Dispatcher:
 
     def dispatch(self, event: TriggerEvent) -> Deferred[None]:
         """
-        Let the plugin act on an event. No coroutine: that alone would be a quarter of the node's work for it.
+        Have the plugin handle an event. A coroutine would add a quarter to the node's time for it.
 
-        :returns: a Deferred that fires when the plugin has acted and its results are on disk, and
-            fails when the plugin or the disk has: then the event may be tried again.
+        :returns: a Deferred that fires when the results are on disk. It fails when the plugin or the disk
+            fails; the event may then be tried again.
         """
         event = event.at_node(self._node_metadata(), self._task_store.snapshot)
         began = self._clock.seconds()
@@ -123,7 +123,7 @@ class Dispatcher:
                 trace=trace,
             )
         else:
-            # The plugin's author needs the traceback: this is a fault in code, not a peer's answer.
+            # A fault in the plugin's code: its author needs the traceback.
             _log.failure(
                 "{trigger}: the event failed (trace {trace})", failure, trigger=event.name, trace=trace
             )

@@ -1,4 +1,4 @@
-"""What a plugin provides, and what the node gives it. Contracts only; nothing here runs."""
+"""What a plugin provides, and what the node gives it: contracts only."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class IFunctionPlugin(IPlugin):
 
     def on_trigger(event):
         """
-        Act on an event. May be called again before the last call has ended.
+        Handle an event. May be called again before the last call has ended.
 
         :param event: a `scfd.events.event.TriggerEvent`.
         :returns: a `scfd.events.event.TriggerResponse` or None (no results), or a Deferred or coroutine of
@@ -49,7 +49,7 @@ class IFunctionPlugin(IPlugin):
 class IBlockingPlugin(Interface):
     """
     A plugin whose ``init``, ``on_trigger`` and ``stop`` block: they wait for files, sockets, locks, or
-    compute for long. It has nothing to add; declaring it is all.
+    compute for long. It has no methods; declaring it is enough.
 
     The node calls these three in threads of the plugin's own, ``adapter.threads`` of them, and
     ``on_trigger`` in several at once. They return plain values: no Deferred and no coroutine.
@@ -57,25 +57,25 @@ class IBlockingPlugin(Interface):
 
 
 class IStoppable(Interface):
-    """A plugin that has something to put in order when the node stops."""
+    """A plugin that cleans up when the node stops."""
 
     def stop():
         """
-        Called once, after the last ``on_trigger`` has ended, or has had its time (``shutdown.drain``).
+        Called once, after the last ``on_trigger`` has ended, or has used up its time (``shutdown.drain``).
 
         :returns: None, or a Deferred or coroutine that ends when the plugin is done.
         """
 
 
 class IHeartbeatContributor(Interface):
-    """A plugin that adds fields to every heartbeat; they are asked for once."""
+    """A plugin with constant fields for every heartbeat."""
 
     def heartbeat_extra():
         """:returns: a dict of JSON values, merged over the top level of the heartbeat."""
 
 
 class IDynamicHeartbeatContributor(Interface):
-    """A plugin that adds fields to each heartbeat anew."""
+    """A plugin that makes fields for each heartbeat."""
 
     def heartbeat_extra_func():
         """:returns: a dict of JSON values, merged over the static ones. Called for each heartbeat."""
@@ -89,7 +89,7 @@ class IWebContributor(Interface):
 
 
 class IDrainable(Interface):
-    """A service that can stop taking new work before it stops altogether."""
+    """A service that can stop taking new work before it stops."""
 
     def drain():
         """
@@ -102,7 +102,7 @@ class IDrainable(Interface):
 class ITrigger(IDrainable):
     """
     A service that makes events. It knows a callable ``dispatch(event)``, not who is behind it:
-    that returns a Deferred which fires when the plugin has acted and its results are on disk.
+    that returns a Deferred which fires when the plugin's results are on disk.
     """
 
 
@@ -127,7 +127,7 @@ class IAdapter(Interface):
         """:returns: a dict, the plugin's fields for the next heartbeat. Never raises."""
 
     def web_resource():
-        """:returns: an `IResource` for what the gateway does not answer itself, or None."""
+        """:returns: an `IResource` for what the gateway does not serve itself, or None."""
 
 
 class IReports(Interface):

@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import (
@@ -33,17 +34,14 @@ from scfd.logs import log_file
 from scfd.status.context import Context
 from scfd.status.readiness import Phase
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 _log = Logger(namespace="scfd.node")
 
 #: Seconds that each service has to stop once it is drained; past that it is left behind.
 STOP_LIMIT = 5.0
 #: Seconds that threads have to end once everything else has.
 THREAD_LIMIT = 3.0
-#: Seconds in which a second signal is taken for the first one: a signal to the process group of
-#: `make run` arrives twice, from its sender and from make.
+#: Seconds in which a second signal counts as the first one: a signal to the process group of `make run`
+#: arrives twice, from its sender and from make.
 REPEAT_IGNORED = 1.0
 #: Seconds that draining may take when another version is to run.
 VERSION_DRAIN_LIMIT = 5.0
@@ -89,7 +87,7 @@ class Node(MultiService):
 
     async def _start(self) -> None:
         for service in self:
-            # Noted first: a service that is interrupted while it starts has to be stopped, too.
+            # Before it starts: a service that is interrupted while it starts has to be stopped as well.
             self._started.append(service)
             await maybeDeferred(service.startService)
         freeze_heap()
@@ -103,8 +101,8 @@ class Node(MultiService):
         if not failure.check(StartupError):
             _log.failure("could not start", failure)
             reason = describe(cast(BaseException, failure.value))
-        # The real standard error: twistd has put its log in the place of sys.stderr. A log file gets
-        # the line as well, the console does not say it twice.
+        # The real standard error, since twistd has replaced sys.stderr by its log. A log file gets the line
+        # as well; on the console it would appear twice.
         print(f"scfd: {reason}", file=sys.__stderr__, flush=True)
         _log.critical("could not start: {reason}", reason=reason, on_stderr=True)
         self._end(EXIT_COULD_NOT_START)
@@ -115,7 +113,7 @@ class Node(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     def leave_for_version(self, wanted: str, status: int) -> None:
-        """Make way for another version of the business code: the platform starts it once this one is gone."""
+        """End, so that the platform starts another version of the business code."""
         _log.critical(
             "version {wanted} should be running, this is {version}: leaving",
             wanted=wanted,
@@ -125,7 +123,7 @@ class Node(MultiService):
         self._end(status)
 
     def hurry(self) -> None:
-        """Stop waiting for work under way, for somebody who asks a second time."""
+        """Stop waiting for work under way: somebody has asked a second time."""
         self._draining.cancel()
 
     async def _stop(self) -> None:
@@ -163,10 +161,10 @@ class Node(MultiService):
 
 def freeze_heap() -> None:
     """
-    Keep what start-up has made out of the garbage collector's sight.
+    Exclude the objects made at start from garbage collection.
 
-    It lives as long as the process, and each full collection walked through it: 35-50 ms in which
-    the reactor stood still, once every few seconds under load; 2 ms without it.
+    They live as long as the process. Walking through them blocked the reactor for 35-50 ms at each full
+    collection, once every few seconds under load; without them it is 2 ms.
     """
     gc.collect()
     gc.freeze()
@@ -176,8 +174,8 @@ class ProcessEnd:
     """
     How the process ends: at a signal or when the node asks, with an exit status of its own.
 
-    twistd dies of the signal it was stopped by, and knows no other status than 0 otherwise; a
-    platform that restarts a node by its status needs better.
+    twistd dies of the signal that stopped it, and knows no other status than 0 otherwise. A platform that
+    decides by the status whether to restart a node needs more.
 
     :ivar status: of the process, once it has been decided.
     """
@@ -219,7 +217,7 @@ class ProcessEnd:
         """
         End the process in a while even if a thread never does; to be called at the end of its life.
 
-        The reactor and then Python wait for every thread, and a plugin's may hang: on a dead disk, say.
+        The reactor and then Python wait for every thread, and one of the plugin may hang on a dead disk.
         """
         timer = threading.Timer(THREAD_LIMIT, _exit_anyway, [self.status or EXIT_ASKED_TO_STOP])
         timer.daemon = True

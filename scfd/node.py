@@ -78,7 +78,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
         "heartbeat": heartbeat,
         "timers": timers,
         **build.nats_triggers(cfg, dispatcher.dispatch, context),
-        # At once: a second may have begun since the timers have looked at the clock.
+        # At once: a second may have begun since the timers were made.
         "second tick": Tick(SECOND, timers.tick, reactor, context.now, at_once=True),
         "minute tick": Tick(MINUTE, summary.log, reactor, context.now),
         "hour tick": Tick(HOUR, reports.tidy, reactor, context.now),

@@ -37,7 +37,7 @@ class Options(usage.Options):
         super().parseOptions(options)
 
     def postOptions(self) -> None:
-        # Imported here: they take a tenth of a second, in which signals are heeded already.
+        # Imported here: they take a tenth of a second, in which signals are handled already.
         from scfd import config, reactor
 
         try:

@@ -567,7 +567,7 @@ class OnTriggerTests(HttpAdapterTestCase):
         called = self.call(200, b'{"task_results": [{"task_id": "a", "status": 2}]}')
         self.assertEqual(self.successResultOf(called), TriggerResponse((TaskResult("a", 2),)))
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.count("answered"), 1)
+        self.assertEqual(self.count("succeeded"), 1)
 
     def test_an_odd_body_is_success_without_results_and_is_warned_of(self) -> None:
         for body, oddity in ((b"", "the body is empty"), (b"[]", "the body is not a JSON object")):
@@ -582,7 +582,7 @@ class OnTriggerTests(HttpAdapterTestCase):
     def test_no_results_are_not_odd(self) -> None:
         with capturedLogs() as events:
             self.successResultOf(self.call(200, b"{}"))
-        self.assertEqual((events, self.count("answered")), ([], 1))
+        self.assertEqual((events, self.count("succeeded")), ([], 1))
 
     def test_another_status_is_a_failure(self) -> None:
         for status in (201, 302, 400, 404, 500, 503):

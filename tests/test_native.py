@@ -245,7 +245,7 @@ class OnTriggerTests(NativeAdapterTestCase):
         call = self.adapter.on_trigger(TriggerEvent("timer", "t", timeout=2.0))
         self.clock.advance(2.1)
         failure = self.failureResultOf(call, PluginError)
-        self.assertEqual(failure.getErrorMessage(), "no answer after 2 s")
+        self.assertEqual(failure.getErrorMessage(), "no response after 2 s")
 
     def test_a_coroutine_that_swallows_its_end(self) -> None:
         again: Deferred[None] = Deferred()
@@ -258,7 +258,7 @@ class OnTriggerTests(NativeAdapterTestCase):
         self.plugin.outcome["on_trigger"] = stubborn()
         call = self.adapter.on_trigger(TriggerEvent("timer", "t", timeout=2.0))
         self.clock.advance(2.1)
-        self.assertEqual(self.failureResultOf(call, PluginError).getErrorMessage(), "no answer after 2 s")
+        self.assertEqual(self.failureResultOf(call, PluginError).getErrorMessage(), "no response after 2 s")
         again.callback(None)
 
     def test_a_canceller_that_raises(self) -> None:
@@ -279,7 +279,7 @@ class OnTriggerTests(NativeAdapterTestCase):
         self.assertNoResult(called)
         self.clock.advance(1)
         error = self.failureResultOf(called, PluginError).value
-        self.assertEqual((str(error), len(cancelled)), ("no answer after 900 s", 1))
+        self.assertEqual((str(error), len(cancelled)), ("no response after 900 s", 1))
 
 
 class StopTests(NativeAdapterTestCase):

@@ -355,18 +355,18 @@ class RestartTests(PluginProcessTestCase):
 
     def test_one_that_has_stopped_answering(self) -> None:
         run = self.start()
-        self.process.restart("it has stopped answering")
-        self.process.restart("it has stopped answering")
+        self.process.restart("it has stopped responding")
+        self.process.restart("it has stopped responding")
         self.assertEqual((run.asked, self.ends), (["TERM"], []))
         self.reactor.advance(KILL_AFTER)
         self.assertEqual(run.asked, ["TERM", "close stdin"])
         run.ends(137)
-        self.assertEqual(self.ends, ["it has stopped answering"])
-        self.assertEqual(self.restarts("not answering"), 1)
+        self.assertEqual(self.ends, ["it has stopped responding"])
+        self.assertEqual(self.restarts("not responding"), 1)
         self.reactor.advance(1)
         self.last().ends(1)
         self.assertEqual(self.ends[1:], ["its process ended: exit status 1"])
-        self.process.restart("it has stopped answering")
+        self.process.restart("it has stopped responding")
 
 
 class StopTests(PluginProcessTestCase):

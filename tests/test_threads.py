@@ -209,7 +209,7 @@ class BlockingPluginTests(ThreadsTestCase):
     def test_one_that_takes_too_long(self) -> None:
         function, called = self.on_trigger()
         self.reactor.advance(2)
-        self.assertEqual(str(self.failureResultOf(called, PluginError).value), "no answer after 2 s")
+        self.assertEqual(str(self.failureResultOf(called, PluginError).value), "no response after 2 s")
         self.assertEqual(self.threads.stuck, 1)
         self.finish(function)
         self.assertEqual(self.threads.stuck, 0)

@@ -32,7 +32,7 @@ class Child(ProcessProtocol):
     """
     One run of a command that `scfd.adapter.guard.guarded` has wrapped, with its standard input a pipe.
 
-    Subclasses say what is to become of its lines.
+    Subclasses say what to do with its lines.
     """
 
     transport: Any  # the process: an IProcessTransport whose pipes can be paused

@@ -59,7 +59,7 @@ class HttpAdapter(Service):
         self._readiness = context.readiness
         self._availability = context.availability
         self._metrics = context.metrics
-        self._requests_answered = context.metrics.plugin_requests.labels("answered")
+        self._requests_answered = context.metrics.plugin_requests.labels("succeeded")
         self._clock = context.reactor
         self._health = Health(client, settings.health_interval, settings.health_failures, context.reactor)
         self._watch: Deferred[None] = succeed(None)
@@ -201,5 +201,5 @@ class HttpAdapter(Service):
         return dict(self._settings.heartbeat_extra)
 
     def web_resource(self) -> IResource | None:
-        """None: what the gateway does not answer itself is forwarded to the plugin's process."""
+        """None: what the gateway does not serve itself is forwarded to the plugin's process."""
         return None

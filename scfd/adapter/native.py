@@ -94,7 +94,7 @@ class NativeAdapter(Service):
             if IWebContributor.providedBy(self._plugin):
                 self._resource = self._plugin.resource()
         except StartupError as error:
-            # The plugin's own word about a mistake of its user, such as a setting that is missing.
+            # The plugin names a mistake of its user, such as a setting that is missing.
             raise StartupError(f"plugin {self.plugin_name!r}: {error}") from error
         except CancelledError:
             raise  # the node is asked to stop
@@ -124,7 +124,7 @@ class NativeAdapter(Service):
         raise StartupError(f"its init() has not ended after {seconds:g} s")
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """In a thread where the plugin blocks, else here."""
+        """Call a function in a thread when the plugin blocks, else here."""
         if self._threads is not None:
             return self._threads.run(function, *arguments)
         return maybeDeferred(function, *arguments)
@@ -158,7 +158,7 @@ class NativeAdapter(Service):
         return self._limit(called, event.timeout or CALL_TIMEOUT).addCallback(_checked)
 
     def _limit(self, called: Deferred[Any], seconds: float) -> Deferred[Any]:
-        """Fail a call that takes longer; as ``addTimeout``, for a tenth of its cost."""
+        """Fail a call that takes longer. As ``addTimeout``, at a tenth of its cost."""
         given_up = False
 
         def give_up() -> None:
@@ -169,14 +169,14 @@ class NativeAdapter(Service):
         def ended(result: Any) -> Any:
             self._time_limits.stop(give_up)
             if given_up and isinstance(result, Failure) and result.check(CancelledError):
-                raise PluginError(f"no answer after {seconds:g} s") from TimeoutError()
+                raise PluginError(f"no response after {seconds:g} s") from TimeoutError()
             return result
 
         self._time_limits.start(seconds, give_up)
         return called.addBoth(ended)
 
     def heartbeat_extra(self) -> dict[str, Any]:
-        """The plugin's fields: see `IAdapter`. Those it asks for once, then those it makes anew."""
+        """The plugin's fields: see `IAdapter`. Those of each heartbeat win over constant ones."""
         extra = dict(self._static_extra)
         if IDynamicHeartbeatContributor.providedBy(self._plugin):
             extra.update(self._ask(self._plugin.heartbeat_extra_func))
@@ -196,8 +196,8 @@ class NativeAdapter(Service):
 
 def _contained(failure: Failure) -> Failure:
     """
-    asyncio's CancelledError, SystemExit and their like would pass every ``except Exception`` on
-    their way, and end what is not theirs to end.
+    Make an `Exception` of asyncio's CancelledError, SystemExit and the like, which no ``except Exception``
+    would catch, so that they would end other services.
     """
     if failure.check(Exception):
         return failure

@@ -92,10 +92,10 @@ class PluginProcess:
     :param command: program and arguments; relative to ``cwd``.
     :param env: environment variables besides the node's own.
     :param cwd: empty for the node's own working directory.
-    :param address_taken: called before each start: a Deferred of whether somebody listens where the
-        plugin is going to. Such a start would come to nothing, and requests would reach a stranger.
+    :param address_taken: called before each start: a Deferred of whether another process listens on
+        the plugin's address. Then the plugin could not, and requests would reach that process.
     :ivar end: how the last run ended, such as ``its process ended: exit status 1``; empty before that.
-    :ivar cannot_run: why the last run could not even begin: there is no such program, say; else empty.
+    :ivar cannot_run: why the last run could not begin, such as a program that is missing; else empty.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class PluginProcess:
         Start the process, and from now on start it again whenever it ends.
 
         :param on_start: called each time it has been started.
-        :param on_end: called each time it ends unasked, or can't be started, with how.
+        :param on_end: called with a text each time it ends by itself or can't be started.
         """
         self._on_start = on_start
         self._on_end = on_end
@@ -167,7 +167,7 @@ class PluginProcess:
             how, kind = f"it can't be started: {run.last_line}", "not started"
         self.cannot_run = run.last_line if status in (EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE) else ""
         if self._given_up:
-            how, kind, self._given_up = self._given_up, "not answering", ""
+            how, kind, self._given_up = self._given_up, "not responding", ""
         self._try_again(how, kind)
 
     def _try_again(self, how: str, reason: str) -> None:
@@ -189,9 +189,9 @@ class PluginProcess:
 
     def restart(self, why: str) -> None:
         """
-        End a process that is no good any more, and start it again as if it had ended.
+        End a process that has failed, and start it again as after any other end.
 
-        :param why: for a person, such as ``it has stopped answering``.
+        :param why: for a person, such as ``it has stopped responding``.
         """
         if self._run is not None and not self._given_up:
             self._given_up = why

@@ -51,7 +51,7 @@ def _plugin_folder(folder: str, package: ModuleType) -> Path:
 
 
 def _import_all(folder: Path, package: ModuleType) -> None:
-    """twisted.plugin would log the traceback of a module that is broken, and go on without it."""
+    """Import every module; twisted.plugin would only log a traceback for one that fails."""
     init = folder / "__init__.py"
     if init.exists() and not folder.samefile(Path(package.__file__ or "").parent):
         raise StartupError(
@@ -71,13 +71,13 @@ def _extend(package: ModuleType) -> None:
 
 def find_plugin(name: str, system_name: str) -> Any:
     """
-    Find the native plugin that a config means.
+    Find the native plugin of a config.
 
-    :param name: ``adapter.native``; empty when the config leaves it open: then the plugin that is
-        called like the system is meant, else the only one there is.
+    :param name: ``adapter.native``; when empty, it is the plugin with the name of the system, else the only
+        one there is.
     :returns: an `IFunctionPlugin`.
     :raises StartupError: when there is none, or more than one; it lists those found. Also when the
-        plugin lacks what the interface asks for.
+        plugin lacks a part of the interface.
     """
     found = [plugin for package in _PACKAGES for plugin in getPlugins(IFunctionPlugin, package)]
     plugin = _choose(found, name, system_name)

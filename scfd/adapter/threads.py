@@ -21,14 +21,14 @@ LONGEST_QUEUE = 1_000
 
 class PluginThreads:
     """
-    Threads of the plugin's own: its calls neither hold the reactor up, nor wait for files and names,
-    which have the reactor's threads.
+    Threads that only the plugin uses: its calls do not block the reactor, and do not compete with file access
+    and name resolution, which use the reactor's threads.
 
-    A thread can't be ended from outside. One whose call was given up is stuck until that returns; when
-    all are, ``availability`` and ``readiness`` hear of it.
+    A thread can't be ended from outside. After its call was given up it is stuck until the call returns.
+    While all are stuck, the plugin is unavailable.
 
     :param size: how many threads.
-    :ivar stuck: how many of them are at work on a call that was given up.
+    :ivar stuck: how many of them still run a call that was given up.
     """
 
     def __init__(self, size: int, context: Context) -> None:

@@ -137,7 +137,7 @@ class Metrics:
 
         self.events = tally("events", "Events the plugin was given, by how they ended.", "trigger", "outcome")
         self.event_seconds = histogram("event_seconds", "How long the plugin took.", _CALL_BUCKETS)
-        self.events_running = gauge("events_running", "Events the plugin is acting on.")
+        self.events_running = gauge("events_running", "Events the plugin is working on.")
         self.timer_lateness = histogram(
             "timer_lateness_seconds", "From the scheduled second of a fire to its event.", _LATENESS_BUCKETS
         )
@@ -149,7 +149,7 @@ class Metrics:
             "plugin_restarts", "Times that the plugin's process was started again, by reason.", "reason"
         )
         self.plugin_threads_stuck = gauge(
-            "plugin_threads_stuck", "Threads at work on an event that was given up."
+            "plugin_threads_stuck", "Threads that still run an event that was given up."
         )
         self.plugin_stalls = counter(
             "plugin_stalls", "Times that a native plugin blocked the reactor for more than 1 s."
@@ -184,9 +184,9 @@ class Metrics:
             "gateway_requests", "Requests to the gateway, by status code.", "code"
         )
         self.gateway_seconds = histogram(
-            "gateway_seconds", "From the head of a request to the end of its answer.", _CALL_BUCKETS, "code"
+            "gateway_seconds", "From the head of a request to the end of its response.", _CALL_BUCKETS, "code"
         )
-        self.gateway_running = gauge("gateway_running", "Requests that are being answered.")
+        self.gateway_running = gauge("gateway_running", "Requests under way.")
         self.gateway_connections = gauge("gateway_connections", "Connections of callers.")
         self.gateway_refused = counter("gateway_refused", "Connections beyond max_connections.")
         self.gateway_plugin_connections = gauge(

@@ -69,9 +69,9 @@ class SupervisionTests(TestCase):
             self.assertEqual(problem["component"], "plugin")
             await daemon.says("(?s)ready\n.*plugin f at \\S+ is ready")
             self.assertFalse(is_alive(hanging))
-            self.assertTrue(await self.metric('scfd_plugin_restarts_total{reason="not answering"} 1.0'))
+            self.assertTrue(await self.metric('scfd_plugin_restarts_total{reason="not responding"} 1.0'))
             self.assertTrue(await self.metric('scfd_plugin_requests_total{outcome="timeout"}'))
-            await until(lambda: self.metric('scfd_plugin_requests_total{outcome="answered"}'), "an event")
+            await until(lambda: self.metric('scfd_plugin_requests_total{outcome="succeeded"}'), "an event")
             self.assertEqual(await get_json(self.url("/ready")), [])
             self.assertEqual(await daemon.stop(), 0)
 
@@ -105,7 +105,7 @@ class SupervisionTests(TestCase):
                 await deferLater(reactor, 0.02)
             self.assertNotIn("stopped responding", daemon.output)
             text = await (await treq.get(self.url("/metrics"), persistent=False)).text()
-            (events,) = re.findall(r'scfd_plugin_requests_total{outcome="answered"} ([\d.]+)', text)
+            (events,) = re.findall(r'scfd_plugin_requests_total{outcome="succeeded"} ([\d.]+)', text)
             self.assertGreaterEqual(float(events), 2, daemon.output)
             self.assertEqual(await daemon.stop(), 0)
 
