@@ -284,6 +284,36 @@ class DrainTests(GatewayTestCase):
         self.assertEqual(caller.ended, "aborted")
 
 
+class DeadlinesTests(GatewayTestCase):
+    def test_are_looked_at_while_there_are_callers(self) -> None:
+        gateway = Gateway(self.settings, self.front, self.made, self.clock)
+        for _ in range(2):
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+            caller = self.caller()
+            self.clock.pump([0.1] * 101)
+            self.assertEqual(caller.ended, "closed")  # nothing was sent for header_timeout
+            caller.lose()
+            self.clock.advance(0.1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.caller()
+        drained = gateway.drain()
+        self.clock.pump([0.1] * 12)
+        self.successResultOf(drained)
+        self.successResultOf(gateway.stopService())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_survive_a_failure(self) -> None:
+        Gateway(self.settings, self.front, self.made, self.clock)
+        caller = self.caller()
+        expire = self.front.expire
+        self.patch(self.front, "expire", lambda: 1 / 0)
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.patch(self.front, "expire", expire)
+        self.clock.pump([0.1] * 101)
+        self.assertEqual(caller.ended, "closed")
+
+
 class DescriptorsTests(SynchronousTestCase):
     def allow(self, soft: int, hard: int, needed: int) -> tuple[list[int], list[str | None]]:
         """:returns: the limits that were set, and what was logged."""

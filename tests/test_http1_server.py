@@ -366,8 +366,16 @@ class HalfClosedTests(CallerTestCase):
         caller.receive(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\nGET /now HTTP/1.1\r\nHost: h\r\n\r\n")
         caller.protocol.eof_received()
         self.connector.accept().receive(OK)
-        self.assertRegex(caller.take(), rb"(?s)ok.*Connection: close.*now$")
+        self.assertRegex(caller.take(), rb"(?s)ok.*now$")
         self.assertEqual(caller.ended, "closed")
+
+    def test_more_of_them_than_are_read_at_once(self) -> None:
+        caller = self.caller()
+        caller.receive(b"GET /now HTTP/1.1\r\nHost: h\r\n\r\n" * 40 + b"GET /n")
+        self.assertTrue(caller.protocol.eof_received())
+        for _ in range(3):
+            self.clock.advance(0)
+        self.assertEqual((caller.take().count(b"200 OK"), caller.ended), (40, "closed"))
 
     def test_a_response_that_has_begun_may_take_its_time(self) -> None:
         caller = self.caller()

@@ -47,6 +47,7 @@ class Gateway(Service):
         self._server: asyncio.Server | None = None
         self._looking = LoopingCall(self._look_after_safely)
         self._looking.clock = reactor
+        front.on_first = self._begin_looking
         self._clock = front.clock
         self._draining: Deferred[None] | None = None
         self._drained_from = 0.0
@@ -61,7 +62,7 @@ class Gateway(Service):
         allow_descriptors(settings.max_connections + RESERVE + settings.pool_size + _OTHER_FILES)
         context = server_context(settings.tls) if settings.tls is not None else None
         self._server = await asyncio.get_running_loop().create_server(
-            self._accept,
+            lambda: ServerConnection(self._front),
             sock=bind("gateway.listen", settings.listen),
             backlog=BACKLOG,
             ssl=context,
@@ -69,10 +70,6 @@ class Gateway(Service):
         )
         tls = "" if context is None else ", with TLS"
         _log.info("listening on {address}{tls}", address=str(settings.listen), tls=tls)
-
-    def _accept(self) -> ServerConnection:
-        self._begin_looking()
-        return ServerConnection(self._front)
 
     def _begin_looking(self) -> None:
         if not self._looking.running:
@@ -84,7 +81,7 @@ class Gateway(Service):
         except Exception:
             # A call that fails once is never made again, and without deadlines nothing bounds a connection.
             _log.failure("the deadlines of connections could not be looked after")
-        if not self._front.connections and self._draining is None:
+        if self._looking.running and not self._front.connections and self._draining is None:
             # Ten looks a second would be three quarters of what an idle node does.
             self._looking.stop()
 

@@ -76,6 +76,7 @@ class Front:
     :ivar turn: what callers are sent goes through it.
     :ivar buffer: where each connection's bytes arrive; they are taken out before the next one reads.
     :ivar draining: no new work is taken any more.
+    :ivar on_first: called when a connection is made and there was none: `expire` has work from now on.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Front:
         self.turn = turn
         self.buffer = memoryview(bytearray(_READ))
         self.draining = False
+        self.on_first: Callable[[], object] = lambda: None
         self.connections: dict[Accepted, None] = {}
         self._surplus: dict[Accepted, None] = {}
         self._backend = backend
@@ -111,6 +113,8 @@ class Front:
 
     def add(self, connection: Accepted) -> None:
         """A connection has been made."""
+        if not self.connections:
+            self.on_first()
         self.connections[connection] = None
         if len(self.connections) <= self.limits.max_connections:
             return

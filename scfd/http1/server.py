@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
 from typing import cast
 
+from scfd.http1.closing import LINGER, NEVER, Closing, reset
 from scfd.http1.contract import RefusedError, Request, Responder, WholeResponse
 from scfd.http1.front import Front
 from scfd.http1.heads import whole_response
@@ -17,11 +16,6 @@ from scfd.http1.reader import RequestReader
 HIGH_WATER = 64 * 1024
 #: Pipelined requests that are read before other connections have their turn.
 REQUESTS_AT_ONCE = 16
-#: Seconds without a byte after which the rest of a request that nobody serves is read no more. Closed at
-#: once, its caller might not get to see the response.
-LINGER = 2.0
-#: Seconds for which the rest of such a request is read at most.
-LONGEST_LINGER = 30.0
 #: Seconds in which a response has to begin for a caller that has closed its side of the connection. Whether
 #: it still reads can't be seen: most that do so have left, and a few wait for a response to their last words.
 HALF_CLOSED = 5.0
@@ -30,9 +24,6 @@ IDLE_GRACE = 1.0
 _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 #: Status that is counted for a caller who left before the response began, as nginx does.
 CALLER_GONE = 499
-#: A close that the caller sees as a broken connection, not as the end of a response.
-_RESET = struct.pack("ii", 1, 0)
-_NEVER = float("inf")
 
 
 class ServerConnection(asyncio.BufferedProtocol):
@@ -49,15 +40,16 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._on_request, self._on_body, self._on_body_end, self._limits.max_header
         )
         self._input = b""
-        self._advancing = self._closing = self._body_paused = False
-        self._half_closed = False
+        self._advancing = self._half_closed = self._body_paused = False
+        #: No further request is read.
+        self._over = False
+        self._closing: Closing | None = None
         self._reading = self._writable = True
         self._unsent = 0
-        self._closed_at = self._read_at = 0.0
         self._request: Request | None = None
         self._responder: Responder | None = None
         self._begin_request(None)
-        self.deadline = _NEVER
+        self.deadline = NEVER
         self._idle_since = self._began
 
     def _begin_request(self, request: Request | None) -> None:
@@ -84,8 +76,9 @@ class ServerConnection(asyncio.BufferedProtocol):
         return self._front.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._closing:
-            self._read_at = self._front.clock.seconds()
+        if self._over:
+            if self._closing is not None:
+                self._closing.heard(self._front.clock.seconds())
             return
         data = bytes(self._front.buffer[:nbytes])
         if not self._tunnel:
@@ -100,8 +93,8 @@ class ServerConnection(asyncio.BufferedProtocol):
 
         :returns: whether the connection stays open. (With TLS it can't.)
         """
-        waits = self._responder is not None and self._complete and not self._tunnel
-        if not waits or self._closing or not self._transport.can_write_eof():
+        waits = bool(self._input) if self._responder is None else self._complete and not self._tunnel
+        if not waits or self._over or not self._transport.can_write_eof():
             return False
         self._half_closed = True
         if not self._begun:
@@ -122,8 +115,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._head_begun = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._closing = True
-        self.deadline = _NEVER
+        self._over = True
+        self.deadline = NEVER
         self._front.remove(self)
         self._end_request(abandon=True)
 
@@ -171,13 +164,15 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._advancing = False
         if self._responder is not None:
             self._responder.flush()
+        elif self._half_closed and not self._input and not self._over:
+            self._close()
         elif self._reader.in_head and not self._head_begun:
             self._head_begun = True
             self.deadline = self._front.clock.seconds() + self._limits.header_timeout
         self._steer()
 
     def _wants_input(self) -> bool:
-        if self._closing:
+        if self._over:
             return False
         if self._responder is None:
             return self._writable
@@ -185,7 +180,7 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def _steer(self) -> None:
         """Read from the socket, unless something is waiting already. A caller that leaves is noticed, too."""
-        reading = self._closing or not (self._input or self._body_paused)
+        reading = self._over or not (self._input or self._body_paused)
         if reading != self._reading and not (self._half_closed or self._transport.is_closing()):
             self._reading = reading
             if reading:
@@ -237,7 +232,9 @@ class ServerConnection(asyncio.BufferedProtocol):
         request = self._request
         if request is None or not (request.keep_alive and self._complete):
             return False
-        return self._front.may_stay(self) and not (self._half_closed and not self._input)
+        # While it advances, further requests may be in the bytes that are being read.
+        last = self._half_closed and not (self._input or self._advancing)
+        return self._front.may_stay(self) and not last
 
     def begin(self, status: int) -> None:
         self._begun = True
@@ -265,13 +262,13 @@ class ServerConnection(asyncio.BufferedProtocol):
         complete = self._complete
         self._end_request()
         if not complete or (self._input and not stay):
-            self._linger()
+            self._close(reads_on=True)
         elif not stay:
             self._close()
         else:
             self._idle_since = self._front.clock.seconds()
             self.deadline = self._idle_since + self._limits.idle_timeout
-            if self._input:
+            if self._input or self._half_closed:
                 self._advance()
 
     def respond(self, response: WholeResponse) -> None:
@@ -303,44 +300,36 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def _give_up(self, status: int, message: str) -> None:
         """Send an error in the responder's place."""
-        if self._closing:
+        if self._over:
             return
         responder, self._responder = self._responder, None
         if responder is not None:
             responder.abandon()
         self.fail(status, message)
 
-    def _close(self) -> None:
-        self._begin_close()
-        self._transport.close()
+    def _close(self, reads_on: bool = False) -> None:
+        """
+        Close once everything has been sent.
 
-    def _linger(self) -> None:
-        """Close, but read on for a while: bytes that nobody reads make the system reset the connection."""
-        self._begin_close()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        :param reads_on: whether the caller has not sent the whole of its request.
+        """
+        front, now = self._front, self._front.clock.seconds()
+        front.turn.flush(self._transport)
+        self._over = True
+        self._closing = Closing(self._transport, reads_on, self._limits.body_timeout, now)
+        self.deadline = now + LINGER
         self._steer()
 
-    def _begin_close(self) -> None:
-        self._closing = True
-        self._closed_at = self._read_at = self._front.clock.seconds()
-        self.deadline = self._closed_at + LINGER
-        self._front.turn.flush(self._transport)
-        self._unsent = self._transport.get_write_buffer_size()
-
     def _reset(self) -> None:
-        """
-        Close so that the caller sees a broken connection. A response without a length ends with its
-        connection: any other end would look like that of the whole response.
-        """
-        self._closing = True
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.abort()
+        self._over = True
+        self.deadline = NEVER
+        self._front.turn.forget(self._transport)
+        reset(self._transport)
 
     def expire(self) -> None:
         """Called when the deadline has passed."""
-        if self._closing:
-            self._expire_closing()
+        if self._closing is not None:
+            self.deadline = self._closing.look(self._front.clock.seconds())
         elif self._responder is None:
             self._expire_between()
         elif not self._writable:
@@ -354,19 +343,6 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._give_up(408, "the rest of the request did not come in time")
         else:
             self._give_up(504, "the plugin did not answer in time")
-
-    def _expire_closing(self) -> None:
-        """Look every few seconds: all that waits has to be sent, and the caller to have sent its request."""
-        now = self._front.clock.seconds()
-        unsent = self._transport.get_write_buffer_size()
-        if unsent < self._unsent:
-            self._unsent, self._closed_at = unsent, now
-        if unsent and now - self._closed_at >= self._limits.body_timeout:
-            self._reset()
-        elif unsent or (now - self._read_at < LINGER and now - self._closed_at < LONGEST_LINGER):
-            self.deadline = now + min(LINGER, self._limits.body_timeout)
-        else:
-            self.abort()
 
     def _expire_between(self) -> None:
         if self._reader.in_head:
@@ -400,11 +376,11 @@ class ServerConnection(asyncio.BufferedProtocol):
     @property
     def used_lately(self) -> bool:
         """Whether a further request may be on its way."""
-        return not self._closing and self._front.clock.seconds() - self._idle_since < IDLE_GRACE
+        return not self._over and self._front.clock.seconds() - self._idle_since < IDLE_GRACE
 
     def leave_if_idle(self) -> None:
         """Close the connection, unless a request may be on its way: it is better refused than lost."""
-        if self._responder is None and not (self._closing or self._reader.in_head or self.used_lately):
+        if self._responder is None and not (self._over or self._reader.in_head or self.used_lately):
             self._close()
 
     def stop(self) -> None:
