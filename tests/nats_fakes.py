@@ -35,9 +35,13 @@ class FakeConnection:
         self.requests: list[tuple[str, bytes, Deferred[Any]]] = []
         self.deliver: Callable[[Message], object] = lambda message: None
         self.connected = True
+        self.reason = ""
 
     def up(self) -> Deferred[None]:
         return succeed(None)
+
+    def watch(self, watcher: Callable[[], object]) -> None:
+        """It is never lost."""
 
     def new_inbox(self) -> str:
         return "_INBOX.test"

@@ -13,6 +13,8 @@ from scfd.config.nats import SHORTEST_PULL, subject_matches
 NANO = 1_000_000_000
 #: The server's default for ``max_ack_pending``. All nodes of a consumer share it.
 USUAL_MAX_ACK_PENDING = 1000
+#: The server's default for ``ack_wait``, in nanoseconds.
+USUAL_ACK_WAIT = 30 * NANO
 #: Full batches that may wait in a node while the handler is quick. With batches of 10, 2 gave 65,000
 #: messages/s, 8 gave 115,000, 32 gave 155,000; two batches of 500 gave 170,000.
 BATCHES_AHEAD = 32
@@ -39,7 +41,7 @@ class Terms:
 
     def update(self, config: Mapping[str, Any]) -> None:
         """:param config: the consumer's, from the server. Its backoff, if any, replaces ack_wait."""
-        self.ack_wait = min(config.get("backoff") or [config["ack_wait"]]) / NANO
+        self.ack_wait = min(config.get("backoff") or [config.get("ack_wait") or USUAL_ACK_WAIT]) / NANO
         self.max_deliver = config.get("max_deliver", -1)
 
 

@@ -79,6 +79,8 @@ class Pulls:
     :ivar requested: how many messages are asked for and have not arrived yet.
     :ivar arrived: how many messages have arrived.
     :ivar alive: whether the consumer has given any sign of life on this inbox.
+    :ivar pin: the id that a consumer with pinned clients has given to this one. It outlives the inbox:
+        without it the consumer sends nothing until its ``priority_timeout``.
     """
 
     def __init__(
@@ -105,12 +107,11 @@ class Pulls:
         self._subscription: Subscription | None = None
         #: [when it ends, how many of its messages have not arrived] of each request.
         self._open: deque[list[float]] = deque()
-        #: The id that a consumer with pinned clients has given to this one.
-        self._pin = ""
         self._crowded = False
         self._heard = True
         self._heard_at = 0.0
         self.alive = False
+        self.pin = ""
         self.requested = 0
         self.arrived = 0
 
@@ -148,8 +149,8 @@ class Pulls:
             request["idle_heartbeat"] = round(self._heartbeat * _NANO)
         if self._terms.group:
             request["group"] = self._terms.group
-        if self._pin:
-            request["id"] = self._pin
+        if self.pin:
+            request["id"] = self.pin
         return to_json(request)
 
     def look(self) -> None:
@@ -169,7 +170,7 @@ class Pulls:
             self.alive = True
             self.arrived += 1
             if self._terms.group and message.headers:
-                self._pin = message.headers.get("Nats-Pin-Id", "")
+                self.pin = message.headers.get("Nats-Pin-Id", "")
             self._no_longer_expected(1)
             self._received(message)
         elif message.headers:
@@ -191,7 +192,7 @@ class Pulls:
             self.alive = True
         elif status in ("404", "408", "423"):  # a request has expired, or its pin id has
             if status == "423":
-                self._pin = ""
+                self.pin = ""
             self.alive = True
             self._no_longer_expected(int(headers.get("Nats-Pending-Messages", 0)))
             self._expired()

@@ -71,6 +71,7 @@ class NatsTrigger(Service):
         self._clock = context.reactor
         self._component = f"nats trigger {settings.name}"
         self._pulls: Pulls | None = None
+        self._pin = ""
         self._enough = 0
         self._changed: Deferred[None] | None = None
         self._running: Deferred[None] = succeed(None)
@@ -157,7 +158,8 @@ class NatsTrigger(Service):
             except CancelledError:
                 raise
             except Exception as error:
-                if not self._unproven or self._problem is None:  # else the first reason is the better one
+                known = self._unproven and self._problem is not None
+                if not (known and isinstance(error, LostError)):  # lost in the same way as before
                     self._not_well(reason(error))
                 if isinstance(error, BindError) or self._unproven:
                     self._failures += 1
@@ -179,6 +181,7 @@ class NatsTrigger(Service):
             pulls = Pulls(
                 self._connection, terms, self._received, self._top_up, self._pulls_lost, self._clock
             )
+            pulls.pin = self._pin
             await pulls.start()
             self._pulls = pulls
             try:
@@ -186,6 +189,7 @@ class NatsTrigger(Service):
                 await self._change()
             finally:
                 self._pulls = None
+                self._pin = pulls.pin
                 await pulls.stop()
 
     def _change(self) -> Deferred[None]:
