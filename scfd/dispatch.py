@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from scfd.errors import EventError
+from scfd.errors import EventError, PluginUnavailableError
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
 from scfd.events.trace import trace_id
@@ -99,6 +99,10 @@ class Dispatcher:
         figures.seconds.observe(max(0.0, self._clock.seconds() - began))
         self.running -= 1
         if isinstance(result, Failure):
+            if result.check(PluginUnavailableError):
+                # Said once by the adapter. Nothing of the event was handled; its trigger keeps it.
+                self._metrics.events.labels(event.name, "not sent").inc()
+                return result
             self.failed += 1
             self._metrics.events.labels(event.name, "failed").inc()
             self._log_failure(event, result)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from scfd.dispatch import Dispatcher
-from scfd.errors import PluginError
+from scfd.errors import PluginError, PluginUnavailableError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity
@@ -54,6 +54,13 @@ class DispatcherTests(SynchronousTestCase):
 
     def sample(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"scfd_{name}", labels)
+
+    def test_one_that_was_not_sent_is_no_failure_of_the_plugin(self) -> None:
+        self.answer = PluginUnavailableError("can't connect")
+        with capturedLogs() as events:
+            self.failureResultOf(self.dispatch(), PluginUnavailableError)
+        self.assertEqual((events, self.counts()), ([], (0, 0, 0)))
+        self.assertEqual(self.sample("events_total", trigger="my-timer", outcome="not sent"), 1)
 
     def test_the_event_gets_the_node_and_the_tasks(self) -> None:
         self.tasks.replace([{"task_id": "task-001"}])

@@ -456,9 +456,11 @@ class UnreachableTests(HttpAdapterTestCase):
         self.clock.advance(5)
         transport = self.health.accept()
         self.refuse_event()
-        self.assertTrue(self.availability.available, "the look will show it")
-        answer(transport, OK)
-        self.assertEqual(self.problems(), [])
+        self.assertEqual((self.problems(), transport.ended), ([self.WHY], "aborted"))
+        settle(transport)
+        self.refuse_event()
+        self.look(OK)
+        self.assertEqual((self.problems(), self.availability.available), ([], True))
 
     def test_a_broken_connection_has_it_looked_at(self) -> None:
         called = self.adapter.on_trigger(EVENT)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsSettings
-from scfd.errors import PluginError
+from scfd.errors import PluginError, PluginUnavailableError
 from scfd.events.event import TriggerEvent
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats.acks import Answers
@@ -71,6 +71,36 @@ class DeliveriesCase(SynchronousTestCase):
         return [
             int(subject.split(".")[5]) for subject, payload, _ in self.connection.sent if payload == b"+WPI"
         ]
+
+
+class UnavailableTests(DeliveriesCase):
+    """An event that never reached the plugin costs no delivery."""
+
+    def setUp(self) -> None:
+        self.make(concurrency=2, max_deliver=1)
+
+    def refuse(self, *sequences: int) -> None:
+        self.deliveries.set_ready(False)  # the adapter says so first
+        for sequence in sequences:
+            self.plugin.pop(sequence).errback(PluginUnavailableError("can't connect"))
+
+    def test_the_message_waits_here_for_the_plugin(self) -> None:
+        self.receive(1, 2, 3)
+        self.refuse(2, 1)
+        self.assertEqual((self.answers, self.begun, self.deliveries.held), ([], [1, 2], 3))
+        self.deliveries.extend()
+        self.deliveries.extend()
+        self.assertEqual(sorted(self.extended), [1, 2, 3])
+        self.deliveries.set_ready(True)
+        self.assertEqual(self.begun, [1, 2, 1, 2])
+        for sequence in (1, 2):
+            self.plugin[sequence].callback(None)
+        self.assertEqual(self.answers, [(1, "+ACK"), (2, "+ACK")])
+
+    def test_other_failures_count(self) -> None:
+        self.receive(1)
+        self.plugin[1].errback(PluginError("HTTP status 500"))
+        self.assertEqual(self.answers, [(1, "-NAK")])
 
 
 class TurnTests(DeliveriesCase):

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from scfd.config import TimerSettings
-from scfd.errors import PluginError
+from scfd.errors import PluginError, PluginUnavailableError
 from scfd.events.event import TriggerEvent
 from scfd.events.tasks import TaskStore
 from scfd.events.wire import rfc3339
@@ -354,6 +354,33 @@ class AvailabilityTests(SynchronousTestCase):
     def test_skip(self) -> None:
         fires = self.fires_around_five_seconds_without_a_plugin("skip")
         self.assertEqual(fires, [("01", None), ("07", None)])
+
+
+class UnsentTests(SynchronousTestCase):
+    """A fire that never reached the plugin is a missed one."""
+
+    def fires_when_the_second_is_refused(self, misfire: str) -> list[str]:
+        harness = Harness(("t", "* * * * * *"), misfire=misfire)
+        harness.advance(1)
+        refused = harness.answers["t"] = Deferred()
+        harness.advance(1)
+        harness.availability.set(False)  # the adapter says so first
+        refused.errback(PluginUnavailableError("can't connect"))
+        del harness.answers["t"]
+        harness.advance(2)
+        self.assertEqual(len(harness.events), 2)
+        harness.availability.set(True)
+        harness.advance(1)
+        return [event.metadata["fire_time"][-3:-1] for event in harness.events]
+
+    def test_once(self) -> None:
+        self.assertEqual(self.fires_when_the_second_is_refused("once"), ["01", "02", "02", "05"])
+
+    def test_all(self) -> None:
+        self.assertEqual(self.fires_when_the_second_is_refused("all"), ["01", "02", "02", "03", "04", "05"])
+
+    def test_skip(self) -> None:
+        self.assertEqual(self.fires_when_the_second_is_refused("skip"), ["01", "02", "05"])
 
 
 class ClockTests(SynchronousTestCase):

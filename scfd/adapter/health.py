@@ -6,11 +6,11 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from scfd.adapter.calls import PluginClient, RequestError
+from scfd.adapter.calls import PluginClient, PluginResponse, RequestError
 
 _log = Logger(namespace="scfd.plugin")
 
@@ -46,7 +46,8 @@ class Health:
         self._interval = interval
         self._failures = failures
         self._clock = clock
-        self._event_lost = self._not_sent = False
+        self._watching = self._event_lost = self._not_sent = False
+        self._checking: Deferred[PluginResponse] = Deferred()
         #: Fires when the pause before the next check is over; None while there is none.
         self._pausing: Deferred[None] | None = None
         self.last = "nothing yet"
@@ -73,10 +74,13 @@ class Health:
 
         :param verdict: `Verdict.UNREACHABLE` or `Verdict.UNKNOWN`.
         """
-        if self._pausing is not None:  # else a check is under way, which will show it
+        if self._watching and not self._not_sent:
             self.verdict, self.last = verdict, why
             self._not_sent = True
-            self._pausing.callback(None)
+            if self._pausing is not None:
+                self._pausing.callback(None)
+            else:
+                self._checking.cancel()
 
     async def until_ready(self, longest_silence: float) -> bool:
         """
@@ -109,7 +113,13 @@ class Health:
         something to anybody meanwhile, or is busy: it may serve one request after the other. Once an event
         has run into its time limit, being busy is no excuse.
         """
-        self._event_lost = self._not_sent = False
+        self._watching, self._event_lost, self._not_sent = True, False, False
+        try:
+            await self._watch()
+        finally:
+            self._watching = False
+
+    async def _watch(self) -> None:
         failed = 0
         while failed < self._failures:
             await self._pause(again=failed > 0)
@@ -147,8 +157,12 @@ class Health:
 
     async def _check(self) -> None:
         received = self._client.activity.received
+        self._checking = self._client.get_health(min(CHECK_TIMEOUT, self._interval or CHECK_TIMEOUT))
         try:
-            response = await self._client.get_health(min(CHECK_TIMEOUT, self._interval or CHECK_TIMEOUT))
+            response = await self._checking
+        except CancelledError:
+            if not self._not_sent:
+                raise
         except RequestError as error:
             self.last = str(error)
             self.verdict = self._without_response(error.kind, self._client.activity.received != received)

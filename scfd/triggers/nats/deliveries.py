@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from scfd.config import NatsSettings
-from scfd.errors import EventError, describe
+from scfd.errors import EventError, PluginUnavailableError, describe
 from scfd.events.event import TriggerEvent
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats.acks import Answers
@@ -61,6 +61,7 @@ class Deliveries:
         self.room = room
         self._held: dict[str, Delivery] = {}
         self._waiting: deque[Delivery] = deque()
+        self._unsent: set[Delivery] = set()
         self._running: dict[Delivery, Deferred[None]] = {}
         self._acknowledged: set[str] = set()
         self._acknowledged_before: set[str] = set()
@@ -149,6 +150,10 @@ class Deliveries:
         return self._answers.succeeded(delivery)
 
     def _failed(self, failure: Failure, delivery: Delivery) -> Deferred[None] | None:
+        if failure.check(PluginUnavailableError) and not (self._stopping or self._interrupted):
+            # Nothing of it was handled: it waits here, so that its delivery is not spent.
+            self._unsent.add(delivery)
+            return None
         # What the dispatcher was given, it has logged.
         error = cast(BaseException, failure.value)
         text = str(error) if isinstance(error, EventError) else describe(error)
@@ -160,7 +165,11 @@ class Deliveries:
 
     def _ended(self, _: None, delivery: Delivery) -> None:
         del self._running[delivery]
-        del self._held[delivery.key]
+        if delivery in self._unsent:
+            self._unsent.remove(delivery)
+            self._waiting.appendleft(delivery)
+        else:
+            del self._held[delivery.key]
         self._pump()
         self.room()
         if not self._held:

@@ -11,10 +11,12 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from scfd.config import TimerSettings
 from scfd.deferreds import InFlight
+from scfd.errors import PluginUnavailableError
 from scfd.events.event import TriggerEvent
 from scfd.events.tasks import TaskStore
 from scfd.events.wire import rfc3339
@@ -86,6 +88,9 @@ class Timers(Service):
         self._now = context.now
         self._standstill = Standstill(context.reactor.seconds)
         self._in_flight = InFlight()
+        #: Those with fires that wait for the plugin.
+        self._held_back: dict[_Entry, None] = {}
+        self._availability.watch(self._available_again)
 
     def startService(self) -> None:
         super().startService()
@@ -194,8 +199,23 @@ class Timers(Service):
         )
         dispatched = self._in_flight.add(self._dispatch(event))
         entry.running += 1
-        # The dispatcher has counted and logged a failure; a timer goes on with its next fire.
-        dispatched.addErrback(lambda failure: None).addCallback(self._ended, entry)
+        dispatched.addErrback(self._failed, entry, moment, missed).addCallback(self._ended, entry)
+
+    def _failed(self, failure: Failure, entry: _Entry, moment: datetime, missed: int) -> None:
+        """The dispatcher has counted and logged it; a timer goes on with its next fire."""
+        if not failure.check(PluginUnavailableError):
+            return
+        # The plugin saw nothing of it: a missed fire like those that fall due until it is back.
+        if entry.trigger.misfire == "skip":
+            self._count_skipped(entry.trigger.name, "misfire", 1)
+        else:
+            entry.waiting.appendleft((moment, missed or 1))
+
+    def _available_again(self, available: bool) -> None:
+        if available:
+            held_back, self._held_back = self._held_back, {}
+            for entry in held_back:
+                self._call_waiting(entry)
 
     def _ended(self, _: Any, entry: _Entry) -> None:
         entry.running -= 1
@@ -206,5 +226,11 @@ class Timers(Service):
                 count=entry.skipped,
             )
         entry.skipped = 0
+        self._call_waiting(entry)
+
+    def _call_waiting(self, entry: _Entry) -> None:
         while entry.waiting and not entry.running and self.running:
+            if not self._availability.available:
+                self._held_back[entry] = None
+                return
             self._call(entry, *entry.waiting.popleft())
