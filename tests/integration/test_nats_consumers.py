@@ -225,6 +225,7 @@ class KeptTests(ConsumersCase):
         await self.so(lambda: node.problems == [f"consumer c is paused until {until}"], "said")
         await pause(1)
         self.assertEqual((self.rebinds(node), node.events), (0, []))
+        self.assertEqual(node.metrics.nats_paused.labels("q")._value.get(), 1)
         self.assertEqual(len(self.said("paused until")), 1)
         # A node that starts now sees it as well, and changes nothing of it.
         other = self.node(max_deliver=7)
@@ -232,6 +233,7 @@ class KeptTests(ConsumersCase):
         await self.api("CONSUMER.PAUSE.S.c", {})
         await self.so(lambda: len(node.events) + len(other.events) == 2, "messages")
         await self.bound(node)
+        self.assertEqual(node.metrics.nats_paused.labels("q")._value.get(), 0)
 
 
 class AppliedTests(ConsumersCase):
@@ -392,6 +394,33 @@ class ServerLimitTests(ConsumersCase):
         self.assertEqual(first.events[0].metadata["stream"], "S")
         other = self.node(domain="rim")
         await self.so(lambda: other.problems != ["not connected yet"], "no such domain")
+
+
+class LeafTests(ConsumersCase):
+    """The stream is in another domain than the server that the node is connected to."""
+
+    config = "jetstream { domain: hub }, leafnodes { host: 127.0.0.1, port: %d }"
+
+    async def begin(self) -> None:
+        [port] = free_ports(1)
+        self.config = self.config % port
+        await super().begin()
+        path = Path(self.mktemp())
+        remote = f'leafnodes {{ remotes: [{{ url: "nats-leaf://127.0.0.1:{port}" }}] }}'
+        path.write_text(f"jetstream {{ domain: leaf }}, {remote}")
+        [port] = free_ports(1)
+        self.leaf = Server(Path(self.mktemp()), port, "leaf", ("-c", str(path)))
+        self.addCleanup(self.leaf.clean_up)
+        await self.leaf.start()
+
+    async def test_a_stream_of_the_hub(self) -> None:
+        node = self.node(url=self.leaf.url, domain="hub")
+        await self.bound(node)
+        await self.publish(1, 2)
+        await self.gets(node, 1, 2)
+        await self.settled()
+        metadata = node.events[1].metadata
+        self.assertEqual((metadata["stream"], metadata["stream_sequence"]), ("S", "2"))
 
 
 class PermissionTests(ConsumersCase):

@@ -41,6 +41,7 @@ class Consumer:
         self._said: set[str] = set()
         self._pending = metrics.nats_pending.labels(settings.name)
         self._ack_pending = metrics.nats_ack_pending.labels(settings.name)
+        self._is_paused = metrics.nats_paused.labels(settings.name)
         self._arrived_before = -1
         self.config: dict[str, Any] = {}
         self.terms = Terms.of(settings)
@@ -108,6 +109,7 @@ class Consumer:
         self.config = info["config"]
         self.terms.update(self.config)
         self.paused = self.config.get("pause_until", "") if info.get("paused") else ""
+        self._is_paused.set(bool(self.paused))
         self.crowded = 0 < self.config.get("max_waiting", 0) <= info.get("num_waiting", 0)
         self.floor = int(info["ack_floor"]["stream_seq"])
         self._pending.set(info["num_pending"])
