@@ -15,6 +15,18 @@ NEVER = float("inf")
 _RESET = struct.pack("ii", 1, 0)
 
 
+def unsent(transport: asyncio.Transport) -> int:
+    """
+    :returns: bytes that have been written and not taken by the system.
+
+    With TLS, Python from 3.11 on counts only those that are not encrypted yet; the others are known to the
+    transport below, which has no public name.
+    """
+    below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    size = transport.get_write_buffer_size()
+    return size if below is None else size + int(below.get_write_buffer_size())
+
+
 def reset(transport: asyncio.Transport) -> None:
     """
     Close at once, so that the caller sees a broken connection.
@@ -42,7 +54,7 @@ class Closing:
             transport.close()
         elif transport.can_write_eof():
             transport.write_eof()
-        self._unsent = transport.get_write_buffer_size()
+        self._unsent = unsent(transport)
 
     def heard(self, now: float) -> None:
         """The caller has sent something more."""
@@ -50,12 +62,12 @@ class Closing:
 
     def look(self, now: float) -> float:
         """:returns: when to look again, after `LINGER` first; `NEVER` when the connection has ended."""
-        unsent = self._transport.get_write_buffer_size()
-        if unsent < self._unsent:
-            self._unsent, self._moved_at = unsent, now
-        if unsent and now - self._moved_at >= self._patience:
+        left = unsent(self._transport)
+        if left < self._unsent:
+            self._unsent, self._moved_at = left, now
+        if left and now - self._moved_at >= self._patience:
             reset(self._transport)
-        elif unsent or (now - self._heard_at < LINGER and now - self._moved_at < LONGEST_LINGER):
+        elif left or (now - self._heard_at < LINGER and now - self._moved_at < LONGEST_LINGER):
             return now + min(LINGER, self._patience)
         else:
             self._transport.abort()

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import cast
 
-from scfd.http1.closing import LINGER, NEVER, Closing, reset
+from scfd.http1.closing import LINGER, NEVER, Closing, reset, unsent
 from scfd.http1.contract import RefusedError, Request, Responder, WholeResponse
 from scfd.http1.front import Front
 from scfd.http1.heads import whole_response
@@ -367,11 +367,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     def busy(self) -> bool:
         """Whether a response is under way, for which stopping waits. Tunnels have no end of their own."""
         answering = self._responder is not None and not self._tunnel
-        return (
-            answering
-            or self._front.turn.holds(self._transport)
-            or self._transport.get_write_buffer_size() > 0
-        )
+        return answering or self._front.turn.holds(self._transport) or unsent(self._transport) > 0
 
     @property
     def used_lately(self) -> bool:

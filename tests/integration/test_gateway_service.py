@@ -51,6 +51,8 @@ class Tree(Resource):
         if request.path == b"/wait":
             self.waiting.append(request)
             return NOT_DONE_YET
+        if request.path == b"/long":
+            return bytes(int(request.uri.partition(b"?")[2]))
         if request.path == b"/form":
             form = repr(sorted(request.args.items()))
             return f"{form} {request.prePathURL().decode()}".encode()
@@ -281,6 +283,28 @@ class TlsTests(GatewayServiceTestCase):
         client.maximum_version = ssl.TLSVersion.TLSv1_1
         with self.assertRaises((ssl.SSLError, ConnectionError, OSError)):
             await self.ask(b"", "localhost", ssl=client)
+
+    @asynchronous
+    async def test_a_slow_reader_gets_the_whole_of_a_last_response(self) -> None:
+        tls = self.certificate("a")
+        await self.start(tls=tls)
+        client = ssl.create_default_context(cafile=tls.cert)
+
+        async def read_late(size: int) -> int:
+            """:returns: bytes of a body that is read once the connection has begun to close."""
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", self.port))
+            reader, writer = await asyncio.open_connection(sock=sock, ssl=client, server_hostname="localhost")
+            writer.write(b"GET /long?%d HTTP/1.0\r\n\r\n" % size)
+            await asyncio.sleep(3)
+            data = await reader.read()
+            writer.close()
+            return len(data.partition(b"\r\n\r\n")[2])
+
+        # Some of these are just so long that their ends wait in the gateway, and not in the system.
+        sizes = range(100_000, 4_000_000, 40_000)
+        self.assertEqual(await asyncio.gather(*map(read_late, sizes)), list(sizes))
 
     def test_files_that_cannot_be_used(self) -> None:
         one, other = self.certificate("a"), self.certificate("b")
