@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import treq
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from tests.integration.daemon import Daemon, children, free_ports, get_json, is_alive, until
+from tests.integration.daemon import Daemon, children, free_ports, get_json, is_alive, reactor, until
 
 PLUGIN = Path(__file__).with_name("http_plugin.py")
 
@@ -53,8 +56,10 @@ class HttpPluginTests(TestCase):
         names = ("gateway", "admin", "plugin", "nats", "control_plane")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
 
-    def start(self) -> Daemon:
+    def start(self, command: bool = True) -> Daemon:
         config = CONFIG.format(python=sys.executable, script=PLUGIN, **self.ports)
+        if not command:
+            config = re.sub(" +command: .*", "", config)
         daemon = Daemon(config, self.folder, {"NATS_URL": ""})
         self.addCleanup(daemon.clean_up)
         return daemon.start()
@@ -134,6 +139,41 @@ class HttpPluginTests(TestCase):
             self.assertEqual(await daemon.stop(), 0)
 
         return Deferred.fromCoroutine(check())
+
+    def test_a_plugin_that_is_away_costs_no_deliveries(self) -> Deferred[None]:
+        """Somebody else runs it; it is killed and comes back 3 s later, with messages coming all the time."""
+
+        async def check() -> None:
+            plugin = self.run_plugin()
+            daemon = self.start(command=False)
+            await daemon.says("queue: consuming")
+            for number in range(100):
+                if number == 20:
+                    plugin.kill()
+                    plugin.wait()
+                elif number == 80:
+                    plugin = self.run_plugin()
+                await publish(self.ports["nats"], [b"%d" % number])
+                await deferLater(reactor, 0.05)
+            await daemon.says("the plugin can take no events: it can't be reached")
+
+            async def all_of_them() -> bool:
+                return {event["payload"] for event in self.events("nats")} == set(range(100))
+
+            await until(all_of_them, "all messages")
+            deliveries = [int(event["metadata"]["num_delivered"]) for event in self.events("nats")]
+            # One may have been under way when the plugin was killed; those that were refused are not counted.
+            self.assertLessEqual(len([count for count in deliveries if count > 1]), 1)
+            self.assertEqual(await daemon.stop(), 0)
+
+        return Deferred.fromCoroutine(check())
+
+    def run_plugin(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-u", str(PLUGIN), str(self.ports["plugin"]), "events.jsonl"]
+        plugin = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)
+        self.addCleanup(plugin.wait)
+        self.addCleanup(plugin.kill)
+        return plugin
 
     def test_nothing_survives_a_killed_node(self) -> Deferred[None]:
         async def check() -> None:
