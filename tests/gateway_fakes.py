@@ -33,7 +33,7 @@ class CallerEnd(FakeTransport):
     :ivar reset: whether its caller sees a broken connection at the end.
     """
 
-    stays = False
+    stays = half_closed = False
 
     def __init__(self, protocol: Any, peer: tuple[str, int] = ("10.1.2.3", 54321)) -> None:
         self._peer = peer
@@ -59,6 +59,10 @@ class CallerEnd(FakeTransport):
 
     def write_eof(self) -> None:
         self.eof = True
+
+    def resume_reading(self) -> None:
+        assert not self.half_closed, "the end would be read again and again"
+        super().resume_reading()
 
     def receive(self, data: bytes) -> None:
         """Let the gateway read something, as much as it takes at once."""

@@ -184,8 +184,10 @@ class Fuzzer:
             stall(caller if step & 32 or plugin is None else plugin)
         elif kind == 13 and plugin is not None and not plugin.ended:
             lose(plugin, ConnectionResetError() if step & 32 else None)
-        elif kind == 14 and self.connector.attempts:
+        elif kind == 14 and self.connector.attempts and step & 32:
             self.connector.refuse(ConnectError("refused"))
+        elif kind == 14:
+            half_close(caller)
         elif kind == 15:
             self.wait(size)
 
@@ -215,7 +217,7 @@ class Fuzzer:
 def receive(end: Any, data: bytes, size: int, positions: Counter[int]) -> None:
     """Let the gateway read some more, where it reads."""
     at = positions[id(end)]
-    if not end.ended and data:
+    if not end.ended and data and not getattr(end, "half_closed", False):
         for number in range(at, min(at + size, len(data))):
             if not end.reading or end.ended:
                 break
@@ -237,6 +239,14 @@ def lose(end: FakeTransport, error: Exception | None) -> None:
         end.protocol.eof_received()
     end.ended = "lost"
     end.protocol.connection_lost(error)
+
+
+def half_close(caller: CallerEnd) -> None:
+    """The caller sends no more; asyncio closes the connection, unless its protocol wants it open."""
+    if not caller.ended and caller.reading and not caller.half_closed:
+        caller.half_closed = True
+        if not caller.protocol.eof_received():
+            caller.close()
 
 
 def stall(end: FakeTransport) -> None:

@@ -350,7 +350,7 @@ class HalfClosedTests(CallerTestCase):
         caller = self.caller()
         for request in requests:
             caller.receive(b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % request)
-        caller.stays = bool(caller.protocol.eof_received())
+        caller.stays = caller.half_closed = bool(caller.protocol.eof_received())
         return caller
 
     def test_a_whole_request_gets_its_response(self) -> None:

@@ -68,25 +68,27 @@ class Forward:
     What arrives in one read goes on in one write, each way.
     """
 
+    # What a request begins with; as attributes of the class, they cost each request nothing.
+    _connection: Upstream | None = None
+    #: Made when the request is sent, and kept for a second try.
+    _head = b""
+    _head_sent = _body_begun = _retried = False
+    _request_end = b""
+    #: Bytes of a chunked body that is not whole yet; None once the request is on its way.
+    _kept: int | None = None
+    _response_head = b""
+    _chunked = _stay = _tunnel = False
+    _starting = _over = False
+
     def __init__(self, forwarder: Forwarder, caller: Caller, request: Request, identity: bytes) -> None:
         self._forwarder = forwarder
         self._caller = caller
         self._request = request
         self._identity = identity
-        self._connection: Upstream | None = None
-        #: Made when the request is sent, and kept for a second try.
-        self._head = b""
-        self._head_sent = self._body_begun = self._retried = False
         self._request_complete = request.length == 0
         self._request_chunked = request.length is None
         self._request_body: list[bytes] = []
-        self._request_end = b""
-        #: Bytes of a chunked body that is not whole yet; None once the request is on its way.
-        self._kept: int | None = None
-        self._response_head = b""
         self._response_body: list[bytes] = []
-        self._chunked = self._stay = self._tunnel = False
-        self._starting = self._over = False
 
     # From the caller.
 
@@ -127,7 +129,8 @@ class Forward:
     def flush(self) -> None:
         if self._kept is not None:
             self._end_keeping(self._kept)
-        if self._connection is not None:
+        # A request without a body has been sent by now.
+        if self._connection is not None and (self._request_body or self._request_end or not self._head_sent):
             self._send(self._connection)
 
     def _end_keeping(self, kept: int) -> None:

@@ -143,10 +143,11 @@ def to_caller(head: ResponseHead, request: Request, chunked: bool, stay: bool) -
     :param chunked: that the body goes in chunks.
     :param stay: that the connection stays open.
     """
-    lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
+    status = head.status
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, head.reason)]
     dropped: set[bytes] = set()
     names_id = False
-    not_passed = HOP_BY_HOP if head.status >= 200 and head.status != 204 else _NOT_PASSED_WITHOUT_BODY
+    not_passed = HOP_BY_HOP if status >= 200 and status != 204 else _NOT_PASSED_WITHOUT_BODY
     for name, value in head.headers:
         lowered = name.lower()
         if lowered not in not_passed:
@@ -154,7 +155,7 @@ def to_caller(head: ResponseHead, request: Request, chunked: bool, stay: bool) -
             lines += (name, b": ", value.rstrip(b" \t"), b"\r\n")
         elif lowered == b"connection":
             dropped.update(option.strip().lower() for option in value.split(b","))
-        elif lowered == b"upgrade" and head.status in _NAMES_PROTOCOLS:
+        elif lowered == b"upgrade" and status in _NAMES_PROTOCOLS:
             lines.append(b"Connection: Upgrade\r\nUpgrade: %b\r\n" % value)
     if not dropped <= _PLAIN_OPTIONS:
         dropped = dropped - _PLAIN_OPTIONS | {b"connection"}
@@ -162,7 +163,7 @@ def to_caller(head: ResponseHead, request: Request, chunked: bool, stay: bool) -
         return to_caller(head, request, chunked, stay)
     if chunked:
         lines.append(b"Transfer-Encoding: chunked\r\n")
-    if head.status >= 200:
+    if status >= 200:
         if not names_id:
             lines.append(b"X-Request-Id: %b\r\n" % request.request_id)
         lines.append(_persistence(request, stay))

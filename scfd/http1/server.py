@@ -138,7 +138,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     def _touch(self) -> None:
         """Something of a body has moved. Waiting for a response to begin has a time limit of its own."""
         if self._begun or not self._complete:
-            self._extend()
+            self.deadline = self._front.clock.seconds() + self._limits.body_timeout
 
     def _extend(self) -> None:
         self.deadline = self._front.clock.seconds() + self._limits.body_timeout
