@@ -56,10 +56,11 @@ class HttpPluginTests(TestCase):
         names = ("gateway", "admin", "plugin", "nats", "control_plane")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
 
-    def start(self, command: bool = True) -> Daemon:
+    def start(self, here: bool = True) -> Daemon:
         config = CONFIG.format(python=sys.executable, script=PLUGIN, **self.ports)
-        if not command:
+        if not here:
             config = re.sub(" +command: .*", "", config)
+            config = config.replace("consumer_name: c}", "consumer_name: c, max_deliver: 1}")
         daemon = Daemon(config, self.folder, {"NATS_URL": ""})
         self.addCleanup(daemon.clean_up)
         return daemon.start()
@@ -141,11 +142,14 @@ class HttpPluginTests(TestCase):
         return Deferred.fromCoroutine(check())
 
     def test_a_plugin_that_is_away_costs_no_deliveries(self) -> Deferred[None]:
-        """Somebody else runs it; it is killed and comes back 3 s later, with messages coming all the time."""
+        """
+        Somebody else runs it; it is killed and comes back 3 s later, with messages coming all the time. None
+        may be delivered twice, so each that is refused would be lost.
+        """
 
         async def check() -> None:
             plugin = self.run_plugin()
-            daemon = self.start(command=False)
+            daemon = self.start(here=False)
             await daemon.says("queue: consuming")
             for number in range(100):
                 if number == 20:
@@ -161,9 +165,6 @@ class HttpPluginTests(TestCase):
                 return {event["payload"] for event in self.events("nats")} == set(range(100))
 
             await until(all_of_them, "all messages")
-            deliveries = [int(event["metadata"]["num_delivered"]) for event in self.events("nats")]
-            # One may have been under way when the plugin was killed; those that were refused are not counted.
-            self.assertLessEqual(len([count for count in deliveries if count > 1]), 1)
             self.assertEqual(await daemon.stop(), 0)
 
         return Deferred.fromCoroutine(check())
