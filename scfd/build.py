@@ -143,7 +143,7 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str
         return {}
     # 150 ms and 11 MiB that a node without NATS saves.
     from scfd.triggers.nats.access import Access
-    from scfd.triggers.nats.acks import Answers
+    from scfd.triggers.nats.acks import Acks
     from scfd.triggers.nats.connection import Connection
     from scfd.triggers.nats.consumer import Consumer
     from scfd.triggers.nats.dead_letter import DeadLetters
@@ -161,8 +161,8 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str
         connection = connections[Access.of(one)]
         dead_letters = DeadLetters(one, connection, context.readiness, reactor) if one.dead_letter else None
         consumer = Consumer(connection, one, metrics)
-        answers = Answers(one, consumer.terms, connection, dead_letters, metrics, reactor)
-        deliveries = Deliveries(one, dispatch, answers, metrics, reactor)
+        acks = Acks(one, consumer.terms, connection, dead_letters, metrics, reactor)
+        deliveries = Deliveries(one, dispatch, acks, metrics, reactor)
         services[f"nats trigger {one.name}"] = NatsTrigger(one, connection, consumer, deliveries, context)
     return services
 

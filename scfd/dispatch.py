@@ -121,15 +121,20 @@ class Dispatcher:
         trace = trace_id(event.traceparent)
         if failure.check(EventError, CancelledError):
             _log.warn(
-                "{trigger}: the event failed: {error} (trace {trace})",
+                "{trigger}: {what} failed: {error} (trace {trace})",
                 trigger=event.name,
+                what=event.describe(),
                 error=failure.getErrorMessage() or "cancelled",
                 trace=trace,
             )
         else:
             # A fault in the plugin's code: its author needs the traceback.
             _log.failure(
-                "{trigger}: the event failed (trace {trace})", failure, trigger=event.name, trace=trace
+                "{trigger}: {what} failed (trace {trace})",
+                failure,
+                trigger=event.name,
+                what=event.describe(),
+                trace=trace,
             )
 
     def _node_metadata(self) -> dict[str, str]:

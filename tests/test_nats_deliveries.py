@@ -10,12 +10,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsSettings
-from scfd.errors import PluginError, PluginUnavailableError
+from scfd.errors import PluginError, PluginUnavailableError, StorageError
 from scfd.events.event import TriggerEvent
 from scfd.status.metrics import Metrics
-from scfd.triggers.nats.acks import Answers
+from scfd.triggers.nats.acks import Acks
 from scfd.triggers.nats.consumer_config import Terms, most_ahead
-from scfd.triggers.nats.deliveries import LONGEST_WAIT, Deliveries
+from scfd.triggers.nats.deliveries import LONGEST_WAIT, POSTPONED, Deliveries
 from tests.nats_fakes import FakeConnection, Message
 
 
@@ -42,11 +42,9 @@ class DeliveriesCase(SynchronousTestCase):
         self.plugin: dict[int, Deferred[None]] = {}
         self.room = 0
         connection: Any = self.connection
-        answers = Answers(trigger, Terms.of(trigger), connection, None, self.metrics, self.clock)
+        acks = Acks(trigger, Terms.of(trigger), connection, None, self.metrics, self.clock)
         self.settings = trigger
-        self.deliveries = Deliveries(
-            trigger, self.dispatch, answers, self.metrics, self.clock, self.made_room
-        )
+        self.deliveries = Deliveries(trigger, self.dispatch, acks, self.metrics, self.clock, self.made_room)
         self.deliveries.set_ready(True)
         return self.deliveries
 
@@ -134,15 +132,52 @@ class TurnTests(DeliveriesCase):
         self.assertEqual(self.begun, [1])
 
     def test_what_waits_for_the_plugin_too_long_is_given_back(self) -> None:
-        self.make()
-        self.deliveries.set_ready(False)
-        self.receive(1)
-        self.receive(2, delivered=3)
-        self.clock.advance(LONGEST_WAIT + 1)
-        self.deliveries.extend()
-        self.assertEqual((self.answers, self.deliveries.held), ([(1, "-NAK")], 1))
+        """Where that costs nothing: else a message would use up its deliveries while the plugin is away."""
+        for max_deliver, answers in ((-1, [(1, "-NAK"), (2, "-NAK")]), (3, [])):
+            self.make(max_deliver=max_deliver)
+            self.deliveries.set_ready(False)
+            self.receive(1)
+            self.receive(2, delivered=3)
+            self.clock.advance(LONGEST_WAIT + 1)
+            self.deliveries.extend()
+            self.assertEqual((self.answers, self.deliveries.held), (answers, 2 - len(answers)))
         self.deliveries.set_ready(True)
-        self.assertEqual(self.begun, [2])
+        self.assertEqual(self.begun, [1])
+
+    def test_what_can_not_be_handled_now_is_kept(self) -> None:
+        """Unspent, in its turn, and neither tried again at once nor given back."""
+        for error in (PluginUnavailableError("refused"), StorageError("full")):
+            self.make(max_deliver=1)
+            self.receive(1, 2)
+            self.plugin.pop(1).errback(error)
+            self.assertEqual((self.begun, self.answers, self.deliveries.held), ([1], [], 2))
+            self.clock.advance(POSTPONED)
+            self.assertEqual(self.begun, [1, 1])
+            self.plugin[1].callback(None)
+            self.assertEqual((self.begun, self.answers), ([1, 1, 2], [(1, "+ACK")]))
+
+    def test_goes_on_as_soon_as_the_plugin_is_there(self) -> None:
+        self.make()
+        self.receive(1)
+        self.deliveries.set_ready(False)
+        self.plugin.pop(1).errback(PluginUnavailableError("refused"))
+        self.deliveries.set_ready(True)
+        self.assertEqual(self.begun, [1, 1])
+
+    def test_what_is_postponed_at_the_end_is_given_back(self) -> None:
+        self.make()
+        self.receive(1)
+        self.deliveries.begin_no_more()
+        self.plugin.pop(1).errback(PluginUnavailableError("refused"))
+        self.assertEqual(self.deliveries.held, 0)
+        self.assertEqual([sequence for sequence, _ in self.answers], [1])
+
+    def test_a_message_that_is_no_delivery(self) -> None:
+        self.make()
+        for reply in ("", "$JS.ACK.S.c", "$JS.ACK.S.c.x.1.1.1.0"):
+            self.deliveries.received(Message("s.x", reply, b"1"))
+        self.receive(1)
+        self.assertEqual(self.begun, [1])
 
 
 class AheadTests(DeliveriesCase):
@@ -198,6 +233,34 @@ class DeadlineTests(DeliveriesCase):
         self.receive(1)
         self.receive(1, delivered=2)
         self.assertEqual((self.begun, self.answers), ([1], [(1, "+ACK"), (1, "+ACK")]))
+
+    def test_one_whose_ack_was_lost_with_the_connection(self) -> None:
+        """The server may not know any more that it has delivered it."""
+        self.make()
+        self.plugin[1] = succeed(None)
+        self.receive(1)
+        self.deliveries.acks_may_be_lost()
+        self.receive(1)
+        self.assertEqual((self.begun, self.answers), ([1], [(1, "+ACK"), (1, "+ACK")]))
+
+    def test_one_that_is_handled_after_the_connection_was_lost(self) -> None:
+        """Its ack waits for the next connection, and the server delivers it before it gets that."""
+        self.make()
+        self.receive(1)
+        self.deliveries.acks_may_be_lost()
+        self.plugin[1].callback(None)
+        self.receive(1)
+        self.assertEqual((self.begun, self.answers), ([1], [(1, "+ACK"), (1, "+ACK")]))
+
+    def test_a_replay_is_handled(self) -> None:
+        """An operator has reset the consumer, or deleted it and made it again."""
+        self.make()
+        self.plugin = {1: succeed(None), 2: succeed(None)}
+        self.receive(1, 2)
+        self.receive(1, 2)
+        self.assertEqual(self.begun, [1, 2, 1, 2])
+        self.receive(1, delivered=2)  # and that ack was lost
+        self.assertEqual(self.begun, [1, 2, 1, 2])
 
 
 class FailureTests(DeliveriesCase):

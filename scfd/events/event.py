@@ -105,6 +105,10 @@ class TriggerEvent:
         """The digest of the snapshot."""
         return self.snapshot.md5
 
+    def describe(self) -> str:
+        """What a log line calls the event, behind its trigger's name."""
+        return "the event"
+
     @property
     def traceparent(self) -> str:
         """The event's W3C trace context; empty before the dispatcher has made one."""

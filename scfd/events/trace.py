@@ -12,19 +12,20 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0
 _SAMPLED = "01"
 
 
-def traceparent(metadata: Mapping[str, str]) -> str:
+def traceparent(metadata: Mapping[str, str], trace: str = "") -> str:
     """
     The trace context of a new event.
 
     :param metadata: of the event: a message that has a ``traceparent`` among its headers is continued,
         in its trace and with its flags. Anything else begins a trace.
+    :param trace: the id of the trace that is begun, 32 hex digits; a random one by default.
     """
     random = f"{getrandbits(192):048x}"
     given = metadata.get("header.traceparent") or metadata.get("header.Traceparent")
     found = _TRACEPARENT.fullmatch(given) if given else None
     if found is not None:
         return f"00-{found[1]}-{random[32:]}-{found[2]}"
-    return f"00-{random[:32]}-{random[32:]}-{_SAMPLED}"
+    return f"00-{trace or random[:32]}-{random[32:]}-{_SAMPLED}"
 
 
 def trace_id(traceparent: str) -> str:

@@ -1,4 +1,4 @@
-"""What the server is told of each message."""
+"""Acks, naks and their like: what becomes of each message at the server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NANO = 1_000_000_000
 CONFIRM_PAUSE = 1.0
 
 
-class Answers:
+class Acks:
     """
     Acknowledges messages, or has them delivered again, or buries them.
 
@@ -119,6 +119,15 @@ class Answers:
         if await dead_letters.bury(delivery, text, once=interrupted):
             self._connection.answer(delivery.reply, TERM)
             self._counted("dead letter")
+
+    @property
+    def max_deliver(self) -> int:
+        """After how many deliveries the server gives a message up; -1 is never."""
+        return self._terms.max_deliver
+
+    def postponed(self) -> None:
+        """Count a message that stays here since it could not be handled now."""
+        self._counted("postponed")
 
     def can_give_back(self, delivery: Delivery) -> bool:
         """Whether the server would deliver the message again."""

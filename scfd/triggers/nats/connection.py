@@ -137,7 +137,7 @@ class Connection(Service):
         return from_asyncio(self._client.listen(subject, callback))
 
     def new_inbox(self) -> str:
-        """A subject for answers that nobody else has."""
+        """A subject for responses that nobody else has."""
         return self._client.new_inbox() if self._client is not None else ""
 
     async def _run(self) -> None:
@@ -266,7 +266,7 @@ class Connection(Service):
         self._client = client
         if client is None:
             self._wake = None
-            # What is left belongs to the connection that is gone, but for the answers to messages.
+            # What is left belongs to the connection that is gone, but for acks and naks.
             self._outgoing = deque(entry for entry in self._outgoing if entry[3])
         else:
             url = client.connected_url

@@ -28,6 +28,7 @@ class Consumer:
     :ivar terms: the part of it that deliveries depend on, kept up to date.
     :ivar paused: until when an operator has paused it, as the server writes it; empty when it is not.
     :ivar crowded: whether it has as many pull requests open as it takes, from all nodes together.
+    :ivar made: whether the last `bind` has made it.
     :ivar floor: the last known ``ack_floor``: all messages up to this stream sequence are acknowledged.
         None until the consumer has been seen.
     :ivar rebinds: counts how often it was bound again.
@@ -46,7 +47,7 @@ class Consumer:
         self.config: dict[str, Any] = {}
         self.terms = Terms.of(settings)
         self.paused = ""
-        self.crowded = False
+        self.crowded = self.made = False
         self.floor: int | None = None
         self.rebinds = metrics.nats_rebinds.labels(settings.name)
 
@@ -57,11 +58,14 @@ class Consumer:
         :raises BindError: stream or consumer are missing, or can't be used, made or updated.
         :raises Exception: no response from the server; see `scfd.triggers.nats.jetstream.reason`.
         """
+        self.made = False
         stream = {} if self._settings.bind else await self._stream()
         info = await self._info()
         if info is None and not self._settings.bind:
-            # None once more when another node has made it in between.
-            info = await self._make(stream) or await self._info()
+            # None when another node has made it in between.
+            info = await self._make(stream)
+            self.made = info is not None
+            info = info or await self._info()
         if info is None:
             raise BindError(f"there is no {self._name}; make it, or let the node make it without bind: true")
         if why := consumer_config.unusable(info["config"]):

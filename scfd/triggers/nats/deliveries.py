@@ -1,4 +1,4 @@
-"""The messages that this node has been given and has not answered yet."""
+"""The messages that this node has been given and has neither acknowledged nor given back."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from scfd.config import NatsSettings
-from scfd.errors import EventError, PluginUnavailableError, describe
+from scfd.errors import EventError, PluginUnavailableError, StorageError, describe
 from scfd.events.event import TriggerEvent
 from scfd.status.metrics import Metrics
-from scfd.triggers.nats.acks import Answers
+from scfd.triggers.nats.acks import Acks
 from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.consumer_config import most_ahead
 from scfd.triggers.nats.message import Delivery, MessageEvent
@@ -31,14 +31,17 @@ _WEIGHT = 0.1
 #: Messages acknowledged lately that are known again, should the acknowledgement have been lost: at least
 #: so many, at most twice as many.
 REMEMBERED = 2048
-#: Seconds that messages wait for a plugin that can't take them, before other nodes get them.
+#: Seconds that messages wait for a plugin that can't take them, before other nodes get them; only where the
+#: consumer has no ``max_deliver``, since each time a message is given back costs one of its deliveries.
 LONGEST_WAIT = 60.0
+#: Seconds until a message is tried again that did not reach the plugin, or whose results the disk refused.
+POSTPONED = 1.0
 
 
 class Deliveries:
     """
     Hands messages to the plugin, ``concurrency`` at a time and in the order in which they came, and
-    answers each by how that ended.
+    acknowledges each or gives it back, by how that ended.
 
     :param dispatch: see `scfd.interfaces.ITrigger`.
     :param room: called when there is room for more.
@@ -49,22 +52,25 @@ class Deliveries:
         self,
         settings: NatsSettings,
         dispatch: Callable[[TriggerEvent], Deferred[None]],
-        answers: Answers,
+        acks: Acks,
         metrics: Metrics,
         clock: IReactorTime,
         room: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
         self._dispatch = dispatch
-        self._answers = answers
+        self._acks = acks
         self._clock = clock
         self.room = room
         self._held: dict[str, Delivery] = {}
         self._waiting: deque[Delivery] = deque()
-        self._unsent: set[Delivery] = set()
         self._running: dict[Delivery, Deferred[None]] = {}
-        self._acknowledged: set[str] = set()
-        self._acknowledged_before: set[str] = set()
+        #: By the key of an acknowledged message, how often acks may have got lost before it was delivered.
+        self._acknowledged: dict[str, int] = {}
+        self._acknowledged_before: dict[str, int] = {}
+        self._losses = 0
+        self._postponed: set[Delivery] = set()
+        self._not_before = 0.0
         self._emptied: list[Deferred[None]] = []
         self._single = settings.ack == "single"
         self._mean = FIRST_MEAN
@@ -86,15 +92,26 @@ class Deliveries:
 
     def received(self, message: Message) -> None:
         """Begin with a message, or keep it until its turn."""
-        delivery = Delivery(message)
+        try:
+            delivery = Delivery(message, self._acks.max_deliver)
+        except (IndexError, ValueError):
+            _log.error(
+                "{trigger}: dropped a message that is no delivery of JetStream: subject {subject}, "
+                "reply {reply}",
+                trigger=self._settings.name,
+                subject=message.subject,
+                reply=message.reply,
+            )
+            return
+        delivery.losses = self._losses
         if delivery.delivered > 1:
             self._redelivered.inc()
         # A server that was killed may not know any more that it has delivered a message.
         if self._known(delivery):
             return
-        if self._stopping and self._answers.can_give_back(delivery):
-            self._answers.give_back(delivery)
-        elif len(self._running) < self._settings.concurrency and self.ready and not self._waiting:
+        if self._stopping and self._acks.can_give_back(delivery):
+            self._acks.give_back(delivery)
+        elif self._may_begin() and not self._waiting:
             self._begin(delivery)
         else:
             self._held[delivery.key] = delivery
@@ -106,23 +123,47 @@ class Deliveries:
         if held is not None:
             held.replaced_by(delivery)
             return True
-        if delivery.key in self._acknowledged or delivery.key in self._acknowledged_before:
-            self._answers.ack_again(delivery)
+        losses = self._acknowledged.get(delivery.key, self._acknowledged_before.get(delivery.key))
+        if losses is None:
+            return False
+        if delivery.delivered > 1 or losses < self._losses:
+            self._acks.ack_again(delivery)
             return True
+        # A first delivery, and no ack can have got lost: an operator has reset the consumer or made it anew.
+        self._acknowledged.pop(delivery.key, None)
+        self._acknowledged_before.pop(delivery.key, None)
         return False
+
+    def acks_may_be_lost(self) -> None:
+        """
+        Expect acknowledged messages to come again as if for the first time: the connection is lost,
+        or this node has made the consumer again.
+        """
+        self._losses += 1
 
     def set_ready(self, ready: bool) -> None:
         """Say whether the plugin can take messages."""
         self.ready = ready
+        self._not_before = 0.0
         self._unready_since = self._clock.seconds()
         self._pump()
 
+    def _may_begin(self) -> bool:
+        return (
+            self.ready
+            and len(self._running) < self._settings.concurrency
+            and (not self._not_before or self._clock.seconds() >= self._not_before)
+        )
+
     def _pump(self) -> None:
-        while self._waiting and self.ready and len(self._running) < self._settings.concurrency:
+        while self._waiting and self._may_begin():
             self._begin(self._waiting.popleft())
 
     def _begin(self, delivery: Delivery) -> None:
-        dispatched = self._dispatch(MessageEvent.of(self._settings, delivery))
+        try:
+            dispatched = self._dispatch(MessageEvent.of(self._settings, delivery))
+        except Exception:
+            dispatched = fail()
         if self._single and dispatched.called and dispatched.result is None:
             # A plugin that answers at once: nothing to keep an eye on.
             self._mean *= 1 - _WEIGHT
@@ -144,32 +185,35 @@ class Deliveries:
         return result
 
     def _succeeded(self, _: None, delivery: Delivery) -> Deferred[None] | None:
-        self._acknowledged.add(delivery.key)
+        self._acknowledged[delivery.key] = delivery.losses
         if len(self._acknowledged) >= REMEMBERED:
-            self._acknowledged_before, self._acknowledged = self._acknowledged, set()
-        return self._answers.succeeded(delivery)
+            self._acknowledged_before, self._acknowledged = self._acknowledged, {}
+        return self._acks.succeeded(delivery)
 
     def _failed(self, failure: Failure, delivery: Delivery) -> Deferred[None] | None:
-        if failure.check(PluginUnavailableError) and not (self._stopping or self._interrupted):
-            # Nothing of it was handled: it waits here, so that its delivery is not spent.
-            self._unsent.add(delivery)
-            return None
         # What the dispatcher was given, it has logged.
         error = cast(BaseException, failure.value)
+        if isinstance(error, (PluginUnavailableError, StorageError)) and not self._stopping:
+            # Giving it back would cost a delivery, and nobody has failed at it.
+            self._postponed.add(delivery)
+            return None
         text = str(error) if isinstance(error, EventError) else describe(error)
-        return self._answers.failed(delivery, text, self._interrupted)
+        return self._acks.failed(delivery, text, self._interrupted)
 
     def _unexpected(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            _log.failure("{trigger}: a message could not be answered", failure, trigger=self._settings.name)
+            _log.failure(
+                "{trigger}: a message could be neither acknowledged nor given back",
+                failure,
+                trigger=self._settings.name,
+            )
 
     def _ended(self, _: None, delivery: Delivery) -> None:
         del self._running[delivery]
-        if delivery in self._unsent:
-            self._unsent.remove(delivery)
-            self._waiting.appendleft(delivery)
-        else:
-            del self._held[delivery.key]
+        if delivery in self._postponed:
+            self._postpone(delivery)
+            return
+        del self._held[delivery.key]
         self._pump()
         self.room()
         if not self._held:
@@ -177,24 +221,33 @@ class Deliveries:
             for deferred in emptied:
                 deferred.callback(None)
 
+    def _postpone(self, delivery: Delivery) -> None:
+        """Keep a message that nobody has handled in front, for when that may be possible again."""
+        self._postponed.discard(delivery)
+        self._acks.postponed()
+        self._waiting.appendleft(delivery)
+        self._not_before = self._clock.seconds() + POSTPONED
+        self._clock.callLater(POSTPONED, self._pump)
+
     def extend(self) -> None:
         """
-        Tell the server that the messages here are being worked on; to be called four times in
-        ``ack_wait``, so that a message is told of after half of it at the latest.
+        Extend the deadlines of the messages here. To be called four times in ``ack_wait``, so that each is
+        extended at half of it at the latest.
         """
         for delivery in self._held.values():
             if delivery.extended:
-                self._answers.extend(delivery)
+                self._acks.extend(delivery)
             delivery.extended = True
-        if not self.ready and self._clock.seconds() - self._unready_since > LONGEST_WAIT:
+        waited = 0.0 if self.ready else self._clock.seconds() - self._unready_since
+        if waited > LONGEST_WAIT and self._acks.max_deliver == -1:
             self._give_back_waiting()
 
     def _give_back_waiting(self) -> None:
         """For other nodes, or for later; but a message is not delivered again after its last delivery."""
-        kept = [delivery for delivery in self._waiting if not self._answers.can_give_back(delivery)]
+        kept = [delivery for delivery in self._waiting if not self._acks.can_give_back(delivery)]
         for delivery in self._waiting:
-            if self._answers.can_give_back(delivery):
-                self._answers.give_back(delivery)
+            if self._acks.can_give_back(delivery):
+                self._acks.give_back(delivery)
                 del self._held[delivery.key]
         self._waiting = deque(kept)
 
@@ -209,7 +262,7 @@ class Deliveries:
             self._waiting.clear()
 
     def empty(self) -> Deferred[None]:
-        """:returns: a Deferred that fires when all messages are answered. It may be cancelled."""
+        """:returns: a Deferred that fires when no message is here any more. It may be cancelled."""
         if not self._held:
             return succeed(None)
         emptied: Deferred[None] = Deferred(lambda emptied: self._emptied.remove(emptied))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -29,12 +30,16 @@ class Delivery:
     :ivar reply: where it is acknowledged.
     :ivar key: the same for all deliveries of a message, and for no other message.
     :ivar delivered: which delivery this is; 1 is the first.
+    :ivar limit: how many deliveries the message has; -1 is any number.
+    :ivar losses: see `scfd.triggers.nats.deliveries.Deliveries.acks_may_be_lost`.
     :ivar extended: whether it has been here long enough for its deadline to be extended.
     """
 
-    __slots__ = ("_at", "_parts", "delivered", "extended", "key", "message", "reply")
+    __slots__ = ("_at", "_parts", "delivered", "extended", "key", "limit", "losses", "message", "reply")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, limit: int = -1) -> None:
+        """:raises ValueError: the message is no delivery; IndexError likewise."""
+        self.limit = limit
         self.message = message
         self.reply = message.reply
         self._parts = parts = message.reply.split(".")
@@ -43,6 +48,7 @@ class Delivery:
         # A stream that was deleted and made again counts from 1 again; its messages have other times.
         self.key = f"{parts[at + 3]}.{parts[at + 5]}"
         self.extended = False
+        self.losses = 0
 
     @property
     def stream(self) -> str:
@@ -109,6 +115,15 @@ class MessageEvent(TriggerEvent):
         _set(self, "snapshot", snapshot)
         return self
 
+    def describe(self) -> str:
+        """See `TriggerEvent.describe`."""
+        delivery = self._delivery
+        limit = f" of {delivery.limit}" if delivery.limit > 0 else ""
+        return (
+            f"message {delivery.sequence} of stream {delivery.stream} (subject {delivery.message.subject}), "
+            f"delivery {delivery.delivered}{limit},"
+        )
+
     def __getattr__(self, name: str) -> Any:
         # Only asked for what has not been set yet.
         if name in ("payload", "payload_json", "metadata"):
@@ -140,7 +155,10 @@ class MessageEvent(TriggerEvent):
         metadata.update((f"header.{header}", value) for header, value in headers.items())
         metadata.update(self._node)
         if self._node:
-            metadata["traceparent"] = traceparent(metadata)
+            # The same trace for all deliveries of a message, at whichever node.
+            own = f"{delivery.stream} {delivery.key}".encode()
+            trace = hashlib.md5(own, usedforsecurity=False).hexdigest()
+            metadata["traceparent"] = traceparent(metadata, trace)
         _set(self, "payload", payload)
         _set(self, "payload_json", encoded)
         _set(self, "metadata", metadata)

@@ -153,6 +153,8 @@ class NatsTrigger(Service):
             try:
                 await self._connection.up()
                 await self._consumer.bind()
+                if self._consumer.made:
+                    self._deliveries.acks_may_be_lost()
                 self._bound()
                 await self._consume()
             except CancelledError:
@@ -261,6 +263,7 @@ class NatsTrigger(Service):
     def _disconnected(self) -> None:
         if not self._draining:
             self._not_well(self._connection.reason)
+        self._deliveries.acks_may_be_lost()
         self._lost(self._connection.reason)
 
     def _availability_changed(self, available: bool) -> None:
