@@ -15,7 +15,7 @@ from scfd.status.context import Context
 from scfd.status.metrics import Metrics
 from scfd.status.readiness import Availability
 from scfd.triggers.nats import pulls
-from scfd.triggers.nats.acks import Answers
+from scfd.triggers.nats.acks import Acks
 from scfd.triggers.nats.consumer_config import Terms
 from scfd.triggers.nats.deliveries import Deliveries
 from scfd.triggers.nats.jetstream import BindError
@@ -67,7 +67,7 @@ class NatsTriggerTests(SynchronousTestCase):
         self.connection, self.consumer = FakeConnection(), FakeConsumer()
         connection: Any = self.connection
         consumer: Any = self.consumer
-        answers = Answers(SETTINGS, consumer.terms, connection, None, self.context.metrics, self.clock)
+        answers = Acks(SETTINGS, consumer.terms, connection, None, self.context.metrics, self.clock)
         deliveries = Deliveries(
             SETTINGS, lambda event: succeed(None), answers, self.context.metrics, self.clock
         )
