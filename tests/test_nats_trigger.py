@@ -36,6 +36,7 @@ class FakeConsumer:
         self.config: dict[str, Any] = {}
         self.terms = Terms.of(SETTINGS)
         self.paused, self.crowded = "", False
+        self.made = False
         self.error: Exception | None = None
         self.binds = 0
         self.rebinds = Metrics().nats_rebinds.labels("q")
