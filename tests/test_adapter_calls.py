@@ -261,7 +261,7 @@ class FailureTests(ClientTestCase):
 
     def test_after_the_end(self) -> None:
         self.client.close()
-        self.assertEqual(self.failure(self.post()), ("connect", "the node is stopping"))
+        self.assertEqual(self.failure(self.post()), ("connect", "stopping: no more requests are sent"))
 
 
 class HealthTests(ClientTestCase):

@@ -548,7 +548,9 @@ class FailureTests(ForwardTestCase):
             caller.ask("GET", "/")
             self.connector.refuse(ConnectionRefusedError(111, "refused"))
         answer = caller.answer()
-        self.assertEqual((answer.status, answer.json()), (502, {"message": "the plugin can't be reached"}))
+        self.assertEqual(
+            (answer.status, answer.json()), (502, {"message": "the upstream server can't be reached"})
+        )
         self.assertEqual((caller.closed, self.logged(logs)), (False, []))
 
     def test_none_in_time(self) -> None:
@@ -599,7 +601,7 @@ class FailureTests(ForwardTestCase):
         self.wait(0.4)
         answer = caller.answer()
         self.assertEqual(
-            (answer.status, answer.json()), (504, {"message": "the plugin did not answer in time"})
+            (answer.status, answer.json()), (504, {"message": "the upstream server did not respond in time"})
         )
         self.assertEqual((plugin.ended, caller.closed), ("aborted", False))
 

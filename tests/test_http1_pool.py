@@ -156,7 +156,9 @@ class PoolTests(SynchronousTestCase):
         self.assertTrue(attempt.called)
         (late,) = self.ask()
         for exchange in [*waiting, late]:
-            self.assertEqual(exchange.heard, [("failure", "ConnectError", "the node is stopping")])
+            self.assertEqual(
+                exchange.heard, [("failure", "ConnectError", "stopping: no more requests are sent")]
+            )
 
 
 class GiveWayTests(SynchronousTestCase):

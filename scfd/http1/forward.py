@@ -237,11 +237,11 @@ class Forward:
             return
         self._over = True
         if isinstance(error, ConnectTimeoutError):
-            self._caller.fail(504, "the plugin did not answer in time")
+            self._caller.fail(504, "the upstream server did not respond in time")
             return
         if not isinstance(error, ConnectError):
             _log.warn("a forwarded request failed: {error}", error=str(error))
-        self._caller.fail(502, "the plugin can't be reached")
+        self._caller.fail(502, "the upstream server can't be reached")
 
     def _may_retry(self, error: UpstreamError, connection: Upstream | None) -> bool:
         """Only where the server is likely to have closed an idle connection without seeing the request."""

@@ -146,7 +146,7 @@ class Front:
         if local is not None:
             return local
         if self.draining:
-            raise RefusedError(503, "the node is stopping")
+            raise RefusedError(503, "the server is stopping")
         if connection in self._surplus:
             raise RefusedError(503, "too many connections")
         return self._backend.responder(connection, request, identity)

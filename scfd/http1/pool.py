@@ -23,7 +23,7 @@ MOST_CONNECTING = 16
 
 _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
 
-_STOPPING = "the node is stopping"
+_STOPPING = "stopping: no more requests are sent"
 
 
 class Pool:

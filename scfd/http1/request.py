@@ -9,7 +9,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from scfd.http1.contract import RefusedError, Request
 
-#: Method, target and version. Methods are any token, since the plugin may have its own. Targets have no
+#: Method, target and version. Methods are any token, since servers may have their own. Targets have no
 #: white space and no fragment; bytes above ASCII are let through, as callers that forget to encode send them.
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-\"$-~\x80-\xff]+) HTTP/1\.([01])\r\n")
 _OTHER_VERSION = re.compile(rb"[!-~]+ [!-~\x80-\xff]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")

@@ -342,7 +342,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         elif not self._complete and not self._body_paused:
             self._give_up(408, "the rest of the request did not come in time")
         else:
-            self._give_up(504, "the plugin did not answer in time")
+            self._give_up(504, "the upstream server did not respond in time")
 
     def _expire_between(self) -> None:
         if self._reader.in_head:
