@@ -11,6 +11,7 @@ from dateutil.tz import tzlocal
 from treq.client import HTTPClient
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import IResource
 
@@ -23,6 +24,7 @@ from scfd.events.event import TriggerEvent
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity, ServerAddress
 from scfd.interfaces import IAdapter, IBlockingPlugin
+from scfd.reactor import ExceptionHandler
 from scfd.status.context import Context
 from scfd.triggers.timer.trigger import Timers
 from scfd.web import Guarded, Listener, NoSuchPath, QuietSite, Routes, RoutesResource
@@ -44,6 +46,8 @@ _POOL_SIZE = 32
 _POOL_IDLE = 4
 #: The same for a plugin, whose events can't be sent twice: gunicorn closes after 2 s.
 _PLUGIN_IDLE = 1.5
+#: Seconds after the last connection that could not be accepted: asyncio tries again each second.
+_REFUSED_RECENTLY = 3.0
 #: Seconds that a connection to the plugin may take to be made.
 _CONNECT_TIMEOUT = 5.0
 
@@ -101,6 +105,22 @@ def adapter(cfg: Config, identity: Identity, task_store: TaskStore, context: Con
         threads = PluginThreads(cfg.adapter.threads, context)
         context.metrics.plugin_threads_stuck.set_function(lambda: threads.stuck)
     return NativeAdapter(plugin, Framework(cfg, identity, task_store), threads, context)
+
+
+def report_refused_connections(exceptions: ExceptionHandler, context: Context) -> None:
+    """Count connections that can't be accepted, and show in ``GET /ready`` that there are some."""
+    metrics, readiness = context.metrics, context.readiness
+    over: list[IDelayedCall] = []
+
+    def refused(reason: str) -> None:
+        metrics.connections_not_accepted.inc()
+        if over and over[0].active():
+            over[0].reset(_REFUSED_RECENTLY)
+            return
+        readiness.problem("connections", f"new ones can't be accepted: {reason}")
+        over[:] = [context.reactor.callLater(_REFUSED_RECENTLY, readiness.well, "connections")]
+
+    exceptions.refused = refused
 
 
 def watchdog(cfg: Config, adapter: IAdapter, context: Context) -> IService | None:

@@ -17,6 +17,7 @@ from scfd.errors import EXIT_VERSION_MISMATCH
 from scfd.events.tasks import TaskStore
 from scfd.lifecycle import Node, ProcessEnd
 from scfd.logs import bridge_stdlib
+from scfd.reactor import exceptions
 from scfd.reports.delivery import Reports
 from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import StateDir
@@ -38,6 +39,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
         _log.warn("{warning}", warning=warning)
     context = Context(reactor)
     metrics = context.metrics
+    build.report_refused_connections(exceptions, context)
     identity, tasks = build.identity(cfg, os.environ), TaskStore()
     process = ProcessEnd(reactor)
     node = Node(context, identity, cfg.shutdown.drain, process.end)

@@ -27,19 +27,27 @@ class ExceptionHandler:
     each second. Here they are one line in `ACCEPT_EACH` seconds.
 
     :param now: seconds, by a clock that is never set.
+    :ivar refused: called with the reason for each connection that can't be accepted.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._said_at = -ACCEPT_EACH
+        self.refused: Callable[[str], object] = lambda reason: None
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if context.get("message") != "socket.accept() out of system resource":
             loop.default_exception_handler(context)
-        elif self._now() - self._said_at >= ACCEPT_EACH:
+            return
+        reason = getattr(context.get("exception"), "strerror", None) or "no resources"
+        self.refused(reason)
+        if self._now() - self._said_at >= ACCEPT_EACH:
             self._said_at = self._now()
-            reason = getattr(context.get("exception"), "strerror", None)
             _log.error("new connections can't be accepted: {reason}; trying again each second", reason=reason)
+
+
+#: That of this process.
+exceptions = ExceptionHandler(time.monotonic)
 
 
 def install() -> None:
@@ -67,7 +75,7 @@ def install() -> None:
     if installed is None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        loop.set_exception_handler(ExceptionHandler(loop.time))
+        loop.set_exception_handler(exceptions)
         installReactor(SteadyReactor(loop))
     elif not isinstance(installed, AsyncioSelectorReactor):
         raise StartupError(

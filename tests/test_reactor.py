@@ -12,7 +12,9 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.build import report_refused_connections
 from scfd.reactor import ACCEPT_EACH, ExceptionHandler
+from scfd.status.context import Context
 
 
 class ExceptionHandlerTests(SynchronousTestCase):
@@ -58,3 +60,23 @@ class ExceptionHandlerTests(SynchronousTestCase):
         context: dict[str, Any] = {"message": "Task was destroyed"}
         self.handler(self.loop, context)
         self.loop.default_exception_handler.assert_called_once_with(context)
+
+
+class ReportTests(SynchronousTestCase):
+    def test_refused_connections_are_counted_and_a_problem_until_they_are_over(self) -> None:
+        clock = Clock()
+        context, handler = Context(clock, clock.seconds), ExceptionHandler(clock.seconds)
+        report_refused_connections(handler, context)
+        accept: dict[str, Any] = {"message": "socket.accept() out of system resource"}
+        for _ in range(5):
+            handler(Mock(), {**accept, "exception": OSError(24, "Too many open files")})
+            clock.advance(1)
+        (problem,) = context.readiness.problems()
+        self.assertEqual(
+            (problem.component, problem.reason, problem.since),
+            ("connections", "new ones can't be accepted: Too many open files", 0),
+        )
+        count = context.metrics.registry.get_sample_value("scfd_connections_not_accepted_total")
+        self.assertEqual(count, 5)
+        clock.advance(3)
+        self.assertEqual(context.readiness.problems(), [])

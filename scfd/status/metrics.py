@@ -189,6 +189,9 @@ class Metrics:
         )
         self.gateway_running = gauge("gateway_running", "Requests under way.")
         self.gateway_connections = gauge("gateway_connections", "Connections of callers.")
+        self.connections_not_accepted = counter(
+            "connections_not_accepted", "Tries to accept a connection without a file descriptor for it."
+        )
         self.gateway_refused = counter("gateway_refused", "Connections beyond max_connections.")
         self.gateway_plugin_connections = gauge(
             "gateway_plugin_connections", "Connections of the gateway to the plugin."

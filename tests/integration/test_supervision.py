@@ -127,6 +127,8 @@ class SupervisionTests(TestCase):
             for caller in callers:
                 caller.close()
             resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + 50, used + 50))
+            problems = [problem["component"] for problem in await get_json(self.url("/ready"))]
+            self.assertIn("connections", problems)
 
             async def well() -> bool:
                 return bool(await get_json(self.url("/ready")) == [])
