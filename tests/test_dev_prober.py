@@ -133,12 +133,12 @@ class ProberTests(SynchronousTestCase):
         self.network.down = True
         gone = self.events(lambda: self.clock.pump([5] * 3))
         self.assertEqual(
-            [(LogLevel.warn, "the node stopped answering at http://127.0.0.1:9000/probe: ")],
+            [(LogLevel.warn, "the node stopped responding at http://127.0.0.1:9000/probe: ")],
             [(level, text[: text.index(": ") + 2]) for level, text in gone if level > LogLevel.debug],
         )
         self.network.down = False
         self.assertEqual(
-            [(LogLevel.info, "the node answers again at http://127.0.0.1:9000/probe")],
+            [(LogLevel.info, "the node responds again at http://127.0.0.1:9000/probe")],
             self.events(lambda: self.clock.pump([5] * 2)),
         )
 
@@ -146,13 +146,13 @@ class ProberTests(SynchronousTestCase):
         self.prober.startService()
         cases = [
             (200, b'{"success": false, "message": "node ID is empty"}', "it says: node ID is empty"),
-            (200, b"[]", "its answer is not that of a probe"),
+            (200, b"[]", "its response is not that of a probe"),
             (503, b"{}", "HTTP status 503"),
         ]
         for status, answer, reason in cases:
             self.node.status, self.node.answer = status, answer
             self.assertEqual(
-                [(LogLevel.warn, f"the node stopped answering at http://127.0.0.1:9000/probe: {reason}")],
+                [(LogLevel.warn, f"the node stopped responding at http://127.0.0.1:9000/probe: {reason}")],
                 self.events(lambda: self.clock.advance(5)),
             )
             self.node.status, self.node.answer = 200, b'{"success": true}'
@@ -166,7 +166,7 @@ class ProberTests(SynchronousTestCase):
             [
                 (
                     LogLevel.warn,
-                    "the node stopped answering at http://127.0.0.1:9000/probe: no answer within 5 s",
+                    "the node stopped responding at http://127.0.0.1:9000/probe: no response within 5 s",
                 )
             ],
             self.events(lambda: self.clock.advance(5)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 from datetime import datetime, timezone
@@ -45,11 +46,21 @@ class PagesTests(SynchronousTestCase):
         for name in names:
             self.assertTrue((ROOT / name).exists(), f"the map names {name}")
 
-    def test_map_has_every_module(self) -> None:
+    def test_map_has_every_room(self) -> None:
+        """Every package, and every module outside of one. The folders explain the rest, see below."""
         names = MAP_LINE.findall((ROOT / "CONTRIBUTING.rst").read_text())
-        for module in sorted((ROOT / "scfd").rglob("*.py")):
-            if module.name != "__init__.py":
-                self.assertIn(module.relative_to(ROOT).as_posix(), names)
+        scfd = ROOT / "scfd"
+        rooms = [f"{init.parent.relative_to(ROOT)}/" for init in scfd.rglob("*/__init__.py")]
+        modules = [str(module.relative_to(ROOT)) for module in scfd.glob("[!_]*.py")]
+        self.assertEqual(sorted(name for name in names if name.startswith("scfd/")), sorted(rooms + modules))
+
+    def test_every_module_says_what_it_does(self) -> None:
+        """In its first line; a package in two sentences."""
+        for module in sorted([*(ROOT / "scfd").rglob("*.py"), *(ROOT / "scf_log").rglob("*.py")]):
+            words = ast.get_docstring(ast.parse(module.read_text())) or ""
+            self.assertTrue(words, f"{module} has no docstring")
+            if module.name == "__init__.py" and module.parent.name != "scfd":
+                self.assertGreater(len(re.findall(r"[.;:](\s|$)", words)), 1, f"{module}: {words}")
 
     def test_links_lead_somewhere(self) -> None:
         for page in PAGES:

@@ -415,7 +415,7 @@ class ClockTests(SynchronousTestCase):
 
     def test_a_clock_that_is_set_forward(self) -> None:
         self.assertEqual(
-            self.said_after(3601, 1), ["the clock went on by 3601.0 s at once: 3601 timer fires were missed"]
+            self.said_after(3601, 1), ["the clock jumped forward by 3601.0 s: 3601 timer fires were missed"]
         )
         self.assertEqual(self.events[0].metadata["missed_fires"], "3601")
 

@@ -1,4 +1,8 @@
-"""The config: one YAML file, checked as a whole before anything starts."""
+"""
+The config: one YAML file, checked as a whole before anything starts.
+
+`values` and `nats` have every key with its check and default; the rest reads, checks and words mistakes.
+"""
 
 from scfd.config.checks import Address
 from scfd.config.load import load

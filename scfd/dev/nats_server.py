@@ -43,8 +43,8 @@ class NatsServer(Service):
     """
     Runs nats-server on 127.0.0.1, with the streams that the config names.
 
-    It is gone when the node is gone, however that ends. When it dies by itself it is started again.
-    Its streams are kept in memory: what is in them does not outlive it.
+    It ends with the node, however that ends. When it dies by itself it is started again.
+    Its streams are kept in memory, so they end with it.
 
     :param settings: port, and streams with name and subjects.
     :param state_dir: a folder for the node's files. ``dev-nats`` in it is emptied at the start and
@@ -64,7 +64,7 @@ class NatsServer(Service):
 
     def startService(self) -> Deferred[None]:
         """
-        :returns: a Deferred that fires when the server answers and every stream exists. Fails with
+        :returns: a Deferred that fires when the server responds and every stream exists. Fails with
             `StartupError` when there is no nats-server to run, its port is taken, a stream is
             refused, or it is not ready within 10 s.
         """
@@ -89,7 +89,7 @@ class NatsServer(Service):
         )
 
     async def _launch(self) -> None:
-        """Run the server until it ends; done when it answers and has its streams."""
+        """Run the server until it ends; done when it responds and has its streams."""
         command = [find_nats_server(), "-a", HOST, "-p", str(self._port), "-js", "-sd", self._store]
         process = self._process = ServerProcess(self._reactor)
         argv = guarded(command)

@@ -98,7 +98,7 @@ class Prober(Service):
         reply = from_json(answer)
         if not isinstance(reply, dict) or reply.get("success") is not True:
             reason = reply.get("message") if isinstance(reply, dict) else None
-            raise _NotWellError(f"it says: {reason}" if reason else "its answer is not that of a probe")
+            raise _NotWellError(f"it says: {reason}" if reason else "its response is not that of a probe")
 
     def _message(self) -> dict[str, Any]:
         self._count += 1
@@ -118,29 +118,29 @@ class Prober(Service):
     def _note_failure(self, reason: str) -> None:
         if self._answered:
             self._answered = False
-            _log.warn("the node stopped answering at {url}: {reason}", url=self._url.decode(), reason=reason)
+            _log.warn("the node stopped responding at {url}: {reason}", url=self._url.decode(), reason=reason)
         else:
-            _log.debug("no answer to a probe yet: {reason}", reason=reason)
+            _log.debug("no response to a probe yet: {reason}", reason=reason)
 
     def _note_success(self) -> None:
         if self._answered is False:
-            _log.info("the node answers again at {url}", url=self._url.decode())
+            _log.info("the node responds again at {url}", url=self._url.decode())
         self._answered = True
 
 
 class _NotWellError(Exception):
-    """Why a probe is no success, in a few words."""
+    """Why a probe failed, in a few words."""
 
 
 def _timed_out(_: object, seconds: float) -> NoReturn:
     # Whatever the failure is: an Agent that is cancelled fails in ways of its own.
-    raise _NotWellError(f"no answer within {seconds:g} s")
+    raise _NotWellError(f"no response within {seconds:g} s")
 
 
 @implementer(IBodyProducer)
 @define
 class _Bytes:
-    """A request body that is at hand as a whole."""
+    """A request body that is known as a whole."""
 
     body: bytes
 

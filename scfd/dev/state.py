@@ -19,7 +19,7 @@ RESULTS_KEPT = 1000
 #: Fields of a heartbeat that have a meaning of their own; a plugin's extra fields are the others.
 _HEARTBEAT_FIELDS = frozenset({"node_id", "node_type", "running_version", "metadata", "tasks_md5"})
 
-#: Seconds that an answer may be late.
+#: Seconds that a response may be late.
 MAX_SLOW = 600
 
 _log = Logger(namespace="scfd.dev.control_plane")
@@ -32,13 +32,13 @@ def _as_tuple(texts: Iterable[str]) -> tuple[str, ...]:
 @frozen
 class Faults:
     """
-    Trouble that a developer has switched on, to see how a node takes it.
+    Faults that a developer has switched on, to see how a node copes.
 
-    :ivar down: connections are closed without an answer.
-    :ivar slow: seconds by which answers are late; 0 is off.
-    :ivar status: the HTTP status of every answer, 400 to 599; 0 is off.
-    :ivar package_version: the version that heartbeats are answered with; empty is off.
-    :ivar refuse: ids of tasks; reports of these are answered 404.
+    :ivar down: connections are closed without a response.
+    :ivar slow: seconds by which responses are late; 0 is off.
+    :ivar status: the HTTP status of every response, 400 to 599; 0 is off.
+    :ivar package_version: the version in responses to heartbeats; empty is off.
+    :ivar refuse: ids of tasks; reports of these get 404.
     """
 
     down: bool = False
@@ -138,7 +138,7 @@ class ControlPlaneState:
 
     :param now: the time in seconds since the epoch.
     :ivar tasks: the task list, see `scfd.dev.task_file`; may be replaced at any time.
-    :ivar faults: the trouble that is switched on.
+    :ivar faults: those that are switched on.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -160,7 +160,7 @@ class ControlPlaneState:
         so that a change of ``task_params`` alone arrives at once.
 
         :param report: a heartbeat with ``node_id``, ``running_version``, ``node_type``, ``tasks_md5``.
-        :returns: ``data[0]`` of the answer: the version that the node runs, so that nothing
+        :returns: ``data[0]`` of the response: the version that the node runs, so that nothing
             restarts, unless another is switched on; the list's digest; the list, when the node is
             to take it.
         """
@@ -225,7 +225,7 @@ class ControlPlaneState:
 
     def switch_faults(self, changes: Mapping[str, Any]) -> None:
         """
-        Switch trouble on or off.
+        Switch faults on or off.
 
         :param changes: see `Faults.changed`.
         :raises ValueError: there is a mistake in it; nothing is changed.

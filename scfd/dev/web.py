@@ -2,15 +2,15 @@
 The development control plane over HTTP.
 
 ========================================================  =========================================
-``POST /gateway/cloudnode/ReportHeartbeatInner``          a node's heartbeat; may answer with tasks
+``POST /gateway/cloudnode/ReportHeartbeatInner``          a node's heartbeat; the response may have tasks
 ``POST /gateway/collectmgr/ReportTaskStatus``             what became of a task
-``POST /faults``                                          switches trouble on or off
-``GET /faults``                                           what trouble is switched on
+``POST /faults``                                          switches faults on or off
+``GET /faults``                                           which faults are on
 ``GET /state``                                            nodes, tasks, results and faults as JSON
 ``GET /``                                                 the same for a person
 ========================================================  =========================================
 
-Answers are JSON, ``{"code": 200, "message": …}`` to nodes; mistakes have the code of their HTTP status.
+Responses are JSON, ``{"code": 200, "message": …}`` to nodes; mistakes have the code of their HTTP status.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 HEARTBEAT_PATH = "/gateway/cloudnode/ReportHeartbeatInner"
 TASK_STATUS_PATH = "/gateway/collectmgr/ReportTaskStatus"
 
-#: Where faults show; the page, the state and the switches themselves always answer.
+#: Where faults show; the page, the state and the switches themselves are never affected.
 _FAULTY_PATHS = frozenset({HEARTBEAT_PATH.encode(), TASK_STATUS_PATH.encode()})
 
 _PAGE_HEADERS = {
@@ -46,7 +46,7 @@ _PAGE_HEADERS = {
 
 
 class ControlPlaneRoutes(Routes):
-    """Each method here answers one path."""
+    """Each method here responds to one path."""
 
     def __init__(self, state: ControlPlaneState) -> None:
         self._state = state
@@ -108,7 +108,7 @@ class ControlPlaneRoutes(Routes):
 
 
 def _momentary(value: object) -> Response:
-    """A JSON answer that is old a moment later."""
+    """A JSON response that must not be cached."""
     answer = Response.json(value)
     return Response(200, answer.body, {**answer.headers, "Cache-Control": "no-store"})
 
@@ -214,7 +214,7 @@ class FaultyResource(Resource):
             self._behind.render(request)
 
     def close(self) -> None:
-        """Close the connections that are waiting for a late answer."""
+        """Close the connections that wait for a late response."""
         for late in tuple(self._late):
             late.cancel()
 
@@ -223,7 +223,7 @@ def resource_tree(state: ControlPlaneState, clock: Any) -> FaultyResource:
     """
     Everything the control plane serves, without a port to serve it on.
 
-    :param clock: an `IReactorTime`, for late answers.
+    :param clock: an `IReactorTime`, for late responses.
     """
     routes = ControlPlaneRoutes(state)
     return FaultyResource(RoutesResource(routes, _Elsewhere(routes)), state, clock)

@@ -2,7 +2,7 @@
 Task results on their way to the control plane: kept until delivered, in order per task.
 
 ``POST {server}/gateway/collectmgr/ReportTaskStatus``, one result each. A result is on disk before
-it counts as accepted; the server's answer decides whether it is delivered, refused for good, or
+it counts as accepted; the server's response decides whether it is delivered, refused for good, or
 tried again.
 """
 
@@ -154,7 +154,7 @@ class Reports(Service):
 
     def _pump(self) -> None:
         if self._pumping:
-            return  # a delivery that ended at once: the loop below goes on, a call for each would nest
+            return  # called from inside the loop below, which goes on by itself
         self._pumping = True
         while self._ready and len(self._in_flight) < CONCURRENCY and not self._closed:
             task_id = self._ready.popleft()
@@ -171,7 +171,7 @@ class Reports(Service):
         task_id = entry.result.task_id
         outcome, words = await self._try(entry)
         if self._closed:
-            return  # too late to be noted: the next run tells it again
+            return  # the outbox is closed: the next run delivers it again
         self._metrics.reports.labels(outcome.value).inc()
         if outcome in (Verdict.RETRY, Verdict.UNAVAILABLE):
             self._say_once(f"kept for later: {words}", warn=True)
@@ -206,7 +206,7 @@ class Reports(Service):
         return judge(exchange), f"HTTP status {response.status}: {words}"
 
     def _next(self, task_id: str) -> None:
-        """The first result of a task is done with; go on with its next one."""
+        """Forget the first result of a task, and go on with its next one."""
         self._pauses.pop(task_id, None)
         queue = self._queues[task_id]
         self._taken -= size_of(queue.popleft().result)

@@ -81,15 +81,15 @@ class Outbox:
         return self._run(lambda: self._remove(list(seqs)))
 
     def refuse(self, entry: Entry, words: str) -> Deferred[None]:
-        """Put aside what the control plane will not have, with its words."""
+        """Move a refused result aside, with what the control plane said."""
         return self._run(lambda: self._refuse(entry, words))
 
     def tidy(self) -> Deferred[None]:
-        """Give space back: fold the write-ahead log in, and keep only the newest refusals."""
+        """Free disk space: checkpoint the write-ahead log, and keep only the newest refusals."""
         return self._run(self._tidy)
 
     def close(self) -> Deferred[None]:
-        """Close the file and end the thread; nothing may be asked of the outbox after that."""
+        """Close the file and end the thread. The outbox can't be used after that."""
         return self._run(self._close).addBoth(lambda _: self._pool.stop())
 
     def _run(self, work: Callable[[], T]) -> Deferred[T]:

@@ -39,9 +39,9 @@ _DIALECT = re.compile(r"[0-9*,/?#\-LW]+")
 @frozen
 class Cron:
     """
-    A cron expression that is known to be right and to fire at least once from now on.
+    A valid cron expression that fires at least once from now on.
 
-    Two are equal, and so share their work, when they were written alike.
+    Two that were written alike are equal, so they share their moments.
 
     :ivar expression: as the user wrote it, white space folded.
     :ivar granularity: ``second``, ``minute`` or ``hour``: the finest field that is not one fixed value.
@@ -105,7 +105,7 @@ class Cron:
             before = (change + offset).replace(tzinfo=None)
             offset = _offset(change.astimezone(zone))
             after = (change + offset).replace(tzinfo=None)
-            if before < after and there < after:  # it falls into what is left out
+            if before < after and there < after:  # in the skipped hour
                 instant = change
                 yield change.astimezone(zone)
                 local = self._local_after(after)
@@ -115,7 +115,7 @@ class Cron:
                 local = self._local_after(after - _TICK)
 
     def _local_after(self, base: datetime) -> Iterator[datetime]:
-        """The moments on a clock on the wall that nobody ever sets: naive ones."""
+        """The moments in local time, as if clocks were never changed: naive datetimes."""
         last = None
         for moment in heapq.merge(*(self._moments(fields, base) for fields in self._fields)):
             if moment != last:
@@ -150,8 +150,8 @@ def _iterator(fields: str, base: datetime) -> Any:
 
 def _either_day(six: list[str]) -> tuple[str, ...]:
     """
-    Days of the month and of the week, both restricted, mean either: then as two expressions, since
-    croniter takes them so for plain numbers only, and not for W, L and #.
+    Split an expression that restricts both days of the month and of the week, which means either of them:
+    croniter reads it so for plain numbers only, not for W, L and #.
     """
     day, weekday = six[3], six[5]
     if day[0] in "*?" or weekday[0] in "*?":
@@ -166,7 +166,7 @@ def _offset(moment: datetime) -> timedelta:
 
 
 def _change(first: datetime, last: datetime, offset: timedelta, zone: tzinfo | None) -> datetime:
-    """The second between two instants at which a zone leaves an offset, by halving."""
+    """The second at which a zone's offset changes between two instants, found by bisection."""
     low, high = int(first.timestamp()), int(last.timestamp())
     while high - low > 1:
         middle = (low + high) // 2
@@ -208,7 +208,7 @@ def _last_weekday(part: str) -> str:
 
 
 def _check(fields: list[str], given: list[str], text: str) -> None:
-    # croniter would take R and H for random and hashed values; they are no part of our dialect.
+    # croniter would read R and H as random and hashed values, which our dialect does not have.
     if all(_DIALECT.fullmatch(_NAMES.sub("1", value.upper())) for value in fields):
         try:
             croniter.expand(" ".join(fields), second_at_beginning=True)

@@ -1,4 +1,4 @@
-"""When the moments of cron expressions come: thousands of them, by the next one."""
+"""The next moments of thousands of cron expressions, in a heap."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Schedule:
 
     def take(self, now: float) -> list[datetime]:
         """
-        `move_on` has to follow.
+        Take the moments that are due; call `move_on` afterwards.
 
         :returns: every moment up to ``now`` that has not been taken; at least one when it is due.
         """
@@ -57,7 +57,7 @@ class Schedule:
             return [self._next]
         taken = self._walk(now)
         if len(taken) == MOST_MISSED:
-            # More than can be looked at: go on shortly before now, with as long a time as those took.
+            # Too many to look at one by one: go on shortly before now, as those reached back.
             self.start(max(taken[-1].timestamp(), now - (taken[-1] - taken[0]).total_seconds() / 2))
             taken = self._walk(now) or taken[-1:]
             if self.due <= now:
@@ -68,7 +68,7 @@ class Schedule:
         """
         Look for the moment after those that were taken.
 
-        Apart from `take`, so that everything that is due is fired first: croniter takes 18 us.
+        Apart from `take`, so that everything due is fired first: this takes 18 us.
         """
         if self._taken:
             self._taken = False
@@ -87,7 +87,7 @@ class Schedule:
 
 class Schedules:
     """
-    Schedules by their next moments: to find nothing due costs the same for one and for ten thousand.
+    Schedules ordered by their next moments: looking at ten thousand that are not due costs as much as at one.
 
     :param clock: waits.
     """
@@ -106,7 +106,7 @@ class Schedules:
         heapq.heapify(self._heap)
 
     def stop(self) -> None:
-        """Leave nothing waiting."""
+        """Cancel what was to be looked for later."""
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
@@ -123,7 +123,7 @@ class Schedules:
         """
         Have their next moments looked for: croniter takes 20 us for each.
 
-        A thousand that are due in the same second would so hold up the last of their own events by 20 ms.
+        Done at once, a thousand due in the same second would delay the last of their events by 20 ms.
         """
         self._taken.extend(schedules)
         if len(self._taken) <= LOOKED_FOR_AT_ONCE:

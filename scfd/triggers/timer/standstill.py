@@ -18,8 +18,8 @@ class Standstill:
     """
     Compares the wall clock with one that nobody sets.
 
-    A process that was frozen (SIGSTOP, a cloud instance put to sleep) finds that both went on
-    without it; after a machine slept, or after the clock was set, only the wall clock has jumped.
+    After a freeze of the process (SIGSTOP, a frozen cloud instance) both clocks have moved on. After a sleep
+    of the machine, or when somebody set the clock, only the wall clock has jumped.
 
     :param monotonic: seconds.
     """
@@ -54,14 +54,14 @@ class Standstill:
             return False
         jumped = wall_step - steady_step > DRIFT
         self._story = (
-            f"the clock went on by {wall_step:.1f} s at once"
+            f"the clock jumped forward by {wall_step:.1f} s"
             if jumped
             else (f"the process stood still for {wall_step:.1f} s")
         )
         return True
 
     def tell(self, missed: int) -> None:
-        """Say in one line what the last look found, and how many fires it cost."""
+        """Log in one line what the last look found, and how many fires were missed by it."""
         if self._story:
             _log.warn("{story}: {missed} timer fires were missed", story=self._story, missed=missed)
             self._story = ""

@@ -41,7 +41,7 @@ class _Entry:
     One trigger.
 
     :ivar running: events that are under way.
-    :ivar waiting: (moment, fires missed that it stands for) of those that wait for their turn.
+    :ivar waiting: (moment, number of missed fires it makes up for) of each event that waits for its turn.
     :ivar skipped: fires that were skipped since the last event ended.
     """
 
@@ -56,14 +56,14 @@ class Timers(Service):
     """
     All timer triggers of a node.
 
-    Those of one expression share its moments. Start-up does not fire for the past.
+    Triggers with the same expression share its moments. Nothing fires for the time before the start.
 
     :param dispatch: see `ITrigger`.
     :param availability: of the plugin: what falls due while it can't take events is missed, and made up
         by each trigger's misfire rule once it can.
     :param zone: the one that expressions without a zone of their own are read in.
     :param now: the wall clock, seconds since the epoch.
-    :param clock: one that nobody sets.
+    :param clock: a monotonic one.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Timers(Service):
         self._schedules.stop()
 
     def drain(self) -> Deferred[None]:
-        """Fire no more: see `IDrainable`. What waits for its turn is left out."""
+        """Stop firing: see `IDrainable`. Events that wait for their turn are dropped."""
         self.running = False
         return self._in_flight.drained()
 
@@ -163,7 +163,7 @@ class Timers(Service):
             self._metrics.timer_skipped.labels(name, reason).inc(count)
 
     def _submit(self, entry: _Entry, moment: datetime, missed: int, in_turn: bool) -> None:
-        """Apply a trigger's overlap rule; fires that are made up one by one wait for each other anyway."""
+        """Apply the overlap rule. Missed fires that are made up one by one always wait for each other."""
         name, overlap = entry.trigger.name, entry.trigger.overlap
         if not entry.running or (overlap == "allow" and not in_turn):
             self._call(entry, moment, missed)
