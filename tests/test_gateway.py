@@ -111,6 +111,13 @@ class ProbeTests(GatewayTestCase):
             self.readiness.enter(phase)
             self.assertEqual(self.probe(b"{}")[0], 200)
 
+    def test_one_of_a_page_in_a_browser(self) -> None:
+        """The plugin may have told the browser that other sites may send JSON."""
+        for header in ("Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"):
+            answer = self.ask("POST", "/probe", JSON, header, body=b'{"server_ip": "h", "server_port": 1}')
+            self.assertEqual((answer.status, answer.json()["success"]), (403, False))
+        self.assertEqual(self.identity.server.base_url, "")
+
     def test_has_to_say_that_it_is_json(self) -> None:
         """A page in a browser can send other kinds across sites, without asking the node."""
         probe = b'{"server_ip": "h", "server_port": 1}'

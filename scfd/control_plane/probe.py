@@ -145,6 +145,14 @@ class ProbeHandler:
         """Refuse a probe that does not say that it is JSON: a page in a browser may send it across sites."""
         return self._refuse("refused", "expected Content-Type: application/json", 415)
 
+    def from_a_page(self) -> Response:
+        """
+        Refuse a probe that a page in a browser has sent.
+
+        A plugin that lets pages of other sites send JSON answers for the whole gateway when a browser asks.
+        """
+        return self._refuse("refused", "expected a control plane, not a page in a browser", 403)
+
     def _refuse(self, outcome: str, message: str, status: int) -> Response:
         self._metrics.probes.labels(outcome).inc()
         _log.warn("a probe was {outcome}: {reason}", outcome=outcome, reason=message)

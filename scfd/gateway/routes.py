@@ -54,6 +54,8 @@ class GatewayRoutes(Routes):
             return self._probe.unauthorised()
         if not has_json(headers):
             return self._probe.not_json()
+        if headers.hasHeader(b"origin") or headers.hasHeader(b"sec-fetch-site"):
+            return self._probe.from_a_page()
         return self._probe.handle(body)
 
 
