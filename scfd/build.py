@@ -64,10 +64,14 @@ def http_client(reactor: Any) -> HTTPClient:
     return HTTPClient(_agent(reactor))
 
 
+def _signer(cfg: Config) -> Signer | None:
+    auth = cfg.heartbeat.auth
+    return Signer(auth.access_key, auth.secret_key, time.time) if auth is not None else None
+
+
 def control_plane_client(cfg: Config, reactor: Any) -> LearningClient:
     """The client of the control plane that heartbeat and reports share."""
-    heartbeat, auth = cfg.heartbeat, cfg.heartbeat.auth
-    signer = Signer(auth.access_key, auth.secret_key, time.time) if auth is not None else None
+    heartbeat, signer = cfg.heartbeat, _signer(cfg)
     client = ControlPlaneClient(http_client(reactor), reactor, signer)
     return LearningClient(
         client, reactor, heartbeat.protocol, heartbeat.api_prefix, signed=signer is not None
@@ -308,4 +312,4 @@ def dev_control_plane(cfg: Config, reactor: Any) -> IService | None:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(cfg.gateway.listen.host, cfg.gateway.listen.host)
         node_url = f"http://{Address(host, cfg.gateway.listen.port)}"
     token = "" if cfg.gateway is None else cfg.gateway.probe_token
-    return ControlPlane(cfg.dev.control_plane, node_url, reactor, _agent(reactor), token)
+    return ControlPlane(cfg.dev.control_plane, node_url, reactor, _agent(reactor), token, keys=_signer(cfg))

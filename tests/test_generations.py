@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -95,6 +96,15 @@ class ReportRequestTests(SynchronousTestCase):
     def test_status_0_is_one_that_generations_1_and_2_take_for_none(self) -> None:
         result = TaskResult("task-001", 0)
         self.assertEqual([report_request(g, "n", result)["status"] for g in (1, 2, 3)], [1, 1, 0])
+
+
+class DecodedTests(SynchronousTestCase):
+    def test_deleted_tasks_are_invalid(self) -> None:
+        for deleted, invalid in (("true", 1), ("false", 0), (True, 1), (False, 0), ("", 0), (None, 0)):
+            tasks = [{"task_id": "a", "is_deleted": deleted}]
+            body = json.dumps({"ret_info": {"code": 0}, "task_instances": tasks}).encode()
+            value = decoded(ServerResponse(200, body))
+            self.assertEqual(value["task_instances"], [{**tasks[0], "invalid": invalid}])
 
 
 class SpokenTests(SynchronousTestCase):

@@ -7,12 +7,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.control_plane.client import ServerResponse
 from scfd.control_plane.generations import report_request
-from scfd.control_plane.learning import Exchange, LearningClient
+from scfd.control_plane.learning import CONFIRM_TIMEOUT, HEARTBEAT, Exchange, LearningClient
 from scfd.control_plane.verdict import Verdict, judge
 from scfd.events.event import TaskResult
 from tests.http_fakes import FakeControlPlaneClient
@@ -46,20 +47,29 @@ class LearningTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.generation = 1
         self.answer: Callable[[str, dict[str, Any]], Any] | None = None
+        self.clock = Clock()
         self.http = FakeControlPlaneClient(self.react)
         self.client = self.make()
 
     def make(self, protocol: str = "auto", prefix: str = "/gateway", signed: bool = True) -> LearningClient:
-        return LearningClient(self.http, None, protocol, prefix, signed)
+        return LearningClient(self.http, self.clock, protocol, prefix, signed)
 
     def react(self, body: dict[str, Any]) -> Any:
         url = self.http.posts[-1][0]
         return self.answer(url, body) if self.answer else real(self.generation, url, body)
 
-    def report(self) -> Exchange:
+    def start_report(self) -> Deferred[Exchange]:
         result = TaskResult("task-001", 2)
         call = self.client.call(SERVER, METHOD, lambda g: report_request(g, "n", result), 5)
-        return self.successResultOf(Deferred.fromCoroutine(call))
+        return Deferred.fromCoroutine(call)
+
+    def report(self) -> Exchange:
+        return self.successResultOf(self.start_report())
+
+    def heartbeat(self) -> None:
+        """A call of the other method; the server here takes the same fields for it."""
+        call = self.client.call(SERVER, HEARTBEAT, lambda g: {"instance_id" if g == 3 else "id": ""}, 5)
+        self.successResultOf(Deferred.fromCoroutine(call))
 
     def requests(self) -> list[str]:
         """The paths and task fields since the last call."""
@@ -96,8 +106,10 @@ class AutoTests(LearningTestCase):
         """Also that from 3 to 1, whose responses look like a refusal."""
         for generation in (1, 3, 1, 2, 1, 3, 2, 3):
             self.generation = generation
-            for _ in range(2):
-                self.assertEqual(judge(self.report()), Verdict.TAKEN, generation)
+            first = self.start_report()
+            self.heartbeat()
+            for report in (first, self.start_report()):
+                self.assertEqual(judge(self.successResultOf(report)), Verdict.TAKEN, generation)
             self.assertEqual(self.client.generation(SERVER), generation)
 
     def test_is_remembered_by_address(self) -> None:
@@ -123,7 +135,32 @@ class AutoTests(LearningTestCase):
         self.report()
         trap = real(1, "", {})
         self.answer = lambda url, body: trap if "/api/" in url else ServerResponse(404, b"no such task")
-        self.assertEqual(judge(self.report()), Verdict.REFUSED)
+        doubts: list[None] = []
+        self.client.on_doubt = lambda: doubts.append(None)
+        report = self.start_report()
+        self.assertNoResult(report)
+        self.assertEqual(len(doubts), 1)
+        self.answer = None
+        self.heartbeat()
+        self.requests()
+        self.assertEqual(judge(self.successResultOf(report)), Verdict.REFUSED)
+        self.assertEqual(self.requests(), [])  # it has been sent once
+
+    def test_a_404_of_what_was_a_generation_1_server(self) -> None:
+        """The heartbeat learns the new generation, and the report is made again in its form."""
+        self.report()
+        self.generation = 3
+        report = self.start_report()
+        self.assertNoResult(report)
+        self.heartbeat()
+        self.assertEqual(judge(self.successResultOf(report)), Verdict.TAKEN)
+
+    def test_a_404_that_no_heartbeat_explains(self) -> None:
+        self.report()
+        self.answer = lambda url, body: ServerResponse(404, b"")
+        report = self.start_report()
+        self.clock.advance(CONFIRM_TIMEOUT)
+        self.assertEqual(judge(self.successResultOf(report)), Verdict.RETRY)
 
     def test_a_404_of_a_server_that_nothing_is_known_of_is_none(self) -> None:
         self.answer = lambda url, body: ServerResponse(404, b"")

@@ -124,11 +124,19 @@ class ReturnInfo:
 
 
 def decoded(response: ServerResponse) -> Any:
-    """:returns: the body as a JSON value; None when it is not JSON."""
+    """
+    :returns: the body as a JSON value; None when it is not JSON. Tasks of generation 3 have ``invalid``, as
+        those of the others do: plugins know that field.
+    """
     try:
-        return from_long_json(response.body)
+        value = from_long_json(response.body)
     except ValueError:
         return None
+    tasks = value.get("task_instances") if isinstance(value, dict) else None
+    for task in tasks if isinstance(tasks, list) else ():
+        if isinstance(task, dict) and "is_deleted" in task:
+            task["invalid"] = int(str(task["is_deleted"]).lower() == "true")
+    return value
 
 
 def return_info(value: Any, response: ServerResponse) -> ReturnInfo | None:

@@ -19,7 +19,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from scfd.control_plane.generations import heartbeat_request
-from scfd.control_plane.learning import LearningClient
+from scfd.control_plane.learning import HEARTBEAT, LearningClient
 from scfd.control_plane.orders import Orders, RefusedError, RetryError, read_response
 from scfd.errors import describe
 from scfd.events.tasks import TaskStore
@@ -29,7 +29,6 @@ from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.heartbeat")
 
-PATH = "/cloudnode/ReportHeartbeatInner"
 #: Seconds for one try.
 REQUEST_TIMEOUT = 5.0
 #: Tries for one heartbeat.
@@ -100,6 +99,7 @@ class Heartbeat(Service):
         self._moving: Deferred[None] | None = None
         self._loop = LoopingCall(self._beat)
         self._loop.clock = context.reactor
+        client.on_doubt = self.report_now
 
     def startService(self) -> None:
         super().startService()
@@ -213,7 +213,7 @@ class Heartbeat(Service):
         message = self._message()
         return read_response(
             await self._client.call(
-                server, PATH, lambda generation: heartbeat_request(generation, message), REQUEST_TIMEOUT
+                server, HEARTBEAT, lambda generation: heartbeat_request(generation, message), REQUEST_TIMEOUT
             )
         )
 

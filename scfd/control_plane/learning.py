@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -15,6 +16,9 @@ from scfd.events.long_json import LONG
 
 _log = Logger(namespace="scfd.control_plane")
 
+HEARTBEAT = "/cloudnode/ReportHeartbeatInner"
+#: Seconds to wait for a response that shows which generation a server speaks now.
+CONFIRM_TIMEOUT = 30.0
 #: Addresses whose generation is remembered.
 _REMEMBERED = 16
 
@@ -41,6 +45,7 @@ class LearningClient:
 
     :param protocol: ``auto``, or the generation to speak whatever the responses are like.
     :param prefix: first part of the paths; see `scfd.control_plane.generations.path`.
+    :ivar on_doubt: called when a server may have become another; is to make a heartbeat soon.
     :param signed: whether requests are signed. Servers of generation 2 and 3 take no others, so the
         newest generation is tried first.
     """
@@ -59,6 +64,8 @@ class LearningClient:
         self._prefix = prefix
         self._first = 3 if signed or prefix == generations.PREFIXES[3] else 1
         self._learned: dict[str, int] = {}
+        self._waiting: list[Deferred[None]] = []
+        self.on_doubt: Callable[[], object] = lambda: None
         self._contradicted = False
 
     def generation(self, server: str) -> int:
@@ -83,7 +90,14 @@ class LearningClient:
             tried.append(asked)
             if spoken is not None:
                 self._note(server, spoken)
-            asked = self._next(asked, spoken, exchange)
+            if asked == 1 and method != HEARTBEAT and self._learned.get(server) == 1 and _is_404(exchange):
+                # A refusal, or the server speaks another generation now. A heartbeat finds out: this call
+                # would be made twice if it was repeated in another form.
+                if not await self._confirmed(server):
+                    return evolve(exchange, proven=False)
+                asked = self.generation(server)
+            else:
+                asked = self._next(asked, spoken, exchange)
             if asked in tried:
                 asked = None
             # A response that proves nothing does not replace the one in the form that was expected.
@@ -105,6 +119,19 @@ class LearningClient:
         spoken = generations.spoken(asked, value, response)
         proven = self._fixed is not None or server in self._learned or spoken is not None
         return Exchange(self._fixed or spoken or asked, response, value, proven), spoken
+
+    async def _confirmed(self, server: str) -> bool:
+        """:returns: whether a response that came from now on proves what the server speaks."""
+        proof: Deferred[None] = Deferred()
+        self._waiting.append(proof)
+        self.on_doubt()
+        try:
+            await proof.addTimeout(CONFIRM_TIMEOUT, self._reactor)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting = [other for other in self._waiting if other is not proof]
+        return True
 
     def _next(self, asked: int, spoken: int | None, exchange: Exchange) -> int | None:
         """:returns: the generation whose form to try now; None when the response stands."""
@@ -135,3 +162,10 @@ class LearningClient:
         self._learned[server] = spoken
         if len(self._learned) > _REMEMBERED:
             del self._learned[next(iter(self._learned))]
+        waiting, self._waiting = self._waiting, []
+        for proof in waiting:
+            proof.callback(None)
+
+
+def _is_404(exchange: Exchange) -> bool:
+    return exchange.response.status == 404

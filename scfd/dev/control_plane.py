@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.web.iweb import IAgent
 
+from scfd.control_plane.signing import Signer
 from scfd.dev.prober import Prober
 from scfd.dev.state import ControlPlaneState
 from scfd.dev.task_file import TaskFile
@@ -43,6 +44,7 @@ class ControlPlane(MultiService):
     :param reactor: gives the port, threads and time.
     :param agent: makes the probes.
     :param probe_token: what the node wants probes to show; empty when it wants nothing.
+    :param keys: the node's; generations 2 and 3 take only calls that are signed with them.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ControlPlane(MultiService):
         agent: IAgent,
         probe_token: str = "",
         bind: Bind = bind,
+        keys: Signer | None = None,
     ) -> None:
         super().__init__()
         self._bind = bind
@@ -62,7 +65,7 @@ class ControlPlane(MultiService):
         self._agent = agent
         self._probe_token = probe_token
         self._state = ControlPlaneState(time.time)
-        self._resource = resource_tree(self._state, reactor)
+        self._resource = resource_tree(self._state, reactor, settings.protocol, keys)
         self._task_file = TaskFile(settings.tasks) if settings.tasks else None
         self._watch = LoopingCall(self._look_at_file)
         self._watch.clock = reactor

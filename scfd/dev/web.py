@@ -10,134 +10,28 @@ The development control plane over HTTP.
 ``GET /``                                                 the same for a person
 ========================================================  =========================================
 
-Responses are JSON, ``{"code": 200, "message": …}`` to nodes; mistakes have the code of their HTTP status.
+Responses are JSON. Nodes are spoken to in one generation of the protocol; the two paths above are those of the
+first, the others have ``/api/service`` in place of ``/gateway``.
 """
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
-from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from scfd.control_plane.signing import Signer
+from scfd.dev.routes import GENERATIONS, ControlPlaneRoutes, refusal
 from scfd.dev.state import ControlPlaneState
-from scfd.events.wire import from_json
-from scfd.web import Response, Routes, RoutesResource, route, write_response
+from scfd.web import RoutesResource, write_response
 
 T = TypeVar("T")
 
-HEARTBEAT_PATH = "/gateway/cloudnode/ReportHeartbeatInner"
-TASK_STATUS_PATH = "/gateway/collectmgr/ReportTaskStatus"
-
 #: Where faults show; the page, the state and the switches themselves are never affected.
-_FAULTY_PATHS = frozenset({HEARTBEAT_PATH.encode(), TASK_STATUS_PATH.encode()})
-
-_PAGE_HEADERS = {
-    "Content-Type": "text/html; charset=utf-8",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-    " connect-src 'self'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-class ControlPlaneRoutes(Routes):
-    """Each method here responds to one path."""
-
-    def __init__(self, state: ControlPlaneState) -> None:
-        self._state = state
-        self._page = files("scfd.dev").joinpath("page.html").read_bytes()
-
-    @route("GET", "/")
-    @route("HEAD", "/")
-    def page(self, headers: Headers, body: bytes) -> Response:
-        return Response(200, self._page, _PAGE_HEADERS)
-
-    @route("GET", "/state")
-    @route("HEAD", "/state")
-    def state(self, headers: Headers, body: bytes) -> Response:
-        return _momentary(self._state.as_json())
-
-    @route("GET", "/faults")
-    @route("HEAD", "/faults")
-    def faults(self, headers: Headers, body: bytes) -> Response:
-        return _momentary(self._state.faults.as_json())
-
-    @route("POST", "/faults")
-    def switch_faults(self, headers: Headers, body: bytes) -> Response:
-        try:
-            self._state.switch_faults(_object(body))
-        except ValueError as mistake:
-            return _refusal(400, str(mistake))
-        return self.faults(headers, body)
-
-    @route("POST", HEARTBEAT_PATH)
-    def heartbeat(self, headers: Headers, body: bytes) -> Response:
-        try:
-            report = {"running_version": "", "node_type": "", "tasks_md5": "", **_object(body)}
-            _require(report, "node_id", str)
-            for name in ("running_version", "node_type", "tasks_md5"):
-                _require(report, name, str, empty=True)
-        except ValueError as mistake:
-            return _refusal(400, str(mistake))
-        answer = self._state.heartbeat(report)
-        return Response.json({"code": 200, "message": "heartbeat reported successfully", "data": [answer]})
-
-    @route("POST", TASK_STATUS_PATH)
-    def task_status(self, headers: Headers, body: bytes) -> Response:
-        try:
-            report = {"result": "", **_object(body)}
-            task_id = _require(report, "id", str)
-            node_id = _require(report, "node_id", str)
-            status = _require(report, "status", int)
-            text = _require(report, "result", str, empty=True)
-        except ValueError as mistake:
-            return _refusal(400, str(mistake))
-        if task_id in self._state.faults.refuse:
-            return _refusal(404, f"reports of {task_id} are refused: a fault that is switched on")
-        self._state.result(task_id, node_id, status, text)
-        return Response.json({"code": 200, "message": "ok"})
-
-    def methods(self, path: bytes) -> list[str]:
-        """The HTTP methods that a path has; empty for an unknown path."""
-        return sorted(method.decode() for method, known in self._table() if known == path)
-
-
-def _momentary(value: object) -> Response:
-    """A JSON response that must not be cached."""
-    answer = Response.json(value)
-    return Response(200, answer.body, {**answer.headers, "Cache-Control": "no-store"})
-
-
-def _refusal(status: int, text: str) -> Response:
-    return Response.json({"code": status, "message": text}, status)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """:raises ValueError: the body is not a JSON object."""
-    try:
-        value = from_json(body)
-    except ValueError as error:
-        raise ValueError(f"the body is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError("the body is not a JSON object")
-    return value
-
-
-def _require(report: dict[str, Any], name: str, kind: type, empty: bool = False) -> Any:
-    """
-    :param empty: an empty text is fine.
-    :raises ValueError: the field is missing or of another kind.
-    """
-    value = report.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool) or (value == "" and not empty):
-        expected = "an integer" if kind is int else "text" if empty else "text that is not empty"
-        raise ValueError(f"{name}: {expected} is expected")
-    return value
+_FAULTY_PATHS = (b"/gateway/", b"/api/service/")
 
 
 class _Elsewhere(Resource):
@@ -153,9 +47,11 @@ class _Elsewhere(Resource):
         methods = self._routes.methods(request.uri.partition(b"?")[0])
         if methods:
             request.setHeader(b"Allow", ", ".join(methods).encode())
-            write_response(_refusal(405, "this path has other methods"), request)
+            write_response(refusal(405, "this path has other methods"), request)
         else:
-            write_response(_refusal(404, "there is nothing at this path"), request)
+            path = request.uri.partition(b"?")[0].decode("ascii", "replace")
+            nothing = refusal(404, "there is nothing at this path")
+            write_response(self._routes.elsewhere(path) or nothing, request)
         return NOT_DONE_YET
 
 
@@ -179,7 +75,7 @@ class FaultyResource(Resource):
 
     def render(self, request: Request) -> int:
         faults = self._state.faults
-        if request.uri.partition(b"?")[0] not in _FAULTY_PATHS:
+        if not request.uri.startswith(_FAULTY_PATHS):
             self._behind.render(request)
         elif faults.slow and not faults.down:
             late = Deferred.fromCoroutine(self._answer_late(request, faults.slow))
@@ -209,7 +105,7 @@ class FaultyResource(Resource):
             transport: Any = request.transport  # abortConnection is the business of TCP's transports only
             transport.abortConnection()
         elif faults.status:
-            write_response(_refusal(faults.status, "a fault that is switched on"), request)
+            write_response(refusal(faults.status, "a fault that is switched on"), request)
         else:
             self._behind.render(request)
 
@@ -219,11 +115,15 @@ class FaultyResource(Resource):
             late.cancel()
 
 
-def resource_tree(state: ControlPlaneState, clock: Any) -> FaultyResource:
+def resource_tree(
+    state: ControlPlaneState, clock: Any, protocol: str = "1", keys: Signer | None = None
+) -> FaultyResource:
     """
     Everything the control plane serves, without a port to serve it on.
 
     :param clock: an `IReactorTime`, for late responses.
+    :param protocol: the generation that nodes are spoken to in.
+    :param keys: see `ControlPlaneRoutes`.
     """
-    routes = ControlPlaneRoutes(state)
+    routes = GENERATIONS[protocol](state, keys)
     return FaultyResource(RoutesResource(routes, _Elsewhere(routes)), state, clock)

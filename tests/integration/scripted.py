@@ -50,7 +50,7 @@ def task(task_id: str, **more: Any) -> dict[str, Any]:
     return {"id": 1, "task_id": task_id, "rule_id": "r", "task_params": "{}", "invalid": 0, **more}
 
 
-class _TrackingSite(Site):
+class TrackingSite(Site):
     """Knows its connections, so that a server can go down with them."""
 
     noisy = False
@@ -70,6 +70,11 @@ class _TrackingSite(Site):
         channel.makeConnection = make_connection
         return channel
 
+    def abort_connections(self) -> None:
+        for connection in self.connections:
+            connection.abortConnection()
+        self.connections.clear()
+
 
 class ScriptedServer(Resource):
     """
@@ -84,7 +89,7 @@ class ScriptedServer(Resource):
         self.heard: list[Heard] = []
         self.on_heartbeat: Callable[[Heard], Say] = lambda heard: Say({"code": 200, "data": []})
         self.on_report: Callable[[Heard], Say] = lambda heard: Say()
-        self._site = _TrackingSite(self)
+        self._site = TrackingSite(self)
         self._port: Any = None
         self.port = 0
 
@@ -97,9 +102,7 @@ class ScriptedServer(Resource):
         if self._port is not None:
             port, self._port = self._port, None
             await port.stopListening()
-        for connection in self._site.connections:
-            connection.abortConnection()
-        self._site.connections.clear()
+        self._site.abort_connections()
 
     def render(self, request: Request) -> int:
         assert request.content is not None

@@ -1,0 +1,272 @@
+"""
+What the development control plane responds to browsers, and to nodes in each generation of the protocol.
+
+What a real server of the generation refuses, it refuses.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from twisted.web.http_headers import Headers
+
+from scfd.control_plane.generations import (
+    HEARTBEAT_FIELDS,
+    INTERNAL,
+    INVALID,
+    NO_PERMISSION,
+    NOT_FOUND,
+    OK,
+    PREFIXES,
+)
+from scfd.control_plane.signing import Signer
+from scfd.dev.state import ControlPlaneState
+from scfd.events.wire import from_json
+from scfd.web import Response, Routes, route
+
+HEARTBEAT = "/cloudnode/ReportHeartbeatInner"
+REPORT = "/collectmgr/ReportTaskStatus"
+_SIGNED = PREFIXES[2]
+#: A framework code of generation 3.
+_NO_SUCH_METHOD = 12
+
+_PAGE_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+    " connect-src 'self'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def _momentary(value: object) -> Response:
+    """A JSON response that must not be cached."""
+    answer = Response.json(value)
+    return Response(200, answer.body, {**answer.headers, "Cache-Control": "no-store"})
+
+
+def refusal(status: int, text: str) -> Response:
+    return Response.json({"code": status, "message": text}, status)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """:raises ValueError: the body is not a JSON object."""
+    try:
+        value = from_json(body)
+    except ValueError as error:
+        raise ValueError(f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError("the body is not a JSON object")
+    return value
+
+
+def require(report: dict[str, Any], name: str, kind: type, empty: bool = False) -> Any:
+    """
+    :param empty: an empty text is fine.
+    :raises ValueError: the field is missing or of another kind.
+    """
+    value = report.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool) or (value == "" and not empty):
+        expected = "an integer" if kind is int else "text" if empty else "text that is not empty"
+        raise ValueError(f"{name}: {expected} is expected")
+    return value
+
+
+def wrapped(status: int) -> Response:
+    """How the gateway of generations 1 and 2 passes on an error of the service behind it."""
+    return refusal(500, f"request failed with status {status}")
+
+
+def return_info(code: int, text: str = "", **fields: Any) -> Response:
+    """A response of generation 3."""
+    trpc_ret = {"Trpc-Ret": str(code)} if code > NOT_FOUND else {}
+    whole = Response.json({"ret_info": {"code": code, "msg": text}, **fields})
+    return Response(200, whole.body, {**whole.headers, **trpc_ret})
+
+
+class ControlPlaneRoutes(Routes):
+    """
+    What a browser and a developer ask for. The subclasses add the calls of nodes, a class a generation.
+
+    :param keys: the node's, with which calls have to be signed.
+    """
+
+    def __init__(self, state: ControlPlaneState, keys: Signer | None) -> None:
+        self._state = state
+        self._keys = keys
+        self._page = files("scfd.dev").joinpath("page.html").read_bytes()
+
+    @route("GET", "/")
+    @route("HEAD", "/")
+    def page(self, headers: Headers, body: bytes) -> Response:
+        return Response(200, self._page, _PAGE_HEADERS)
+
+    @route("GET", "/state")
+    @route("HEAD", "/state")
+    def state(self, headers: Headers, body: bytes) -> Response:
+        return _momentary(self._state.as_json())
+
+    @route("GET", "/faults")
+    @route("HEAD", "/faults")
+    def faults(self, headers: Headers, body: bytes) -> Response:
+        return _momentary(self._state.faults.as_json())
+
+    @route("POST", "/faults")
+    def switch_faults(self, headers: Headers, body: bytes) -> Response:
+        try:
+            self._state.switch_faults(json_object(body))
+        except ValueError as mistake:
+            return refusal(400, str(mistake))
+        return self.faults(headers, body)
+
+    def methods(self, path: bytes) -> list[str]:
+        """The HTTP methods that a path has; empty for an unknown path."""
+        return sorted(method.decode() for method, known in self._table() if known == path)
+
+    def elsewhere(self, path: str) -> Response | None:
+        """The response for a path that has no route; None for the usual 404."""
+        return None
+
+
+class Generation1(ControlPlaneRoutes):
+    """The calls of nodes at a server of generation 1."""
+
+    @route("POST", "/gateway" + HEARTBEAT)
+    def heartbeat(self, headers: Headers, body: bytes) -> Response:
+        try:
+            report = {"running_version": "", "node_type": "", "tasks_md5": "", **json_object(body)}
+            require(report, "node_id", str)
+            for name in ("running_version", "node_type", "tasks_md5"):
+                require(report, name, str, empty=True)
+        except ValueError as mistake:
+            return refusal(400, str(mistake))
+        answer = self._state.heartbeat(report)
+        return Response.json({"code": 200, "message": "heartbeat reported successfully", "data": [answer]})
+
+    @route("POST", "/gateway" + REPORT)
+    def task_status(self, headers: Headers, body: bytes) -> Response:
+        try:
+            report = {"result": "", **json_object(body)}
+            task_id = require(report, "id", str)
+            node_id = require(report, "node_id", str)
+            status = require(report, "status", int)
+            text = require(report, "result", str, empty=True)
+        except ValueError as mistake:
+            return refusal(400, str(mistake))
+        if task_id in self._state.faults.refuse:
+            return refusal(404, f"reports of {task_id} are refused: a fault that is switched on")
+        if status == 0 or set(task_id) & set("#%/"):
+            # The real one takes 0 for no status, and puts the id into a URL.
+            return wrapped(400)
+        self._state.result(task_id, node_id, status, text)
+        return Response.json({"code": 200, "message": "ok"})
+
+    def elsewhere(self, path: str) -> Response | None:
+        """Outside its node calls such a server has no permissions to give."""
+        if path.startswith(tuple(f"{prefix}/" for prefix in PREFIXES.values())):
+            return return_info(NO_PERMISSION, "no permission")
+        return None
+
+
+def unsigned(keys: Signer | None, headers: Headers, body: bytes) -> Response | None:
+    """:returns: the refusal of a call that is not signed with these keys; None when it is."""
+    if keys is not None and keys.verifies(headers.getRawHeaders("Auth", [""])[0], body):
+        return None
+    return Response(401, b"service auth failed", {"Content-Type": "text/plain"})
+
+
+class Generation2(Generation1):
+    """The same at other paths, and signed; an error of a report is wrapped, one of a heartbeat is a code."""
+
+    def _table(self) -> Any:
+        routes = super()._table().items()
+        return {key: handler for key, handler in routes if not key[1].startswith(b"/gateway/")}
+
+    @route("POST", _SIGNED + HEARTBEAT)
+    def signed_heartbeat(self, headers: Headers, body: bytes) -> Response:
+        refused = unsigned(self._keys, headers, body)
+        response = refused or self.heartbeat(headers, body)
+        return refused or Response(200, response.body, response.headers)
+
+    @route("POST", _SIGNED + REPORT)
+    def signed_task_status(self, headers: Headers, body: bytes) -> Response:
+        refused = unsigned(self._keys, headers, body)
+        response = refused or self.task_status(headers, body)
+        return wrapped(response.status) if not refused and response.status in (400, 404) else response
+
+    def elsewhere(self, path: str) -> Response | None:
+        return None
+
+
+def strict(body: bytes, known: set[str]) -> dict[str, Any]:
+    """
+    Read a request of generation 3.
+
+    :raises ValueError: it is no JSON object, or has an unknown field.
+    """
+    report = json_object(body or b"{}")
+    for name in report:
+        if name not in known:
+            raise ValueError(f'unknown field "{name}"')
+    return report
+
+
+class Generation3(ControlPlaneRoutes):
+    """The calls of nodes at a server of generation 3."""
+
+    @route("POST", _SIGNED + HEARTBEAT)
+    @route("POST", _SIGNED + "/cloudnode/ReportHeartbeat")
+    def heartbeat(self, headers: Headers, body: bytes) -> Response:
+        refused = unsigned(self._keys, headers, body)
+        if refused:
+            return refused
+        try:
+            report = strict(body, set(HEARTBEAT_FIELDS))
+            for name, value in report.items():
+                if not HEARTBEAT_FIELDS[name](value):
+                    raise ValueError(f"{name} has another type")
+            for name in ("node_id", "node_type"):
+                require(report, name, str)
+        except ValueError as mistake:
+            return return_info(INVALID, str(mistake))
+        answer = self._state.heartbeat({"running_version": "", "tasks_md5": "", **report})
+        tasks = [_as_instance(task) for task in answer.pop("task_instances", ())]
+        return return_info(OK, **answer, task_instances=tasks)
+
+    @route("POST", _SIGNED + REPORT)
+    def task_status(self, headers: Headers, body: bytes) -> Response:
+        refused = unsigned(self._keys, headers, body)
+        if refused:
+            return refused
+        try:
+            report = {"result": "", **strict(body, {"instance_id", "node_id", "status", "result"})}
+            task_id, node_id = require(report, "instance_id", str), require(report, "node_id", str)
+            status = int(float(report.get("status") or 0))
+            text = require(report, "result", str, empty=True)
+        except (ValueError, TypeError, OverflowError) as mistake:
+            return return_info(INVALID, str(mistake))
+        if task_id in self._state.faults.refuse:
+            return return_info(NOT_FOUND, f"reports of {task_id} are refused: a fault that is switched on")
+        if all(task["task_id"] != task_id for task in self._state.tasks):
+            return return_info(INTERNAL, f"no instance {task_id}")
+        self._state.result(task_id, node_id, status, text)
+        return return_info(OK)
+
+    def elsewhere(self, path: str) -> Response | None:
+        return return_info(_NO_SUCH_METHOD, "no such method") if path.startswith(_SIGNED + "/") else None
+
+
+def _as_instance(task: dict[str, Any]) -> dict[str, Any]:
+    """A task as generation 3 hands it out."""
+    extra = {
+        "data_type": "",
+        "symbol": "",
+        "interval": "",
+        "is_deleted": "true" if task["invalid"] else "false",
+    }
+    return {**extra, **{name: value for name, value in task.items() if name != "invalid"}}
+
+
+#: By the generation that ``dev.control_plane.protocol`` names.
+GENERATIONS: dict[str, type[ControlPlaneRoutes]] = {"1": Generation1, "2": Generation2, "3": Generation3}
