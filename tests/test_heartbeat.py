@@ -17,9 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.control_plane.client import ControlPlaneClient, ServerResponse
 from scfd.control_plane.generations import decoded
-from scfd.control_plane.heartbeat import Heartbeat, HeartbeatRecord, host_metadata
+from scfd.control_plane.heartbeat import Heartbeat, HeartbeatRecord, VersionLog, host_metadata
 from scfd.control_plane.learning import Exchange, LearningClient
-from scfd.control_plane.orders import Orders, RefusedError, read_response
+from scfd.control_plane.orders import Orders, RefusedError, RetryError, read_response
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity, ServerAddress
 from scfd.status.context import Context
@@ -503,6 +503,56 @@ class AcceptedTests(HeartbeatTestCase):
         )
         self.beat({"package_version": "v2", "task_instances": tasks("a")})
         self.assertEqual(stored, [["v2", "a"]])
+
+
+class VersionLogTests(HeartbeatTestCase):
+    def test_another_version_is_said_once(self) -> None:
+        self.heartbeat = self.make_heartbeat(INTERVAL, VersionLog("v1.0.0"))
+        self.client.react = lambda beat: answer({"package_version": "v2"})
+        with capturedLogs() as events:
+            self.heartbeat.startService()
+            self.pass_time(3 * INTERVAL)
+            self.heartbeat.stopService()
+        warnings = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
+        self.assertEqual(
+            warnings,
+            [
+                "version v2 should be running, this is v1.0.0; the node stays"
+                " (heartbeat.on_version_mismatch: log)"
+            ],
+        )
+
+
+class Generation3Tests(SynchronousTestCase):
+    def read(self, value: Any, status: int = 200) -> Orders:
+        response = ServerResponse(status, json.dumps(value).encode())
+        return read_response(Exchange(3, response, decoded(response), True))
+
+    def accepted(self, **fields: Any) -> Orders:
+        return self.read({"ret_info": {"code": 0, "msg": ""}, **fields})
+
+    def test_what_it_orders(self) -> None:
+        self.assertEqual(self.accepted(package_version="v2"), Orders(None, "v2"))
+        self.assertEqual(self.accepted(tasks_md5="initializing", task_instances=[]), Orders())
+        self.assertEqual(self.accepted(tasks_md5="empty", task_instances=[]), Orders([]))
+        self.assertEqual(self.accepted(tasks_md5="", package_version=""), Orders())
+        tasks = self.accepted(task_instances=[{"task_id": "a", "is_deleted": "true"}]).tasks
+        self.assertEqual(tasks, [{"task_id": "a", "is_deleted": "true", "invalid": 1}])
+
+    def test_a_node_that_the_server_does_not_know(self) -> None:
+        value = {"ret_info": {"code": 4, "msg": "x"}, "tasks_md5": "", "package_version": ""}
+        self.assertEqual(str(self.assertRaises(RefusedError, self.read, value)), "code 4: x")
+
+    def test_which_errors_are_tried_again(self) -> None:
+        for code, error in ((1, RefusedError), (12, RefusedError), (141, RetryError), (999, RetryError)):
+            self.assertRaises(error, self.read, {"ret_info": {"code": code, "msg": ""}})
+
+    def test_a_wrong_signature_says_what_to_set(self) -> None:
+        error = self.assertRaises(RetryError, self.read, "service auth failed", 401)
+        self.assertIn("heartbeat.auth", str(error))
+
+    def test_another_shape(self) -> None:
+        self.assertRaises(RefusedError, self.read, {"code": 200})
 
 
 class LogTests(HeartbeatTestCase):

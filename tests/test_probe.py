@@ -7,14 +7,17 @@ import os
 from typing import Any
 
 from hypothesis import given, strategies
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.control_plane.client import ServerResponse
 from scfd.control_plane.heartbeat import Heartbeat, host_metadata
 from scfd.control_plane.learning import LearningClient
 from scfd.control_plane.probe import ProbeHandler, Usage
-from scfd.control_plane.probe_message import is_allowed, parse_probe, server_address
+from scfd.control_plane.probe_message import is_allowed, is_usable, parse_probe, server_address, storage_url
 from scfd.dispatch import Dispatcher
 from scfd.errors import PluginError
 from scfd.events.event import TriggerEvent, TriggerResponse
@@ -386,6 +389,133 @@ class LearningTests(ProbeHandlerTestCase):
             [formatEvent(event) for event in events],
             ["probed: this is node node-abc, its control plane is http://10.0.0.1:18202"],
         )
+
+
+class AddressTests(SynchronousTestCase):
+    def test_deployed_services_come_first(self) -> None:
+        gateway = {"base_url": "http://10.1.0.1:1/"}
+        admin = {"base_url": "http://10.1.0.2:2"}
+        for deployments, expected in (
+            ({"service_gateway": gateway, "admin_gateway": admin}, "http://10.1.0.1:1"),
+            ({"admin_gateway": admin}, "http://10.1.0.2:2"),
+            (
+                {"service_gateway": {"base_url": "http://unknown:1"}, "admin_gateway": admin},
+                "http://10.1.0.2:2",
+            ),
+            ({"service_gateway": {"base_url": ""}}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"base_url": "ftp://x"}}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"base_url": 1}}, PROBE["moox_server_url"]),
+            ({"service_gateway": "x", "other": {}}, PROBE["moox_server_url"]),
+            ({}, PROBE["moox_server_url"]),
+        ):
+            with self.subTest(deployments=deployments):
+                address = server_address({**PROBE, "service_deployments": deployments})
+                assert address is not None
+                self.assertEqual(address.base_url, expected)
+
+    def test_the_storage_server(self) -> None:
+        deployed = {"storage_access": {"base_url": "http://10.1.0.3:3"}}
+        self.assertEqual(storage_url({**PROBE, "service_deployments": deployed}), "http://10.1.0.3:3")
+        self.assertEqual(storage_url(PROBE), PROBE["storage_server_url"])
+        self.assertEqual(storage_url({"storage_server_url": "http://unknown:1"}), "")
+
+    def test_hosts_that_can_not_be_a_server(self) -> None:
+        for host in (
+            "unknown",
+            "UNKNOWN",
+            "unknown.",
+            "null",
+            "0.0.0.0",
+            "0.1.2.3",
+            "[::]",
+            "224.0.0.1",
+            "255.255.255.255",
+            "",
+        ):
+            with self.subTest(host=host):
+                self.assertFalse(is_usable(f"http://{host}:18202"))
+        for host in ("10.0.0.1", "localhost", "moox.example", "[fd00::1]", "127.0.0.1", "unknown.example"):
+            with self.subTest(host=host):
+                self.assertTrue(is_usable(f"http://{host}:18202"))
+
+
+class NewerProbesTests(ProbeHandlerTestCase):
+    def test_a_host_that_can_not_be_a_server_changes_nothing(self) -> None:
+        self.probe()
+        for fields in (
+            {"moox_server_url": "http://unknown:18202"},
+            {"moox_server_url": "", "server_ip": "unknown"},
+            {"moox_server_url": "", "server_ip": "0.0.0.0"},
+        ):
+            with self.subTest(fields=fields):
+                self.assertTrue(self.probe(**fields)["success"])
+                self.assertEqual(self.identity.server.base_url, "http://10.0.0.1:18202")
+        moves = self.metrics.registry.get_sample_value(
+            "scfd_control_plane_moves_total", {"outcome": "unusable"}
+        )
+        self.assertEqual(moves, 3)
+
+    def test_the_servers_id_of_the_node(self) -> None:
+        self.probe(data={"node_id": "by-server"})
+        self.assertEqual(self.identity.node_id, "by-server")
+        for other in ("", None, 7):
+            self.probe(data={"node_id": other})
+            self.assertEqual(self.identity.node_id, "by-server")
+        self.environ["SCF_FUNCTIONNAME"] = "by-platform"
+        self.probe(data={"node_id": "by-server"})
+        self.assertEqual(self.identity.node_id, "by-platform")
+
+    def test_the_storage_servers_rpc_address(self) -> None:
+        self.probe(storage_server_rpc="ip://10.0.0.2:1")
+        self.probe(storage_server_rpc="")
+        self.assertEqual(self.identity.storage_server_rpc, "ip://10.0.0.2:1")
+
+
+class MovingTests(ProbeHandlerTestCase):
+    """A working address and one that a probe names in its place."""
+
+    NEW = "http://10.0.0.3:1"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.identity.server = ServerAddress("10.0.0.1", 18202)
+        self.heartbeat.startService()
+        self.addCleanup(self.heartbeat.stopService)
+
+    def react_by_address(self, **by_host: Any) -> None:
+        def react(beat: Any) -> Any:
+            url = self.client.posts[-1][0]
+            return by_host["new"] if url.startswith(self.NEW) else by_host["old"]
+
+        self.client.react = react
+
+    def test_stays_while_the_new_one_does_not_answer(self) -> None:
+        accepted = ServerResponse(200, b'{"code": 200}')
+        for failure in (
+            ConnectionRefusedError(),
+            DNSLookupError(),
+            ServerResponse(500, b""),
+            ServerResponse(200, b"x"),
+        ):
+            with self.subTest(failure=failure):
+                self.react_by_address(old=accepted, new=failure)
+                self.assertTrue(self.probe(moox_server_url=self.NEW)["success"])
+                self.assertEqual(self.identity.server.base_url, "http://10.0.0.1:18202")
+
+    def test_moves_once_the_new_one_has_answered(self) -> None:
+        accepted = ServerResponse(200, b'{"code": 200}')
+        answered: Deferred[ServerResponse] = Deferred()
+        self.react_by_address(old=accepted, new=answered)
+        self.probe(moox_server_url=self.NEW)
+        self.assertEqual(self.identity.server.base_url, "http://10.0.0.1:18202")
+        answered.callback(accepted)
+        self.assertEqual(self.identity.server.base_url, self.NEW)
+
+    def test_moves_when_the_old_one_fails(self) -> None:
+        self.react_by_address(old=ConnectionRefusedError(), new=ServerResponse(500, b""))
+        self.probe(moox_server_url=self.NEW)
+        self.clock.pump([1.0] * 20)
+        self.assertEqual(self.identity.server.base_url, self.NEW)
 
 
 class WithoutNodeIdTests(ProbeHandlerTestCase):

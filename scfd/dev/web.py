@@ -10,8 +10,8 @@ The development control plane over HTTP.
 ``GET /``                                                 the same for a person
 ========================================================  =========================================
 
-Responses are JSON. Nodes are spoken to in one generation of the protocol; the two paths above are those of the
-first, the others have ``/api/service`` in place of ``/gateway``.
+Responses are JSON. Nodes are spoken to in one generation of the protocol; the two paths above are those of
+the first, the others have ``/api/service`` in place of ``/gateway``.
 """
 
 from __future__ import annotations
