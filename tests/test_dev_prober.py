@@ -87,6 +87,15 @@ class ProberTests(SynchronousTestCase):
             do()
         return [shown(event) for event in events if event["log_namespace"] == "scfd.dev.control_plane"]
 
+    def test_generation_3_names_the_deployed_services(self) -> None:
+        prober = Prober(
+            "http://127.0.0.1:9000", "::1", 1, self.network, self.clock, lambda: 0.0, protocol="3"
+        )
+        self.addCleanup(prober.stopService)
+        prober.startService()
+        probe = json.loads(self.node.bodies[-1])
+        self.assertEqual(probe["service_deployments"]["service_gateway"]["base_url"], "http://[::1]:1")
+
     def test_says_where_the_control_plane_is(self) -> None:
         self.prober.startService()
         self.assertEqual(

@@ -63,7 +63,7 @@ class ControlPlane(MultiService):
         self._node_url = node_url
         self._reactor = reactor
         self._agent = agent
-        self._probe_token = probe_token
+        self._probe_token, self._protocol = probe_token, settings.protocol
         self._state = ControlPlaneState(time.time)
         self._resource = resource_tree(self._state, reactor, settings.protocol, keys)
         self._task_file = TaskFile(settings.tasks) if settings.tasks else None
@@ -100,7 +100,14 @@ class ControlPlane(MultiService):
             self._watch.start(WATCH_PERIOD, now=False)
         if self._node_url is not None:
             prober = Prober(
-                self._node_url, host, port, self._agent, self._reactor, time.time, self._probe_token
+                self._node_url,
+                host,
+                port,
+                self._agent,
+                self._reactor,
+                time.time,
+                self._probe_token,
+                self._protocol,
             )
             prober.setServiceParent(self)
 

@@ -34,6 +34,7 @@ class Prober(Service):
     :param host: the control plane's host, as the node reaches it.
     :param clock: an `IReactorTime`.
     :param now: the time in seconds since the epoch.
+    :param protocol: the generation; 3 also names the deployed services.
     :param token: the node's ``gateway.probe_token``; empty for none.
     """
 
@@ -46,7 +47,9 @@ class Prober(Service):
         clock: Any,
         now: Callable[[], float],
         token: str = "",
+        protocol: str = "1",
     ) -> None:
+        self._protocol = protocol
         self._url = f"{node_url.rstrip('/')}/probe".encode()
         self._host = host
         self._port = port
@@ -103,17 +106,24 @@ class Prober(Service):
     def _message(self) -> dict[str, Any]:
         self._count += 1
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return {
+        url = f"http://{host}:{self._port}"
+        message: dict[str, Any] = {
             "action": "keepalive",
             "source": "keepalive_probe",
             "request_id": f"keepalive_{self._count}",
             "timestamp": rfc3339(self._now()),
             "server_ip": self._host,
             "server_port": self._port,
-            "moox_server_url": f"http://{host}:{self._port}",
+            "moox_server_url": url,
             "storage_server_url": "",
             "data": {},
         }
+        if self._protocol == "3":
+            service = {"service_name": "service_gateway", "protocol": "http", "host": self._host}
+            deployment = {**service, "port": self._port, "base_url": url, "status": "running"}
+            message["service_deployments"] = {"service_gateway": deployment}
+            message["data"] = {"prober_type": "keepalive", "probe_time": message["timestamp"]}
+        return message
 
     def _note_failure(self, reason: str) -> None:
         if self._answered:
