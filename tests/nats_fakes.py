@@ -35,6 +35,7 @@ class FakeConnection:
         self.requests: list[tuple[str, bytes, Deferred[Any]]] = []
         self.deliver: Callable[[Message], object] = lambda message: None
         self.connected = True
+        self.max_payload = 0
         self.reason = ""
 
     def up(self) -> Deferred[None]:

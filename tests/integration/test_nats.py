@@ -293,6 +293,31 @@ class FailureTests(NatsCase):
         self.assertEqual((await from_asyncio(self.js.get_msg("D", 1))).data, b'"poison"')
         self.assertEqual(len(node.events), 1)
 
+    async def test_a_dead_letter_that_would_be_too_large(self) -> None:
+        """It would end the connection, and that of every trigger that shares it, again and again."""
+        await self.add_stream("D", "dead.>")
+        node = self.node(max_deliver=1, dead_letter="dead.q")
+
+        def act(event: TriggerEvent) -> None:
+            if event.payload != "good":
+                raise PluginError("broken")
+
+        node.act = act
+        await self.bound(node)
+        limit = self.client.max_payload
+        await from_asyncio(self.js.publish("s.a", b"x" * (limit - 450), headers={"Trace": "y" * 400}))
+        await from_asyncio(self.js.publish("s.a", b"x" * (limit - 10)))
+        await self.publish("good")
+        await self.so(lambda: node.count("ack") == 1, "the next message is handled")
+        self.assertEqual((node.count("dead letter"), node.count("exhausted"), node.problems), (1, 1, []))
+        for sequence, left_out, length in ((1, "headers", limit - 450), (2, "headers, body", 0)):
+            letter = await from_asyncio(self.js.get_msg("D", sequence))
+            assert letter.headers is not None
+            self.assertEqual(letter.headers["Scfd-Left-Out"], left_out)
+            self.assertEqual(
+                (letter.headers["Scfd-Sequence"], len(letter.data or b"")), (str(sequence), length)
+            )
+
     async def test_without_a_dead_letter(self) -> None:
         node = self.node(max_deliver=2, backoff=(0.1,))
 

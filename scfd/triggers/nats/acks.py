@@ -119,6 +119,8 @@ class Acks:
         if await dead_letters.bury(delivery, text, once=interrupted):
             self._connection.answer(delivery.reply, TERM)
             self._counted("dead letter")
+        else:
+            self._counted("exhausted")
 
     @property
     def max_deliver(self) -> int:

@@ -136,6 +136,11 @@ class Connection(Service):
             return fail(NotConnectedError(self.reason))
         return from_asyncio(self._client.listen(subject, callback))
 
+    @property
+    def max_payload(self) -> int:
+        """Bytes of a message, headers included, that the server takes; 0 while it is not known."""
+        return self._client.max_payload if self._client is not None else 0
+
     def new_inbox(self) -> str:
         """A subject for responses that nobody else has."""
         return self._client.new_inbox() if self._client is not None else ""
@@ -216,14 +221,12 @@ class Connection(Service):
             await _close(client)
             raise
         failed.cancel()
-        for url in client.servers:
-            found = f"{url.scheme}://{url.netloc}"
-            if found not in map(without_login, self._known):
-                self._known.append(found)
+        found = [f"{url.scheme}://{url.netloc}" for url in client.servers]
+        self._known = still_known(self._known, self._access.servers, found)
         return client, lost
 
     def _login(self, server: str) -> dict[str, str]:
-        """What the URL says; servers that other servers told of are taken for the first one's like."""
+        """The login in the URL; servers learned from the cluster inherit the first one of the config."""
         return login_of(server) or next(filter(None, map(login_of, self._access.servers)), {})
 
     async def _watch(self, client: Client, lost: asyncio.Future[None]) -> None:
@@ -288,6 +291,19 @@ class Connection(Service):
         if text not in self._complaints and len(self._complaints) < 100:
             self._complaints.add(text)
             _log.warn("{server}: {error}", server=self._access.shown, error=text)
+
+
+def still_known(known: list[str], configured: list[str], found: list[str]) -> list[str]:
+    """
+    The servers to try from now on: those of the config, and what the cluster consists of now. A server that
+    has left it costs each round of tries `CONNECT_TIMEOUT`.
+
+    :param known: in the order in which they are tried.
+    :param found: the cluster, as the server that has just taken the connection sees it.
+    """
+    kept = [server for server in known if server in configured or without_login(server) in found]
+    there = {without_login(server) for server in kept}
+    return kept + [server for server in found if server not in there]
 
 
 def _why(client: Client) -> str:

@@ -19,6 +19,18 @@ _log = Logger(namespace="scfd.nats")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 #: Characters of a reason; a plugin's answer may be long, and headers count against the server's limit.
 LONGEST_REASON = 500
+#: What a letter says of the message; these headers are never left out.
+OWN_HEADERS = frozenset(
+    {
+        "Scfd-Reason",
+        "Scfd-Trigger",
+        "Scfd-Stream",
+        "Scfd-Subject",
+        "Scfd-Sequence",
+        "Scfd-Deliveries",
+        "Nats-Msg-Id",
+    }
+)
 
 
 def letter_headers(settings: NatsSettings, delivery: Delivery, text: str) -> dict[str, str]:
@@ -29,7 +41,7 @@ def letter_headers(settings: NatsSettings, delivery: Delivery, text: str) -> dic
     letter, or have it taken for a duplicate of the message.
     """
     headers = {
-        name: value
+        name: value.replace("\r", " ").replace("\n", " ")
         for name, value in (delivery.message.headers or {}).items()
         if not name.lower().startswith("nats-")
     }
@@ -46,6 +58,29 @@ def letter_headers(settings: NatsSettings, delivery: Delivery, text: str) -> dic
         }
     )
     return headers
+
+
+def fitted(headers: dict[str, str], body: bytes, limit: int) -> tuple[dict[str, str], bytes, str]:
+    """
+    A letter that the server takes. One that is larger than its ``max_payload`` would end the connection,
+    and nats-py looks at the body only.
+
+    :param limit: the server's ``max_payload``, in bytes; 0 where it is not known.
+    :returns: headers, body, and what was left out: the message's headers, or these and its body.
+    """
+    if not limit or _size(headers, body) <= limit:
+        return headers, body, ""
+    own = {name: value for name, value in headers.items() if name in OWN_HEADERS}
+    for left_out, kept in (("headers", body), ("headers, body", b"")):
+        smaller = {**own, "Scfd-Left-Out": left_out}
+        if _size(smaller, kept) <= limit:
+            break
+    return smaller, kept, left_out
+
+
+def _size(headers: dict[str, str], body: bytes) -> int:
+    lines = sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items())
+    return len(b"NATS/1.0\r\n\r\n") + lines + len(body)
 
 
 class DeadLetters:
@@ -72,13 +107,18 @@ class DeadLetters:
 
         :param text: why it has failed.
         :param once: try it once only, for the end of the node.
-        :returns: whether the server has confirmed it.
+        :returns: whether a stream has all of it but its headers. If not, the message must stay in its own.
         """
         pause = FIRST_PAUSE
-        headers = letter_headers(self._settings, delivery, text)
+        letter = letter_headers(self._settings, delivery, text)
         try:
             while True:
-                why = await self._publish(delivery, headers)
+                limit = self._connection.max_payload
+                headers, body, left_out = fitted(letter, delivery.message.data, limit)
+                if limit and _size(headers, body) > limit:
+                    self._gave_up(delivery, "the letter is larger than the server's max_payload")
+                    return False
+                why = await self._publish(body, headers)
                 if why is None:
                     break
                 self._not_well(delivery, why)
@@ -98,12 +138,31 @@ class DeadLetters:
             subject=self._settings.dead_letter,
             reason=text,
         )
-        return True
+        if left_out:
+            _log.warn(
+                "{trigger}: the letter of message {sequence} of stream {stream} is without {left_out}: it"
+                " would be larger than the server's max_payload",
+                trigger=self._settings.name,
+                sequence=delivery.sequence,
+                stream=delivery.stream,
+                left_out=left_out,
+            )
+        # A work queue would delete the only copy of the body.
+        return "body" not in left_out
 
-    async def _publish(self, delivery: Delivery, headers: dict[str, str]) -> str | None:
+    def _gave_up(self, delivery: Delivery, why: str) -> None:
+        _log.error(
+            "{trigger}: message {sequence} of stream {stream} stays there and nowhere else: {why}",
+            trigger=self._settings.name,
+            sequence=delivery.sequence,
+            stream=delivery.stream,
+            why=why,
+        )
+
+    async def _publish(self, body: bytes, headers: dict[str, str]) -> str | None:
         """:returns: why it is not in a stream; None when it is."""
         try:
-            await publish(self._connection, self._settings.dead_letter, delivery.message.data, headers)
+            await publish(self._connection, self._settings.dead_letter, body, headers)
         except CancelledError:
             raise
         except Exception as error:
