@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
@@ -14,11 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from scfd.control_plane.client import ControlPlaneClient, ServerResponse
 from scfd.control_plane.learning import LearningClient
-from scfd.errors import OutboxFullError, StartupError
+from scfd.errors import OutboxFullError, StartupError, StorageError
 from scfd.events.event import TaskResult
 from scfd.identity import Identity, ServerAddress
 from scfd.reports.delivery import CONCURRENCY, FLUSH_LIMIT, Reports
 from scfd.reports.outbox import Entry, Outbox
+from scfd.reports.storage import PAUSE
 from scfd.status.context import Context
 from scfd.status.metrics import Metrics
 from tests.http_fakes import FakeControlPlaneClient, Peer
@@ -265,6 +267,35 @@ class OrderTests(ReportsTestCase):
         self.assertEqual(self.under_way()[-2:], ["late1", "t02"])
 
 
+class DiskTests(ReportsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+        self.outbox.broken = OperationalError("database or disk is full")
+
+    def test_what_the_disk_refuses_waits_in_order_until_it_is_taken(self) -> None:
+        with capturedLogs() as events:
+            done = [self.reports.put(results(name)) for name in "aba"]
+            self.clock.pump([PAUSE] * 5)
+        self.assertEqual(len(events), 1)
+        self.assertIn("the disk takes no task results: database or disk is full", formatEvent(events[0]))
+        self.assertIn(b"scfd_storage_errors_total 6.0", self.metrics.exposition())
+        for deferred in done:
+            self.assertNoResult(deferred)
+        self.outbox.broken = None
+        self.clock.pump([PAUSE, 0, 0])
+        for deferred in done:
+            self.successResultOf(deferred)
+        self.assertEqual((self.sent(), self.reports.pending()), (["a", "b", "a"], 0))
+
+    def test_stopping_fails_what_waits(self) -> None:
+        done = self.reports.put(results("a"))
+        self.outbox.broken = None
+        self.successResultOf(self.reports.stopService())
+        self.failureResultOf(done, StorageError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
 class FullTests(ReportsTestCase):
     """Two results of short names fit in, across a restart too; what is delivered makes room."""
 
@@ -409,19 +440,17 @@ class RetryTests(ReportsTestCase):
         self.assertEqual((self.sent(), self.kept()), (["a"], []))
 
     def test_a_disk_that_can_not_forget_what_was_delivered(self) -> None:
-        """Then it is told again: rather twice than never."""
+        """The deletion is tried again, not the delivery."""
         self.start()
         answered: Deferred[ServerResponse] = Deferred()
         self.client.react = lambda report: answered
         self.put("a")
-        self.outbox.broken = OSError("disk full")
+        self.outbox.broken = OperationalError("database or disk is full")
         answered.callback(DELIVERED)
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
         self.assertEqual(self.reports.pending(), 1)
         self.outbox.broken = None
-        self.client.react = lambda report: DELIVERED
-        self.clock.advance(1)
-        self.assertEqual((self.sent(), self.kept(), self.reports.pending()), (["a", "a"], [], 0))
+        self.clock.pump([PAUSE, 0])
+        self.assertEqual((self.sent(), self.kept(), self.reports.pending()), (["a"], [], 0))
 
     def test_only_a_change_is_logged(self) -> None:
         self.start()

@@ -29,6 +29,7 @@ from scfd.events.event import TaskResult
 from scfd.identity import Identity
 from scfd.interfaces import IReports
 from scfd.reports.outbox import Entry, Outbox
+from scfd.reports.storage import Storage
 from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.reports")
@@ -70,6 +71,7 @@ class Reports(Service):
         limit: int,
     ) -> None:
         self._outbox = outbox
+        self._storage = Storage(context)
         self._client = client
         self._identity = identity
         self._metrics = context.metrics
@@ -112,6 +114,7 @@ class Reports(Service):
         flushed = Deferred.fromCoroutine(self._flush())
         await flushed.addTimeout(FLUSH_LIMIT, self._clock).addErrback(lambda _: None)
         self._closed = True
+        self._storage.close()
         await self._outbox.close()
         if self.pending():
             _log.info("{count} task results are kept for the next run", count=self.pending())
@@ -136,7 +139,8 @@ class Reports(Service):
                 OutboxFullError(f"{self.pending()} task results wait for delivery, no more are taken")
             )
         self._taken += size
-        accepting = self._outbox.append(self._identity.node_id, results)
+        node_id = self._identity.node_id
+        accepting = self._storage.do(lambda: self._outbox.append(node_id, results))
         return accepting.addCallbacks(self._enqueue, self._not_accepted, errbackArgs=(size,))
 
     def _not_accepted(self, failure: Failure, size: int) -> Failure:
@@ -164,6 +168,8 @@ class Reports(Service):
         self._pumping = False
 
     def _unexpected(self, failure: Any, task_id: str) -> None:
+        if self._closed:
+            return
         _log.failure("a task result could not be handled", failure)
         self._retry(task_id)
 
@@ -179,11 +185,11 @@ class Reports(Service):
             return
         if outcome is Verdict.REFUSED:
             _log.error("the result of task {task_id} is refused: {words}", task_id=task_id, words=words)
-            await self._outbox.refuse(entry, words)
+            await self._storage.do(lambda: self._outbox.refuse(entry, words))
         else:
             self.delivered += 1
             self._say_once(f"delivered to {self._identity.server.base_url}")
-            await self._outbox.remove([entry.seq])
+            await self._storage.do(lambda: self._outbox.remove([entry.seq]))
         self._next(task_id)
 
     async def _try(self, entry: Entry) -> tuple[Verdict, str]:

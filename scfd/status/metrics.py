@@ -174,6 +174,7 @@ class Metrics:
             "data_points_dropped", "Data points in plugin responses, which the node can't store.", "trigger"
         )
         self.reports = counter("reports", "Tries to deliver a task result, by outcome.", "outcome")
+        self.storage_errors = counter("storage_errors", "Times that the disk refused work on the outbox.")
         self.reports_pending = gauge("reports_pending", "Task results not delivered yet.")
         self.heartbeats = counter("heartbeats", "Heartbeats, by how they ended.", "outcome")
         self.probes = counter("probes", "Probes received, by outcome.", "outcome")
