@@ -49,7 +49,7 @@ def running(config: Mapping[str, Any]) -> Iterator[Node]:
     """
     A node that is ready, and stopped in the end.
 
-    :param config: without ``system`` and ``control``, which are the same for all.
+    :param config: without ``system`` and ``admin``, which are the same for all.
     :raises SystemExit: with its output when it does not become ready.
     """
     with tempfile.TemporaryDirectory() as folder:

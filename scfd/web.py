@@ -46,7 +46,7 @@ class Response(WholeResponse):
 
 def route(method: str, path: str) -> Callable[[Handler], Handler]:
     """
-    Declare that a method of a `Routes` class answers requests of one HTTP method for one path.
+    Declare that a method of a `Routes` class handles requests of one HTTP method for one path.
 
     The decorated method takes the request's headers (a `twisted.web.http_headers.Headers`) and body
     (bytes), and returns a `Response` or a Deferred of one.
@@ -146,7 +146,7 @@ class RoutesResource:
         except CancelledError:
             return  # its client is gone
         except Exception:
-            _log.failure("a request could not be answered")
+            _log.failure("a request could not be handled")
             response = Response.json({"message": "internal error"}, 500)
         write_response(response, request)
 
@@ -282,7 +282,7 @@ class QuietSite(Site):
 
     :param answered: called with each request that has been answered.
     :param forms: whether bodies that are forms are parsed; that takes time, and refuses malformed ones.
-    :ivar max_body: bytes; a request with a longer body is answered 413.
+    :ivar max_body: bytes; a request with a longer body gets 413.
     """
 
     noisy = False

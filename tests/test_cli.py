@@ -59,7 +59,7 @@ class Main(CliCase):
         self.assertIn("the following arguments are required: COMMAND", err)
 
     def test_mistakes(self) -> None:
-        path = self.write("shutdown: {drain: x}\ncontrol: {token: [a]}\n")
+        path = self.write("shutdown: {drain: x}\nadmin: {token: [a]}\n")
         status, out, err = run("check", path)
         self.assertEqual((status, out), (1, ""))
         self.assertEqual([line.split(": ")[0] for line in err.splitlines()], [f"{path}:1", f"{path}:2"])
@@ -168,8 +168,8 @@ class Explain(CliCase):
         line = "node id        node-abc, from the environment variable TENCENTCLOUD_FUNCTIONNAME"
         self.assertIn(line, self.explain(GOOD, TENCENTCLOUD_FUNCTIONNAME="node-abc"))
         self.assertIn(
-            "node id        none: no heartbeats before a probe finds SCF_FUNCTIONNAME or "
-            "TENCENTCLOUD_FUNCTIONNAME or system.node_id set",
+            "node id        none: no heartbeats until a probe finds SCF_FUNCTIONNAME or "
+            "TENCENTCLOUD_FUNCTIONNAME set; or set system.node_id",
             self.explain("system: {name: f}"),
         )
 
@@ -198,7 +198,7 @@ class Explain(CliCase):
 
     def test_little(self) -> None:
         lines = self.explain("admin: {listen: ''}")
-        self.assertIn("control plane  told by the first probe, a heartbeat every 9 s", lines)
+        self.assertIn("control plane  named by the first probe, a heartbeat every 9 s", lines)
         self.assertIn("gateway        none: the node serves no callers, no probe", lines)
         self.assertIn("admin          turned off", lines)
         self.assertIn("adapter        native, the only one installed", lines)

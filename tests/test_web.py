@@ -175,7 +175,7 @@ class RoutesResourceTests(WebTestCase):
             with self.subTest(target=target), capturedLogs() as events:
                 answer = self.caller.request("GET", target)
                 self.assertEqual((answer.status, answer.json()), (500, {"message": "internal error"}))
-                self.assertEqual([e["log_format"] for e in events], ["a request could not be answered"])
+                self.assertEqual([e["log_format"] for e in events], ["a request could not be handled"])
             self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_a_caller_who_leaves_cancels_the_work(self) -> None:

@@ -1,7 +1,7 @@
 """
 A plugin in a process of its own: what a program in any language does to be one.
 
-It answers two requests of the node, GET /health and POST /on-trigger. Whatever else callers ask the
+It serves two requests of the node, GET /health and POST /on-trigger. Whatever else callers ask the
 node's gateway for reaches it as well, like GET /hello here. Standard library only.
 """
 
@@ -17,20 +17,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/health":
-            self.answer(200, {"status": "ok"})
+            self.respond(200, {"status": "ok"})
         elif self.path == "/hello":
-            self.answer(200, {"message": f"hello {self.headers['X-Forwarded-For']}"})
+            self.respond(200, {"message": f"hello {self.headers['X-Forwarded-For']}"})
         else:
-            self.answer(404, {"message": "no such path"})
+            self.respond(404, {"message": "no such path"})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/on-trigger":
-            self.answer(200, on_trigger(json.loads(body)))
+            self.respond(200, on_trigger(json.loads(body)))
         else:
-            self.answer(404, {"message": "no such path"})
+            self.respond(404, {"message": "no such path"})
 
-    def answer(self, status: int, value: object) -> None:
+    def respond(self, status: int, value: object) -> None:
         body = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

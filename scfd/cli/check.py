@@ -12,14 +12,14 @@ from scfd.config.nats import NatsSettings
 from scfd.config.values import Config, HttpAdapterSettings, TimerSettings, TriggerSettings
 from scfd.identity import NODE_ID_VARIABLES, ServerAddress
 
-#: How many of a timer's next moments are told.
+#: How many of a timer's next moments are shown.
 NEXT_FIRES = 5
 
 
 def explain(config: Config, environ: Mapping[str, str], now: datetime) -> Iterator[str]:
     """
     :param environ: where the platform says who the node is.
-    :param now: aware; timers are told in its zone.
+    :param now: aware; timers are shown in its zone.
     :returns: lines, without credentials and control characters.
     """
     facts = {
@@ -65,13 +65,14 @@ def _node_id(config: Config, environ: Mapping[str, str]) -> str:
             return f"{environ[name]}, from the environment variable {name}"
     if config.system.node_id:
         return f"{config.system.node_id}, from system.node_id"
-    return f"none: no heartbeats before a probe finds {' or '.join(NODE_ID_VARIABLES)} or system.node_id set"
+    variables = " or ".join(NODE_ID_VARIABLES)
+    return f"none: no heartbeats until a probe finds {variables} set; or set system.node_id"
 
 
 def _control_plane(config: Config) -> str:
     heartbeat = config.heartbeat
     address = ServerAddress(heartbeat.server_ip, heartbeat.server_port, heartbeat.server_url)
-    where = without_credentials(address.base_url) or "told by the first probe"
+    where = without_credentials(address.base_url) or "named by the first probe"
     return f"{where}, a heartbeat every {heartbeat.interval:g} s"
 
 

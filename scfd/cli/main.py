@@ -20,7 +20,7 @@ EXIT_MISTAKE = 1
 def main(argv: Sequence[str] | None = None) -> int:
     """
     :param argv: the arguments after the program's name; by default those of the process.
-    :returns: the exit status: 0, or 1 for a mistake of the user, which is told on stderr. The wrong
+    :returns: the exit status: 0, or 1 for a mistake of the user, which is on stderr. The wrong
         arguments end in argparse's own ``SystemExit`` with status 2.
     """
     for stream in (sys.stdout, sys.stderr):

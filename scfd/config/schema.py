@@ -2,7 +2,7 @@
 Checks a tree against classes that are their own schema.
 
 A section of a config is an attrs class; each attribute made by `key` is a key of that section, and
-carries the check of its value. What is wrong is collected, so that all of it is told at once.
+carries the check of its value. What is wrong is collected, so that all of it is reported at once.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class GatewaySettings:
 
     :ivar listen: 0.0.0.0:9000 by default; the environment variable ``PORT`` overrides the port.
     :ivar max_body: bytes that a request may have; 6 MiB by default, as on SCF.
-    :ivar forward_timeout: seconds that the plugin may take to answer a forwarded request; 30 by default.
+    :ivar forward_timeout: seconds until the plugin has to respond to a forwarded request; 30 by default.
     :ivar request_buffer: bytes up to which a chunked request is kept until it is whole, to be forwarded with
         a Content-Length; 1 MiB by default, 0 forwards all chunks as they come.
     :ivar preserve_host: whether an HTTP plugin gets the caller's Host, not its own address; off by default.
@@ -188,7 +188,7 @@ class HttpAdapterSettings:
     :ivar url: http or https, without a trailing slash; http://127.0.0.1:9001 by default.
     :ivar ready_timeout: seconds in which it must become ready; 30 by default.
     :ivar timeout: seconds that an event may take; 30 by default.
-    :ivar max_response: bytes that the answer to an event may have; 32 MiB by default.
+    :ivar max_response: bytes that the response to an event may have; 32 MiB by default.
     :ivar max_connections: how many events are sent at once; further ones wait; 128 by default.
     :ivar health_interval: seconds from one health check to the next, 0.1 or more; 5 by default, 0 for none.
     :ivar health_failures: how many checks must fail in a row until it takes no events; 3 by default.

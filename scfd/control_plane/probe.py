@@ -149,7 +149,7 @@ class ProbeHandler:
         """
         Refuse a probe that a page in a browser has sent.
 
-        A plugin that lets pages of other sites send JSON answers for the whole gateway when a browser asks.
+        A plugin that lets pages of other sites send JSON says so for the whole gateway when a browser asks.
         """
         return self._refuse("refused", "expected a control plane, not a page in a browser", 403)
 

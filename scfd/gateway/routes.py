@@ -148,7 +148,7 @@ class LocalResponse:
     def _failed(self, failure: Failure) -> Response | None:
         if failure.check(CancelledError):
             return None
-        _log.failure("a request could not be answered", failure)
+        _log.failure("a request could not be handled", failure)
         return Response.json({"message": "internal error"}, 500)
 
     def _respond(self, response: Response | None) -> None:

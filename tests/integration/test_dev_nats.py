@@ -196,7 +196,7 @@ class DemoPluginTests(TestCase):
         for sequence in (1, 2):
             self.assertEqual(sequence, (await publisher.publish("metrics.cpu", b"1")).seq)
         await server.stopService()
-        with self.assertRaisesRegex(RuntimeError, "^no answer from NATS within 2 s$"):
+        with self.assertRaisesRegex(RuntimeError, "^no response from NATS within 2 s$"):
             await publisher.publish("metrics.cpu", b"1")
         await server.startService()
         self.assertEqual("METRICS", (await publisher.publish("metrics.cpu", b"1")).stream)
@@ -207,6 +207,6 @@ class DemoPluginTests(TestCase):
             [publisher.publish("metrics.cpu", b"1") for _ in range(4)], consumeErrors=True
         )
         self.assertEqual(
-            ["no answer from NATS within 2 s"] * 4, [failure.getErrorMessage() for _, failure in outcomes]
+            ["no response from NATS within 2 s"] * 4, [failure.getErrorMessage() for _, failure in outcomes]
         )
         await from_asyncio(publisher.close())

@@ -165,7 +165,7 @@ class Deliveries:
         except Exception:
             dispatched = fail()
         if self._single and dispatched.called and dispatched.result is None:
-            # A plugin that answers at once: nothing to keep an eye on.
+            # A plugin that responds at once: nothing to keep an eye on.
             self._mean *= 1 - _WEIGHT
             self._held.pop(delivery.key, None)
             self._succeeded(None, delivery)

@@ -60,7 +60,7 @@ class Publisher:
         try:
             return await asyncio.wait_for(self._publish(subject, payload), PUBLISH_TIMEOUT)
         except asyncio.TimeoutError:
-            raise RuntimeError(f"no answer from NATS within {PUBLISH_TIMEOUT:g} s") from None
+            raise RuntimeError(f"no response from NATS within {PUBLISH_TIMEOUT:g} s") from None
 
     async def _publish(self, subject: str, payload: bytes) -> object:
         client = await self._connected()
