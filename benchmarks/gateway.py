@@ -70,10 +70,10 @@ class Load:
     """
     What wrk saw.
 
-    :ivar rate: answers per second.
+    :ivar rate: responses per second.
     :ivar median: milliseconds.
     :ivar p99: milliseconds.
-    :ivar failed: requests without an answer of status 2xx.
+    :ivar failed: requests without a response of status 2xx.
     :ivar cpu: what the proxy used, percent of a core.
     """
 

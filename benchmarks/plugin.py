@@ -2,7 +2,7 @@
 Events to a plugin behind HTTP: what one costs the node with ever longer task lists, how many go a second.
 
 ``python -m benchmarks.plugin [COUNT]`` sends COUNT events (5,000) for each figure, with 32 in flight, through
-dispatcher and HTTP adapter to a plugin that answers at once.
+dispatcher and HTTP adapter to a plugin that responds at once.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 What else forwards HTTP, for comparison: nginx, and the two proxies that one would write in Python.
 
 ``python -m benchmarks.proxies aiohttp PORT BACKEND-PORT`` or ``twisted PORT BACKEND-PORT`` is one until it is
-killed. Both read an answer whole before they pass it on, which for answers of this size is the fastest
+killed. Both read a response whole before they pass it on, which for responses of this size is the fastest
 that their libraries offer, and add the headers that the gateway adds.
 """
 
@@ -46,7 +46,7 @@ BACKEND = """
     listen 127.0.0.1:{port} backlog=1024;
     location /small {{ return 200 "{small}"; }}
     location /large {{ root .; sendfile on; }}
-    # `return` alone answers before it has read a body; what is behind a proxy_pass is asked after that.
+    # `return` alone responds before it has read a body; what is behind a proxy_pass is asked after that.
     location /reads {{
       client_max_body_size 1m; proxy_pass http://self/; proxy_pass_request_body off; proxy_http_version 1.1;
       proxy_set_header Connection ""; proxy_set_header Content-Length "";
@@ -74,11 +74,11 @@ async def aiohttp_proxy(port: int, backend: int) -> None:
         headers["gateway-tag"] = "forward"
         url = f"http://127.0.0.1:{backend}{request.raw_path}"
         body = await request.read() if request.can_read_body else None
-        async with session.request(request.method, url, headers=headers, data=body) as answer:
+        async with session.request(request.method, url, headers=headers, data=body) as response:
             kept = [
-                (name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP
+                (name, value) for name, value in response.headers.items() if name.lower() not in _HOP_BY_HOP
             ]
-            return web.Response(status=answer.status, headers=kept, body=await answer.read())
+            return web.Response(status=response.status, headers=kept, body=await response.read())
 
     application = web.Application(client_max_size=1 << 24)
     application.router.add_route("*", "/{path:.*}", forward)

@@ -1,7 +1,7 @@
 """
 A plugin in a process of its own that notes when each event came.
 
-``python -m benchmarks.receiver`` prints its port. It answers ``POST /on-trigger`` and everything
+``python -m benchmarks.receiver`` prints its port. It responds to ``POST /on-trigger`` and everything
 else with ``{}``, and ``GET /arrivals`` with what came since it was last asked: a list of
 ``[name, fire_time, time.time() at receipt]``. A plain asyncio server, for it must not be what is measured.
 """
@@ -52,10 +52,10 @@ class Receiver:
 
     def take(self) -> list[Arrival]:
         """What came since the last call."""
-        with urllib.request.urlopen(f"{self.url}/arrivals", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/arrivals", timeout=10) as response:
             return [
                 Arrival(name, datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp(), received)
-                for name, moment, received in json.load(answer)
+                for name, moment, received in json.load(response)
             ]
 
     def stop(self) -> None:
@@ -82,15 +82,15 @@ class _Server(asyncio.Protocol):
         if not end or len(body) < int(length or 0):
             return
         self._buffer = b""
-        answer = b"{}"
+        response = b"{}"
         if head.startswith(b"POST /on-trigger "):
             self._arrivals.append((received, body))
         elif head.startswith(b"GET /arrivals "):
-            answer = json.dumps([_arrival(*arrival) for arrival in self._arrivals]).encode()
+            response = json.dumps([_arrival(*arrival) for arrival in self._arrivals]).encode()
             self._arrivals.clear()
         self._transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(answer), answer)
+            % (len(response), response)
         )
 
 

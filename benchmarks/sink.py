@@ -1,5 +1,5 @@
 """
-A plugin in a process of its own that answers ``{}`` to everything at once, and looks at nothing.
+A plugin in a process of its own that responds with ``{}`` to everything at once, and looks at nothing.
 
 ``python -m benchmarks.sink`` prints its port. It has to be faster than whatever is measured against it.
 """

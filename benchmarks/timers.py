@@ -97,7 +97,7 @@ def measure_lateness(receiver: Receiver, seconds: float) -> None:
 
 
 def measure_lateness_under_load(receiver: Receiver, seconds: float) -> None:
-    """With 64 connections on which requests are forwarded to the plugin, as fast as they are answered."""
+    """With 64 connections on which requests are forwarded to the plugin, as fast as responses come."""
     if shutil.which("wrk") is None:
         print("scfd, gateway under load: not measured, for wrk is not installed")
         return

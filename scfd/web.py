@@ -131,18 +131,18 @@ class RoutesResource:
         path = request.uri.partition(b"?")[0]
         handler = self._routes.handler(request.method, path)
         if handler is None:
-            answer: int | bytes = self._otherwise.render(request)
-            return answer
-        exchange = Deferred.fromCoroutine(self._answer(handler, request))
+            rendered: int | bytes = self._otherwise.render(request)
+            return rendered
+        exchange = Deferred.fromCoroutine(self._respond(handler, request))
         request.notifyFinish().addErrback(lambda gone: exchange.cancel())
         return NOT_DONE_YET
 
-    async def _answer(self, handler: Bound, request: Request) -> None:
+    async def _respond(self, handler: Bound, request: Request) -> None:
         try:
             assert request.content is not None, "a whole request has been read"
             body = request.content.read()
-            answer = handler(request.requestHeaders, body)
-            response = await answer if isinstance(answer, Deferred) else answer
+            outcome = handler(request.requestHeaders, body)
+            response = await outcome if isinstance(outcome, Deferred) else outcome
         except CancelledError:
             return  # its client is gone
         except Exception:
@@ -228,7 +228,7 @@ def _is_origin_of(origin: str, host: str) -> bool:
 
 
 class NoSuchPath(Resource):
-    """Answers 404 to everything."""
+    """Responds with 404 to everything."""
 
     isLeaf = True
 
@@ -280,7 +280,7 @@ class QuietSite(Site):
     """
     A site that writes no log line a request, which would halve its throughput.
 
-    :param answered: called with each request that has been answered.
+    :param answered: called with each request that has got its response.
     :param forms: whether bodies that are forms are parsed; that takes time, and refuses malformed ones.
     :ivar max_body: bytes; a request with a longer body gets 413.
     """
@@ -304,7 +304,7 @@ class QuietSite(Site):
 
 
 def write_response(response: Response, request: Request) -> None:
-    """Answer a request as a whole."""
+    """Respond to a request as a whole."""
     request.setResponseCode(response.status)
     for name, value in response.headers.items():
         request.setHeader(name.encode(), value.encode())

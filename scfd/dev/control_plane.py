@@ -73,7 +73,7 @@ class ControlPlane(MultiService):
 
     def startService(self) -> Deferred[None]:
         """
-        :returns: a Deferred that fires when the control plane answers. Fails with `StartupError`
+        :returns: a Deferred that fires when the control plane is reachable. Fails with `StartupError`
             when the task file is missing or has mistakes, or the address is in use.
         """
         super().startService()
@@ -131,7 +131,7 @@ class ControlPlane(MultiService):
                 _log.info("the task file has changed: {count} {noun}", count=len(tasks), noun=noun)
 
     def stopService(self) -> Deferred[None]:
-        """:returns: a Deferred that fires when the port is closed and no answer is waiting any more."""
+        """:returns: a Deferred that fires when the port is closed and no response is waiting any more."""
         stopped = super().stopService()
         if self._watch.running:
             self._watch.stop()

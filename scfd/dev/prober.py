@@ -60,7 +60,7 @@ class Prober(Service):
         if token:
             self._headers.addRawHeader(b"Authorization", b"Bearer " + token.encode())
         self._count = 0
-        self._answered: bool | None = None  # None: never yet
+        self._responded: bool | None = None  # None: never yet
         self._next: Any = None
         self._probing: Deferred[None] = succeed(None)
 
@@ -88,17 +88,17 @@ class Prober(Service):
         else:
             self._note_success()
         if self.running:
-            period = EAGER_PERIOD if self._answered is None else PERIOD
+            period = EAGER_PERIOD if self._responded is None else PERIOD
             self._next = self._clock.callLater(period, self._start_probe)
 
     async def _exchange(self) -> None:
         """:raises _NotWellError: the response is not that of a well node."""
         body = _Bytes(to_json(self._message()))
         response = await self._agent.request(b"POST", self._url, self._headers, body)
-        answer = await readBody(response)
+        reply_body = await readBody(response)
         if response.code != 200:
             raise _NotWellError(f"HTTP status {response.code}")
-        reply = from_json(answer)
+        reply = from_json(reply_body)
         if not isinstance(reply, dict) or reply.get("success") is not True:
             reason = reply.get("message") if isinstance(reply, dict) else None
             raise _NotWellError(f"it says: {reason}" if reason else "its response is not that of a probe")
@@ -126,16 +126,16 @@ class Prober(Service):
         return message
 
     def _note_failure(self, reason: str) -> None:
-        if self._answered:
-            self._answered = False
+        if self._responded:
+            self._responded = False
             _log.warn("the node stopped responding at {url}: {reason}", url=self._url.decode(), reason=reason)
         else:
             _log.debug("no response to a probe yet: {reason}", reason=reason)
 
     def _note_success(self) -> None:
-        if self._answered is False:
+        if self._responded is False:
             _log.info("the node responds again at {url}", url=self._url.decode())
-        self._answered = True
+        self._responded = True
 
 
 class _NotWellError(Exception):

@@ -42,8 +42,8 @@ _PAGE_HEADERS = {
 
 def _momentary(value: object) -> Response:
     """A JSON response that must not be cached."""
-    answer = Response.json(value)
-    return Response(200, answer.body, {**answer.headers, "Cache-Control": "no-store"})
+    plain = Response.json(value)
+    return Response(200, plain.body, {**plain.headers, "Cache-Control": "no-store"})
 
 
 def refusal(status: int, text: str) -> Response:
@@ -141,8 +141,8 @@ class Generation1(ControlPlaneRoutes):
                 require(report, name, str, empty=True)
         except ValueError as mistake:
             return refusal(400, str(mistake))
-        answer = self._state.heartbeat(report)
-        return Response.json({"code": 200, "message": "heartbeat reported successfully", "data": [answer]})
+        orders = self._state.heartbeat(report)
+        return Response.json({"code": 200, "message": "heartbeat reported successfully", "data": [orders]})
 
     @route("POST", "/gateway" + REPORT)
     def task_status(self, headers: Headers, body: bytes) -> Response:
@@ -230,9 +230,9 @@ class Generation3(ControlPlaneRoutes):
                 require(report, name, str)
         except ValueError as mistake:
             return return_info(INVALID, str(mistake))
-        answer = self._state.heartbeat({"running_version": "", "tasks_md5": "", **report})
-        tasks = [_as_instance(task) for task in answer.pop("task_instances", ())]
-        return return_info(OK, **answer, task_instances=tasks)
+        orders = self._state.heartbeat({"running_version": "", "tasks_md5": "", **report})
+        tasks = [_as_instance(task) for task in orders.pop("task_instances", ())]
+        return return_info(OK, **orders, task_instances=tasks)
 
     @route("POST", _SIGNED + REPORT)
     def task_status(self, headers: Headers, body: bytes) -> Response:

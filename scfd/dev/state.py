@@ -168,9 +168,9 @@ class ControlPlaneState:
         tasks = self._tasks_for(node.node_id)
         md5 = tasks_md5(tasks)
         version = self.faults.package_version or node.version
-        answer: dict[str, Any] = {"package_version": version, "tasks_md5": md5}
+        orders: dict[str, Any] = {"package_version": version, "tasks_md5": md5}
         if node.tasks_md5 != md5 or (node.handed_out is not None and node.handed_out != tasks):
-            answer["task_instances"] = tasks
+            orders["task_instances"] = tasks
             _log.info(
                 "{count} {noun} handed out to {node_id}",
                 count=len(tasks),
@@ -178,7 +178,7 @@ class ControlPlaneState:
                 node_id=node.node_id,
             )
         node.handed_out = tasks
-        return answer
+        return orders
 
     def _note(self, report: Mapping[str, Any]) -> NodeRecord:
         node_id = report["node_id"]

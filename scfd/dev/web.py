@@ -35,7 +35,7 @@ _FAULTY_PATHS = (b"/gateway/", b"/api/service/")
 
 
 class _Elsewhere(Resource):
-    """Answers requests that have no route: 404, or 405 when the path has other methods."""
+    """Responds to requests that have no route: 404, or 405 when the path has other methods."""
 
     isLeaf = True
 
@@ -78,27 +78,27 @@ class FaultyResource(Resource):
         if not request.uri.startswith(_FAULTY_PATHS):
             self._behind.render(request)
         elif faults.slow and not faults.down:
-            late = Deferred.fromCoroutine(self._answer_late(request, faults.slow))
+            late = Deferred.fromCoroutine(self._respond_late(request, faults.slow))
             self._late.add(late)
             late.addBoth(self._forget, late)
             request.notifyFinish().addErrback(lambda gone: late.cancel())
         else:
-            self._answer(request)
+            self._respond(request)
         return NOT_DONE_YET
 
-    async def _answer_late(self, request: Request, seconds: float) -> None:
+    async def _respond_late(self, request: Request, seconds: float) -> None:
         try:
             await deferLater(self._clock, seconds)
         except CancelledError:
             request.loseConnection()  # does nothing when it is the client that has gone
         else:
-            self._answer(request)
+            self._respond(request)
 
     def _forget(self, result: T, late: Deferred[None]) -> T:
         self._late.discard(late)
         return result
 
-    def _answer(self, request: Request) -> None:
+    def _respond(self, request: Request) -> None:
         """The faults count that are on now: they may have been switched while a request was waiting."""
         faults = self._state.faults
         if faults.down:

@@ -120,7 +120,7 @@ class Connection(Service):
     ) -> Deferred[Msg]:
         """
         :param timeout: seconds.
-        :returns: a Deferred of the answer. It fails with `NotConnectedError`,
+        :returns: a Deferred of the response. It fails with `NotConnectedError`,
             `nats.errors.NoRespondersError`, or a TimeoutError of nats-py or asyncio.
         """
         if self._client is None:
@@ -212,7 +212,7 @@ class Connection(Service):
             if failed in done:
                 failed.result()
             if connecting not in done:
-                raise TimeoutError(f"no answer after {CONNECT_TIMEOUT:g} s")
+                raise TimeoutError(f"no response after {CONNECT_TIMEOUT:g} s")
             connecting.result()
         except BaseException:
             connecting.cancel()
@@ -230,7 +230,7 @@ class Connection(Service):
         return login_of(server) or next(filter(None, map(login_of, self._access.servers)), {})
 
     async def _watch(self, client: Client, lost: asyncio.Future[None]) -> None:
-        """Wait until the connection is lost, or does not answer any more."""
+        """Wait until the connection is lost, or does not respond any more."""
         looks = 0
         while not lost.done() and client.is_alive:
             await asyncio.wait({lost}, timeout=LOOK_INTERVAL)

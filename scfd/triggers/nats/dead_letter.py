@@ -17,7 +17,7 @@ _log = Logger(namespace="scfd.nats")
 
 #: Seconds between two tries to publish; doubled up to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-#: Characters of a reason; a plugin's answer may be long, and headers count against the server's limit.
+#: Characters of a reason; a plugin's response may be long, and headers count against the server's limit.
 LONGEST_REASON = 500
 #: What a letter says of the message; these headers are never left out.
 OWN_HEADERS = frozenset(

@@ -12,7 +12,7 @@ from scfd.errors import describe
 from scfd.events.wire import from_json, to_json
 from scfd.triggers.nats.connection import Connection, NotConnectedError
 
-#: Seconds for one answer. A cluster without a leader drops requests: better to ask again soon.
+#: Seconds for one response. A cluster without a leader drops requests: better to ask again soon.
 REQUEST_TIMEOUT = 2.0
 #: Codes of the server's refusals.
 STREAM_NOT_FOUND, CONSUMER_NOT_FOUND = 10059, 10014
@@ -40,11 +40,11 @@ async def call(connection: Connection, subject: str, body: dict[str, Any] | None
 
     :param subject: with `NatsSettings.api` in front.
     :raises JetStreamError: it refuses.
-    :raises Exception: there is no answer; `reason` has words for it.
+    :raises Exception: there is no response; `reason` has words for it.
     """
     payload = to_json(body) if body is not None else b""
-    answer = await connection.request(subject, payload, REQUEST_TIMEOUT)
-    return _checked(answer.data)
+    response = await connection.request(subject, payload, REQUEST_TIMEOUT)
+    return _checked(response.data)
 
 
 async def publish(connection: Connection, subject: str, body: bytes, headers: dict[str, str]) -> None:
@@ -55,16 +55,16 @@ async def publish(connection: Connection, subject: str, body: bytes, headers: di
     :raises Exception: nobody confirms it; `reason` has words for it.
     """
     try:
-        answer = await connection.request(subject, body, REQUEST_TIMEOUT, headers)
+        response = await connection.request(subject, body, REQUEST_TIMEOUT, headers)
     except nats.errors.NoRespondersError:
         raise JetStreamError(0, f"no stream has the subject {subject}") from None
-    _checked(answer.data)
+    _checked(response.data)
 
 
 def _checked(data: bytes) -> dict[str, Any]:
     value = from_json(data)
     if not isinstance(value, dict):
-        raise JetStreamError(0, "the answer is not an object")
+        raise JetStreamError(0, "the response is not an object")
     error = value.get("error")
     if error:
         raise JetStreamError(int(error.get("err_code", 0)), str(error.get("description", "no reason")))
@@ -74,9 +74,9 @@ def _checked(data: bytes) -> dict[str, Any]:
 def reason(error: BaseException) -> str:
     """What went wrong, as one line for a person."""
     if isinstance(error, nats.errors.NoRespondersError):
-        return "nobody answers for JetStream: it is turned off, or has no leader now"
+        return "nobody responds for JetStream: it is turned off, or has no leader now"
     if isinstance(error, (nats.errors.TimeoutError, asyncio.TimeoutError)):
-        return f"JetStream does not answer within {REQUEST_TIMEOUT:g} s"
+        return f"JetStream does not respond within {REQUEST_TIMEOUT:g} s"
     if isinstance(error, JetStreamError):
         return f"the server refuses: {error}"
     if isinstance(error, (NotConnectedError, BindError, LostError)):
