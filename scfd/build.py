@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from dateutil.tz import tzlocal
 from treq.client import HTTPClient
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -27,6 +27,7 @@ from scfd.interfaces import IAdapter, IBlockingPlugin
 from scfd.reactor import ExceptionHandler
 from scfd.status.context import Context
 from scfd.triggers.timer.trigger import Timers
+from scfd.triggers.timer.zone import process_zone
 from scfd.web import Guarded, Listener, NoSuchPath, QuietSite, Routes, RoutesResource
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _http_adapter(settings: HttpAdapterSettings, context: Context) -> Any:
 def timers(cfg: Config, dispatch: Dispatch, task_store: TaskStore, context: Context) -> Timers:
     """All timer triggers; expressions are read in the process's own zone."""
     triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, TimerSettings)]
-    return Timers(triggers, dispatch, task_store, tzlocal(), context)
+    return Timers(triggers, dispatch, task_store, process_zone(os.environ), context)
 
 
 def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str, IService]:

@@ -164,6 +164,27 @@ class Explain(CliCase):
             ],
         )
 
+    def of_timer(self, cron: str) -> str:
+        return "\n".join(
+            self.explain(f"triggers: [{{name: t, type: timer, settings: {{cron: '{cron}', timezone: UTC}}}}]")
+        )
+
+    def test_six_fields_are_read_in_another_way_by_the_go_framework(self) -> None:
+        out = self.of_timer("0 */5 * * * *")
+        self.assertIn(
+            "  as seven     0 */5 * * * * *\n  in Go        0 0 */5 * * * *\n  next in Go   2026-", out
+        )
+        self.assertIn("warning: t: its cron has six fields; scfd reads them as second to day of week", out)
+
+    def test_six_fields_that_go_would_not_read(self) -> None:
+        out = self.of_timer("0 0 0 15 8 1")
+        self.assertIn("  next in Go   none: cron ", out)
+
+    def test_five_and_seven_fields_are_no_reason_to_warn(self) -> None:
+        for cron in ("*/5 * * * *", "0 */5 * * * * *", "@hourly"):
+            out = self.of_timer(cron)
+            self.assertNotIn("in Go", out)
+
     def test_node_id(self) -> None:
         line = "node id        node-abc, from the environment variable TENCENTCLOUD_FUNCTIONNAME"
         self.assertIn(line, self.explain(GOOD, TENCENTCLOUD_FUNCTIONNAME="node-abc"))

@@ -323,6 +323,12 @@ class UnusableFiles(ConfigCase):
             "c.yaml:2: not valid YAML: while scanning an alias, expected alphabetic or numeric character, "
             "but found '/'; a value that begins with * needs quotes",
         )
+        for cron in ("@daily", "@every 5s"):
+            self.check(
+                f"triggers:\n  - {{name: t, type: timer, settings: {{cron: {cron}}}}}",
+                "c.yaml:2: not valid YAML: while scanning for the next token, found character '@' that "
+                "cannot start any token; a value that begins with @ needs quotes",
+            )
 
     def test_variable_without_quotes(self) -> None:
         self.check(

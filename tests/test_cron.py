@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta, timezone
-from itertools import islice, product, takewhile
+from itertools import islice, pairwise, product, takewhile
 from zoneinfo import ZoneInfo
 
 from attrs import frozen
@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.triggers.timer.cron import Cron
+from tests.cron_oracle import differences
 
 UTC = timezone.utc
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -323,6 +324,113 @@ class DialectTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertEqual(Cron.parse(text).granularity, granularity)
 
+    def hours(self, field: str) -> set[str]:
+        return {moment[11:13] for moment in fires(f"0 0 {field} * * *", NEW_YEAR, 24)}
+
+    def test_a_step_goes_on_over_the_end(self) -> None:
+        self.assertEqual(self.hours("22-6/3"), {"22", "01", "04"})
+        self.assertEqual(self.hours("22-2/2"), {"22", "00", "02"})
+        months = [day[5:7] for day in days("0 0 0 1 11-2/3 ?", count=4)]
+        self.assertEqual(months, ["02", "11", "02", "11"])
+        self.assertEqual(
+            days("0 0 0 28-4/3 1-2 ?", count=5)[:4],
+            [f"2032-01-{n}" for n in ("03", "28", "31")] + ["2032-02-03"],
+        )
+        self.assertEqual(days("0 0 0 ? * 6-2/2"), ["2032-01-03", "2032-01-05", "2032-01-10"])
+        self.assertEqual(days("0 0 0 ? * FRI-7/2"), ["2032-01-02", "2032-01-04", "2032-01-09"])
+
+    def test_a_range_of_one_value_in_two_spellings(self) -> None:
+        for sunday in ("7-0", "SUN-0", "0-sunday", "7-7", "7-0/3"):
+            self.assertEqual(days(f"0 0 0 ? * {sunday}", count=2), ["2032-01-04", "2032-01-11"], sunday)
+        self.assertEqual(days("0 0 0 ? * FRI-5", count=2), ["2032-01-02", "2032-01-09"])
+        self.assertEqual(days("0 0 0 05-5 JAN-1 ?", count=2), ["2032-01-05", "2033-01-05"])
+        self.assertEqual(self.hours("09-9"), {"09"})
+
+    def test_full_names(self) -> None:
+        self.assertEqual(days("0 0 0 ? january,FEBRUARY Sunday", count=2), ["2032-01-04", "2032-01-11"])
+        self.assertEqual(days("0 0 0 ? * fridayL", count=1), ["2032-01-30"])
+        self.assertEqual(days("0 0 0 ? * Monday#2", count=1), ["2032-01-12"])
+
+    def test_numbers_after_a_numbered_weekday(self) -> None:
+        self.assertEqual(days("0 0 0 ? * MON#1,3"), ["2032-01-05", "2032-01-19", "2032-02-02"])
+        for bad in ("MON#1,FRI", "MON#1,6", "MON#0", "MON#6", "5L,3", "FRI,MON#1", "MON#1-3"):
+            error = str(self.assertRaises(ValueError, Cron.parse, f"0 0 0 ? * {bad}"))
+            self.assertTrue(error.startswith(f"cron field day-of-week: {bad!r} is not accepted"), error)
+
+    def test_last_working_day(self) -> None:
+        self.assertEqual(days("0 0 0 LW * ?"), ["2032-01-30", "2032-02-27", "2032-03-31"])
+        self.assertEqual(days("0 0 0 1W,LW * ?"), ["2032-01-30", "2032-02-02", "2032-02-27"])
+
+    def test_any_with_a_step(self) -> None:
+        self.assertEqual(days("0 0 0 ?/2 * ?"), days("0 0 0 */2 * *"))
+        self.assertEqual(days("0 0 0 ? * ?/2"), days("0 0 0 ? * */2"))
+
+    def test_a_step_longer_than_the_field(self) -> None:
+        for field, text, size in (
+            ("second", "*/61 * * * * *", 60),
+            ("minute", "0 */90 * * * *", 60),
+            ("hour", "0 0 1-4/25 * * *", 24),
+            ("day-of-month", "0 0 0 1/32 * *", 31),
+            ("month", "0 0 0 1 */13 *", 12),
+            ("day-of-week", "0 0 0 ? * */8", 7),
+        ):
+            error = str(self.assertRaises(ValueError, Cron.parse, text))
+            self.assertTrue(error.startswith(f"cron field {field}: "), error)
+            self.assertTrue(error.endswith(f"is longer than the field; expected 1 to {size}"), error)
+        self.assertEqual(self.hours("*/24"), {"00"})
+
+    def test_names_of_whole_expressions(self) -> None:
+        for name, same, granularity in (
+            ("@hourly", "0 * * * *", "hour"),
+            ("@daily", "0 0 * * *", "hour"),
+            ("@Midnight", "0 0 * * *", "hour"),
+            ("@weekly", "0 0 * * 0", "hour"),
+            ("@monthly", "0 0 1 * *", "hour"),
+            ("@yearly", "0 0 1 1 *", "hour"),
+            ("@ANNUALLY", "0 0 1 1 *", "hour"),
+        ):
+            cron = Cron.parse(name)
+            self.assertEqual((cron.expression, cron.granularity), (name, granularity))
+            self.assertEqual(fires(name, NEW_YEAR), fires(same, NEW_YEAR))
+        self.assertRaises(ValueError, Cron.parse, "@reboot")
+
+    def test_every(self) -> None:
+        start = datetime(2032, 1, 1, 0, 0, 3, tzinfo=BERLIN)
+        for text, first, granularity in (
+            ("@every 5s", "2032-01-01T00:00:05+01:00", "second"),
+            ("@every 90s", "2032-01-01T00:01:30+01:00", "second"),
+            ("@every 5m", "2032-01-01T00:05:00+01:00", "minute"),
+            ("@every 1h30m", "2032-01-01T01:00:00+01:00", "minute"),
+            ("@every 24h", "2032-01-01T01:00:00+01:00", "hour"),
+        ):
+            cron = Cron.parse(text)
+            moment = cron.next_after(start)
+            assert moment is not None
+            self.assertEqual((moment.isoformat(), cron.granularity), (first, granularity))
+        for bad in (
+            "@every",
+            "@every 0s",
+            "@every 1.5s",
+            "@every 5",
+            "@every -1s",
+            "@every 5s 5s",
+            "@every 1d",
+        ):
+            self.assertIn("cron ", str(self.assertRaises(ValueError, Cron.parse, bad)))
+
+    def test_every_takes_the_change_of_clocks_as_it_is(self) -> None:
+        start = datetime(2032, 10, 31, 1, 30, tzinfo=BERLIN)
+        moments = list(islice(Cron.parse("@every 1h").moments_after(start), 4))
+        stamps = [moment.timestamp() for moment in moments]
+        self.assertEqual([b - a for a, b in pairwise(stamps)], [3600.0] * 3)
+
+
+class OracleTests(SynchronousTestCase):
+    """``python -m tests.cron_oracle 5000`` compares more of them."""
+
+    def test_random_expressions(self) -> None:
+        self.assertEqual(differences(300, seed=2), [])
+
 
 class EitherDayTests(SynchronousTestCase):
     """Both days restricted mean either, whatever the fields are made of."""
@@ -337,6 +445,10 @@ class EitherDayTests(SynchronousTestCase):
             ("0 0 0 2,9 * TUE", [2, 9, 16, 23, 30]),
             ("0 0 0 ? * TUE", [2, 9, 16, 23, 30]),
             ("0 0 0 9 * ?", [9]),
+            ("0 0 0 */15 * FRI#2", [12, 16, 31]),
+            ("0 0 0 1W * */7", [7, 14, 21, 28]),
+            ("0 0 0 ?/10 * 5L", [11, 21, 26, 31]),
+            ("0 0 0 9 * */1", list(range(2, 32))),
         ):
             with self.subTest(text=text):
                 moments = takewhile(lambda m: m.month == 3, Cron.parse(text).moments_after(start))

@@ -174,7 +174,7 @@ class TimersTests(SynchronousTestCase):
             [moment for name, moment in harness.fired() if name == "b"][-1:], ["2032-01-01T00:00:03Z"]
         )
 
-    def test_everything_that_is_due_is_fired_before_croniter_is_asked(self) -> None:
+    def test_everything_that_is_due_is_fired_before_the_next_moments_are_looked_for(self) -> None:
         asked: list[int] = []
         harness = Harness(("a", "* * * * * *"), ("b", "*/1 * * * * *"))
         for schedule in harness.timers._schedules._heap:

@@ -11,7 +11,12 @@ from scfd.config.findings import is_secret, without_credentials
 from scfd.config.nats import NatsSettings
 from scfd.config.values import Config, HttpAdapterSettings, TimerSettings, TriggerSettings
 from scfd.identity import NODE_ID_VARIABLES, ServerAddress
+from scfd.triggers.timer.cron import Cron
 
+_SIX_FIELDS = (
+    "{}: its cron has six fields; scfd reads them as second to day of week, the Go framework as minute to"
+    " year; expected seven fields, which mean the same to both"
+)
 #: How many of a timer's next moments are shown.
 NEXT_FIRES = 5
 
@@ -41,9 +46,13 @@ def explain(config: Config, environ: Mapping[str, str], now: datetime) -> Iterat
     for trigger in config.triggers:
         yield ""
         yield from map(_printable, _trigger(trigger, now))
-    if config.warnings:
+    warnings = [
+        *config.warnings,
+        *(_SIX_FIELDS.format(t.name) for t in config.triggers if _is_of_six_fields(t)),
+    ]
+    if warnings:
         yield ""
-        yield from (f"warning: {_printable(warning)}" for warning in config.warnings)
+        yield from (f"warning: {_printable(warning)}" for warning in warnings)
 
 
 def _printable(text: str) -> str:
@@ -150,10 +159,29 @@ def _timer(trigger: TimerSettings, now: datetime) -> Iterator[str]:
     yield f"  overlapping  {_OVERLAP[trigger.overlap]}"
     if trigger.jobs_only:
         yield "  only         when a job is due"
-    name = "next"
-    for moment in islice(trigger.cron.moments_after(now), NEXT_FIRES):
+    yield from _next_fires("next", trigger.cron, now)
+    if _is_of_six_fields(trigger):
+        yield from _in_go(trigger.cron.expression, now)
+
+
+def _next_fires(name: str, cron: Cron, now: datetime) -> Iterator[str]:
+    for moment in islice(cron.moments_after(now), NEXT_FIRES):
         yield f"  {name:<12} {moment.isoformat(timespec='seconds')}"
         name = ""
+
+
+def _is_of_six_fields(trigger: TriggerSettings) -> bool:
+    return isinstance(trigger, TimerSettings) and len(trigger.cron.expression.split()) == 6
+
+
+def _in_go(six: str, now: datetime) -> Iterator[str]:
+    """How the Go framework's parser reads six fields: without the second, and with the year."""
+    yield f"  as seven     {six} *"
+    yield f"  in Go        0 {six}"
+    try:
+        yield from _next_fires("next in Go", Cron.parse(f"0 {six}"), now)
+    except ValueError as error:
+        yield f"  next in Go   none: {error}"
 
 
 def _nats(trigger: NatsSettings) -> Iterator[str]:

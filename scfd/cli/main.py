@@ -8,11 +8,10 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 
-from dateutil.tz import tzlocal
-
 from scfd import __version__, config
 from scfd.cli.check import explain
 from scfd.errors import StartupError
+from scfd.triggers.timer.zone import process_zone
 
 EXIT_MISTAKE = 1
 
@@ -64,6 +63,6 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _check(options: argparse.Namespace) -> int:
     cfg = config.load(options.file, os.environ, options.trpc_config)
     # The zone in which the node reads cron expressions.
-    for line in explain(cfg, os.environ, datetime.now(tzlocal())):
+    for line in explain(cfg, os.environ, datetime.now(process_zone(os.environ))):
         print(line)
     return 0

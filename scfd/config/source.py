@@ -82,10 +82,16 @@ def _compose(path: str, text: str) -> yaml.Node | None:
     raise ConfigError([Mistake(path, line, "", f"not valid YAML: {' '.join(reason.split())}")])
 
 
+#: What YAML keeps for itself: @daily is a cron expression.
+_NO_BEGINNING = re.compile("found character '([@`%])' that cannot start")
+
+
 def _advice(error: yaml.MarkedYAMLError, lines: list[str]) -> str:
     """What to do about the slips that configs invite: cron expressions and ``${NAME}`` without quotes."""
     if error.context == "while scanning an alias":
         return "; a value that begins with * needs quotes"
+    if (found := _NO_BEGINNING.search(error.problem or "")) is not None:
+        return f"; a value that begins with {found[1]} needs quotes"
     if error.context == "while parsing a flow mapping" and any("${" in line for line in lines):
         return "; between braces a value with ${NAME} needs quotes"
     return ""
