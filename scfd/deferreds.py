@@ -3,15 +3,112 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from scfd.errors import describe
+
 T = TypeVar("T")
+
+_log = Logger(namespace="scfd.plugin")
+
+#: Whether the code that runs is a coroutine of `from_coroutine`, or a task that such a coroutine has made.
+_awaits_both: ContextVar[bool] = ContextVar("scfd_awaits_both", default=False)
+
+
+def from_coroutine(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
+    """
+    Run a coroutine that may await Deferreds and whatever asyncio awaits, also in tasks that it makes.
+
+    Without a running asyncio loop, as in a test with a `Clock`, it can await Deferreds only.
+
+    :returns: a Deferred of the coroutine's value. Cancelling it fails it at once, raises
+        `asyncio.CancelledError` inside the coroutine, and cancels what that awaits.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return Deferred.fromCoroutine(coroutine)
+    if loop.get_task_factory() is None:
+        loop.set_task_factory(_make_task)
+    context = copy_context()
+    context.run(_awaits_both.set, True)
+    task = context.run(loop.create_task, coroutine)
+
+    def cancel(_: Deferred[T]) -> None:
+        task.cancel()
+
+    outer: Deferred[T] = Deferred(cancel)
+
+    def ended(task: asyncio.Task[T]) -> None:
+        if not outer.called:
+            maybeDeferred(task.result).chainDeferred(outer)
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            _log.failure("a coroutine failed after it was cancelled", Failure(error))
+
+    task.add_done_callback(ended)
+    return outer
+
+
+def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+    """Make a task as asyncio does; one of `from_coroutine`, or made inside one, can await Deferreds."""
+    if _awaits_both.get():
+        coroutine = _run(coroutine)
+    return asyncio.Task(coroutine, loop=loop, **options)
+
+
+async def _run(coroutine: Any) -> Any:
+    try:
+        return await _drive(coroutine)
+    except (SystemExit, KeyboardInterrupt) as error:
+        # A task that raises these ends the loop, and so the node.
+        raise RuntimeError(f"the coroutine raised {describe(error)}") from error
+
+
+@types.coroutine
+def _drive(coroutine: Any) -> Generator[Any, Any, Any]:
+    """Pass on what a coroutine awaits; for a Deferred, a future that is done when the Deferred has fired."""
+    resume: Callable[[Any], Any] = coroutine.send
+    value: Any = None
+    while True:
+        try:
+            awaited = resume(value)
+        except StopIteration as ended:
+            return ended.value
+        try:
+            if isinstance(awaited, Deferred):
+                yield from _fired(awaited)
+                value = None  # the coroutine takes the result from the Deferred
+            else:
+                value = yield awaited
+            resume = coroutine.send
+        except BaseException as error:
+            resume, value = coroutine.throw, error
+
+
+def _fired(deferred: Deferred[Any]) -> Generator[Any, Any, None]:
+    """Wait for a Deferred, and leave its result to others. Cancelling the wait cancels the Deferred."""
+    future = asyncio.get_running_loop().create_future()
+
+    def fired(result: Any) -> Any:
+        if not future.done():
+            future.set_result(None)
+        return result
+
+    deferred.addBoth(fired)
+    try:
+        yield from future
+    except asyncio.CancelledError:
+        deferred.addErrback(lambda failure: None)  # nobody is left who would ask for it
+        deferred.cancel()
+        raise
 
 
 def from_asyncio(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
@@ -31,9 +128,6 @@ def to_asyncio(deferred: Deferred[T]) -> asyncio.Future[T]:
     :returns: a future of the Deferred's value; cancelling it cancels the Deferred.
     """
     return deferred.asFuture(asyncio.get_running_loop())
-
-
-_log = Logger(namespace="scfd.plugin")
 
 
 def detached(inner: Deferred[T]) -> Deferred[T]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from scfd.deferreds import InFlight, TimeLimits, detached, from_asyncio, to_asyncio
+from scfd.deferreds import InFlight, TimeLimits, detached, from_asyncio, from_coroutine, to_asyncio
 
 
 class BridgeTestCase(TestCase):
@@ -60,6 +61,138 @@ class FromAsyncioTests(BridgeTestCase):
         except (CancelledError, asyncio.CancelledError):
             return
         self.fail("it was not cancelled")
+
+
+def _later(value: object) -> Deferred[object]:
+    """A Deferred that fires in a moment."""
+    from twisted.internet import reactor
+
+    return deferLater(reactor, 0.001, lambda: value)
+
+
+class FromCoroutineTests(BridgeTestCase):
+    async def test_awaits_both(self) -> None:
+        async def work() -> list[object]:
+            assert asyncio.current_task() is not None
+            await asyncio.sleep(0.001)
+            async with asyncio.Lock():
+                got = [await _later(1), await succeed(2), await asyncio.wait_for(asyncio.sleep(0, 3), 5)]
+            with self.assertRaises(KeyError):
+                await fail(KeyError("at once"))
+            return got
+
+        self.assertEqual(await from_coroutine(work()), [1, 2, 3])
+
+    async def test_so_do_the_tasks_that_it_makes(self) -> None:
+        async def work() -> list[object]:
+            async def one(value: int) -> object:
+                await asyncio.sleep(0)
+                return await _later(value)
+
+            return [*await asyncio.gather(one(1), one(2), asyncio.create_task(one(3)))]
+
+        self.assertEqual(await from_coroutine(work()), [1, 2, 3])
+
+    async def test_the_result_of_a_deferred_stays(self) -> None:
+        shared = _later("value")
+
+        async def work() -> object:
+            return await shared
+
+        self.assertEqual([await from_coroutine(work()), await from_coroutine(work())], ["value", "value"])
+
+    async def test_failures_arrive_where_they_are_awaited(self) -> None:
+        failing: Deferred[None] = Deferred()
+
+        async def work() -> str:
+            from twisted.internet import reactor
+
+            reactor.callLater(0.001, failing.errback, KeyError("later"))
+            try:
+                await failing
+            except KeyError:
+                await asyncio.sleep(0)
+                raise ValueError("mine") from None
+            return "not reached"
+
+        with self.assertRaisesRegex(ValueError, "mine"):
+            await from_coroutine(work())
+
+    async def test_cancelling_reaches_what_is_awaited(self) -> None:
+        cancelled: list[object] = []
+        waits: tuple[Callable[[], Any], ...] = (lambda: Deferred(cancelled.append), lambda: asyncio.sleep(60))
+        for wait in waits:
+            seen: list[str] = []
+
+            async def work(wait: Callable[[], Any] = wait, seen: list[str] = seen) -> None:
+                try:
+                    await wait()
+                except asyncio.CancelledError:
+                    seen.append("cancelled")
+                    raise
+
+            deferred = from_coroutine(work())
+            await _later(None)
+            deferred.cancel()
+            self.failureResultOf(deferred, CancelledError)
+            await _later(None)
+            self.assertEqual((seen, len(cancelled)), (["cancelled"], 1))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    async def test_a_time_limit_of_asyncio_ends_a_deferred(self) -> None:
+        cancelled: list[object] = []
+
+        async def wait() -> None:
+            await Deferred(cancelled.append)
+
+        async def work() -> str:
+            try:
+                await asyncio.wait_for(wait(), 0.001)
+            except asyncio.TimeoutError:
+                return "over"
+            return "not reached"
+
+        self.assertEqual(await from_coroutine(work()), "over")
+        self.assertEqual(len(cancelled), 1)
+
+    async def test_a_deferred_that_somebody_else_cancels(self) -> None:
+        shared: Deferred[None] = Deferred()
+
+        async def work() -> str:
+            try:
+                await shared
+            except CancelledError:
+                return "it was cancelled"
+            return "not reached"
+
+        deferred = from_coroutine(work())
+        await _later(None)
+        shared.cancel()
+        self.assertEqual(await deferred, "it was cancelled")
+
+    async def test_what_would_end_the_loop_is_a_failure(self) -> None:
+        for fault in (SystemExit(3), KeyboardInterrupt()):
+
+            async def work(fault: BaseException = fault) -> None:
+                await asyncio.sleep(0)
+                raise fault
+
+            with self.assertRaisesRegex(RuntimeError, f"the coroutine raised {type(fault).__name__}"):
+                await from_coroutine(work())
+
+    async def test_a_failure_after_it_was_cancelled_is_logged(self) -> None:
+        async def work() -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                raise ZeroDivisionError
+
+        deferred = from_coroutine(work())
+        await _later(None)
+        deferred.cancel()
+        self.failureResultOf(deferred, CancelledError)
+        await _later(None)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class ToAsyncioTests(BridgeTestCase):

@@ -7,10 +7,10 @@ import contextlib
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs, formatEvent
 from twisted.plugin import IPlugin
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from zope.interface import alsoProvides, implementer
 
@@ -280,6 +280,60 @@ class OnTriggerTests(NativeAdapterTestCase):
         self.clock.advance(1)
         error = self.failureResultOf(called, PluginError).value
         self.assertEqual((str(error), len(cancelled)), ("no response after 900 s", 1))
+
+
+class AsyncioTests(TestCase):
+    """In the node: a loop runs."""
+
+    timeout = 10
+
+    async def setUp(self) -> None:  # type: ignore[override]
+        from twisted.internet import reactor
+
+        await deferLater(reactor, 0)
+        self.plugin = Plugin()
+        alsoProvides(self.plugin, IStoppable)
+        framework = Framework(Config(), Identity("node-abc", "v1"), TaskStore())
+        self.adapter = NativeAdapter(self.plugin, framework, None, Context(reactor))
+
+    async def test_every_coroutine_may_await_asyncio(self) -> None:
+        ended: list[str] = []
+
+        async def work(name: str, response: Any = None) -> Any:
+            await asyncio.sleep(0.001)
+            ended.append(name)
+            return response
+
+        self.plugin.outcome = {"init": work("init"), "stop": work("stop"), "on_trigger": work("on", RESPONSE)}
+        await self.adapter.startService()
+        self.assertEqual(await self.adapter.on_trigger(EVENT), RESPONSE)
+        await self.adapter.stopService()
+        self.assertEqual(ended, ["init", "on", "stop"])
+
+    async def test_the_time_limit_ends_it(self) -> None:
+        cancelled: Deferred[str] = Deferred()
+
+        async def hangs() -> None:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                cancelled.callback("cancelled")
+                raise
+
+        self.plugin.outcome["on_trigger"] = hangs()
+        with self.assertRaisesRegex(PluginError, "no response after 0.01 s"):
+            await self.adapter.on_trigger(TriggerEvent("timer", "t", timeout=0.01))
+        self.assertEqual(await cancelled, "cancelled")
+
+    async def test_what_would_pass_every_handler_is_contained(self) -> None:
+        for fault in (asyncio.CancelledError(), SystemExit(3), GeneratorExit()):
+
+            async def work(fault: BaseException = fault) -> None:
+                raise fault
+
+            self.plugin.outcome["on_trigger"] = work()
+            with self.assertRaisesRegex(Exception, f"raised {type(fault).__name__}"):
+                await self.adapter.on_trigger(EVENT)
 
 
 class StopTests(NativeAdapterTestCase):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, cast
 
 from attrs import frozen
@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from scfd.adapter.threads import PluginThreads
 from scfd.config import Config
-from scfd.deferreds import TimeLimits, detached
+from scfd.deferreds import TimeLimits, detached, from_coroutine
 from scfd.errors import PluginError, StartupError, describe
 from scfd.events.event import TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskStore
@@ -127,7 +127,11 @@ class NativeAdapter(Service):
         """Call a function in a thread when the plugin blocks, else here."""
         if self._threads is not None:
             return self._threads.run(function, *arguments)
-        return maybeDeferred(function, *arguments)
+        try:
+            value = function(*arguments)
+        except BaseException:
+            return fail()
+        return _deferred(value)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -151,7 +155,7 @@ class NativeAdapter(Service):
                 return fail().addErrback(_contained)
             if value is None or isinstance(value, TriggerResponse):
                 return succeed(value or _NO_RESULTS)  # nothing to wait for, so no time limit either
-            called = maybeDeferred(lambda: value)
+            called = _deferred(value)
         else:
             called = self._threads.run(self._plugin.on_trigger, event)
         called = detached(called.addErrback(_contained))
@@ -192,6 +196,11 @@ class NativeAdapter(Service):
     def web_resource(self) -> IResource | None:
         """What the plugin serves behind the gateway, if anything."""
         return self._resource
+
+
+def _deferred(value: Any) -> Deferred[Any]:
+    """What a plugin has returned, as a Deferred."""
+    return from_coroutine(value) if isinstance(value, Coroutine) else maybeDeferred(lambda: value)
 
 
 def _contained(failure: Failure) -> Failure:
