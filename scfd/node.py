@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from attrs import evolve
 from twisted.logger import Logger
 
 from scfd import build
 from scfd.admin.summary import Summary
-from scfd.config import Config
+from scfd.config import Config, default_state_dir
 from scfd.control_plane.heartbeat import Heartbeat, VersionLog
 from scfd.control_plane.probe import ProbeHandler
 from scfd.dispatch import Dispatcher
@@ -35,6 +36,8 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     :raises scfd.errors.StartupError: when no plugin fits the config.
     """
     bridge_stdlib()
+    if not cfg.system.state_dir:
+        cfg = evolve(cfg, system=evolve(cfg.system, state_dir=default_state_dir(os.environ)))
     for warning in cfg.warnings:
         _log.warn("{warning}", warning=warning)
     context = Context(reactor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -134,7 +135,7 @@ class Explain(CliCase):
                 "adapter        HTTP, f at http://127.0.0.1:9001; started by the node: "
                 "run --token '***' '--password=***' -v 'http://***@h'",
                 "drain          20 s",
-                "state dir      /tmp/scfd",
+                f"state dir      /tmp/scfd-{os.geteuid()}",
                 "development    NATS server on port 14222, streams: S",
                 "triggers       2",
                 "",

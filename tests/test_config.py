@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from scfd.config import (
     TimerSettings,
     load,
 )
+from scfd.config.load import default_state_dir
 from scfd.config.schema import CHECK, keys_of
 from scfd.config.values import DevSettings, HeartbeatSettings, ShutdownSettings
 from scfd.errors import ConfigError
@@ -618,3 +620,21 @@ def _inside(check: Any) -> set[str]:
     if hasattr(check, "kinds"):
         return set().union(*map(_all_keys, check.kinds.values()))
     return _inside(check.item) if hasattr(check, "item") else set()
+
+
+class StateDirTests(SynchronousTestCase):
+    def test_by_the_platform(self) -> None:
+        home = str(Path(self.mktemp()).absolute())
+        Path(home).mkdir()
+        of_user = f"{home}/.local/state/scfd"
+        own = f"/tmp/scfd-{os.geteuid()}"
+        cases: list[tuple[dict[str, str], str]] = [
+            ({"STATE_DIRECTORY": f"{home}/s:{home}/t", "HOME": home}, f"{home}/s"),
+            ({"XDG_STATE_HOME": f"{home}/x", "HOME": home}, f"{home}/x/scfd"),
+            ({"XDG_STATE_HOME": "relative", "HOME": home}, of_user),
+            ({"HOME": home}, of_user),
+            ({"HOME": home, "TENCENTCLOUD_RUNENV": "SCF"}, own),
+            ({}, own),
+        ]
+        for environ, expected in cases:
+            self.assertEqual(default_state_dir(environ), expected, environ)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from threading import get_ident
 from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from scfd.errors import StartupError
@@ -219,6 +222,82 @@ class DamageTests(OutboxTestCase):
         outbox, found = await self.open()
         self.assertEqual(found, [])
         self.assertEqual(len(list(self.folder.glob("outbox.sqlite3.damaged-*"))), 1)
+
+    async def damaged(self, count: int, harm: Callable[[bytearray], object]) -> tuple[list[Entry], str]:
+        """Fill an outbox, harm its file, open it. :returns: what is in it then, and the critical line."""
+        outbox, _ = await self.open()
+        await outbox.append("node", [TaskResult(f"task-{n}", 2, "x" * 500) for n in range(count)])
+        await outbox.tidy()
+        await self.close(outbox)
+        data = bytearray(self.file.read_bytes())
+        harm(data)
+        self.file.write_bytes(data)
+        with capturedLogs() as events:
+            outbox, found = await self.open()
+        await outbox.append("node", results("new"))
+        (line,) = [formatEvent(event) for event in events if event["log_level"] is LogLevel.critical]
+        return found, line
+
+    async def test_readable_results_of_a_damaged_file_are_saved(self) -> None:
+        def harm(data: bytearray) -> None:
+            data[10 * 4096 : 11 * 4096] = b"\x5a" * 4096
+
+        found, line = await self.damaged(400, harm)
+        self.assertRegex(line, r"damaged .*: \d+ results are saved into a new one, up to \d+ can't be read")
+        self.assertGreater(len(found), 380)
+        self.assertLess(len(found), 400)
+        for entry in found:  # in their order, with the numbers they had
+            self.assertEqual(entry.result, TaskResult(f"task-{entry.seq - 1}", 2, "x" * 500))
+        self.assertEqual([entry.seq for entry in found], sorted(entry.seq for entry in found))
+        self.assertEqual(len(list(self.folder.glob("outbox.sqlite3.damaged-*"))), 1)
+
+    async def test_bytes_that_are_not_utf8(self) -> None:
+        """In a result: it is delivered as well as it can be read, and nothing else is affected."""
+        outbox, _ = await self.open()
+        await outbox.append("node", [TaskResult("a", 2, "what-it-said"), TaskResult("b", 2, "")])
+        await outbox.tidy()
+        await self.close(outbox)
+        self.file.write_bytes(self.file.read_bytes().replace(b"what-it-said", b"what-\xff\xfe-said"))
+        _, found = await self.open()
+        self.assertEqual([entry.result.task_id for entry in found], ["a", "b"])
+        self.assertEqual(found[0].result.result, "what-\ufffd\ufffd-said")
+
+    async def test_cut_to_nothing(self) -> None:
+        found, line = await self.damaged(3, bytearray.clear)
+        self.assertEqual(found, [])
+        self.assertEqual(line, f"the outbox {self.file} is empty: what was in it, if anything, is lost")
+
+    async def test_a_write_ahead_log_that_is_none(self) -> None:
+        outbox, _ = await self.open()
+        await outbox.append("node", results("a"))
+        await self.close(outbox)
+        Path(f"{self.file}-wal").write_bytes(b"garbage" * 100)
+        with capturedLogs() as events:
+            _, found = await self.open()
+        self.assertEqual([entry.result.task_id for entry in found], ["a"])
+        self.assertIn("its write-ahead log is no such log", formatEvent(events[0]))
+        self.assertIn(": 1 results are saved into a new one, 0 can't be read", formatEvent(events[0]))
+
+    async def test_damage_that_shows_later(self) -> None:
+        """The file is replaced, and what was to be done is done on the new one."""
+        outbox, _ = await self.open()
+        await outbox.append("node", results("a"))
+        db = sqlite3.connect(self.file)
+        db.execute("DROP TABLE pending")
+        db.close()
+        (entry,) = await outbox.append("node", results("b"))
+        await self.close(outbox)
+        _, found = await self.open()
+        self.assertEqual(found, [entry])
+
+    async def test_files_are_for_their_owner_alone(self) -> None:
+        old = os.umask(0)
+        self.addCleanup(os.umask, old)
+        outbox, _ = await self.open()
+        await outbox.append("node", results("a"))
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in self.folder.glob("outbox*")}
+        names = ("outbox.sqlite3", "outbox.sqlite3-wal", "outbox.sqlite3-shm")
+        self.assertEqual(modes, dict.fromkeys(names, 0o600))
 
     async def test_an_empty_file_is_a_new_outbox(self) -> None:
         self.file.touch()

@@ -55,6 +55,25 @@ class StateDirTests(TestCase):
         first.stopService()
         await self.started(self.path)
 
+    async def test_a_link(self) -> None:
+        """In /tmp somebody else may have put one there."""
+        target = self.path.parent / "elsewhere"
+        target.mkdir(parents=True)
+        self.path.symlink_to(target.absolute())
+        self.assertEqual(
+            await self.mistake(self.path),
+            f"system.state_dir: {self.path} is a link; expected a folder of its own",
+        )
+
+    async def test_a_folder_of_another_user(self) -> None:
+        self.path.mkdir(parents=True)
+        self.patch(os, "geteuid", lambda: 12345)
+        self.assertEqual(
+            await self.mistake(self.path),
+            f"system.state_dir: {self.path} belongs to user {os.getuid()}; "
+            "expected a folder of this user's own (12345)",
+        )
+
     async def test_a_file_in_its_place(self) -> None:
         self.path.parent.mkdir(parents=True)
         self.path.write_text("not a folder")

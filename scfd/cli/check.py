@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 from scfd.config.findings import is_secret, without_credentials
+from scfd.config.load import default_state_dir
 from scfd.config.nats import NatsSettings
 from scfd.config.values import Config, HttpAdapterSettings, TimerSettings, TriggerSettings
 from scfd.identity import NODE_ID_VARIABLES, ServerAddress
@@ -35,7 +36,7 @@ def explain(config: Config, environ: Mapping[str, str], now: datetime) -> Iterat
         "admin": _admin(config),
         "adapter": _adapter(config),
         "drain": f"{config.shutdown.drain:g} s",
-        "state dir": config.system.state_dir,
+        "state dir": config.system.state_dir or default_state_dir(environ),
         "development": _dev(config),
     }
     yield f"{_printable(config.path)}: no mistakes"

@@ -5,7 +5,7 @@ The config: one YAML file, checked as a whole before anything starts.
 """
 
 from scfd.config.checks import Address
-from scfd.config.load import load
+from scfd.config.load import default_state_dir, load
 from scfd.config.nats import NatsSettings, NatsTlsSettings
 from scfd.config.values import (
     AdapterSettings,
@@ -44,5 +44,6 @@ __all__ = [
     "TimerSettings",
     "TlsSettings",
     "TriggerSettings",
+    "default_state_dir",
     "load",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +92,30 @@ def _apply_port(values: dict[str, Any], environ: Mapping[str, str], findings: Fi
         findings.mistakes.append(Mistake("environment variable PORT", 0, "", text))
     else:
         values["gateway"] = evolve(gateway, listen=Address(gateway.listen.host, port))
+
+
+def default_state_dir(environ: Mapping[str, str]) -> str:
+    """
+    The folder that the platform has for what outlives a restart.
+
+    :returns: ``$STATE_DIRECTORY`` (systemd), ``$XDG_STATE_HOME/scfd`` or ``~/.local/state/scfd``; where none
+        of these can be written, as on SCF, ``/tmp/scfd-UID``.
+    """
+    candidates = [environ.get("STATE_DIRECTORY", "").partition(":")[0]]
+    if environ.get("XDG_STATE_HOME"):
+        candidates.append(os.path.join(environ["XDG_STATE_HOME"], "scfd"))
+    if environ.get("HOME") and environ.get("TENCENTCLOUD_RUNENV") != "SCF":
+        candidates.append(os.path.join(environ["HOME"], ".local/state/scfd"))
+    for path in candidates:
+        if os.path.isabs(path) and _can_be_made(path):
+            return path
+    return f"/tmp/scfd-{os.geteuid()}"
+
+
+def _can_be_made(path: str) -> bool:
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
 
 
 def _finish(config: Config) -> Config:

@@ -63,7 +63,8 @@ class SystemSettings:
     :ivar env: the environment it is deployed to, for people. Empty by default.
     :ivar storage_url: the storage server, handed to plugins until a probe names another. Empty by default.
     :ivar node_id: who the node is where the platform does not say. Empty by default.
-    :ivar state_dir: a folder for what outlives a restart; on SCF only /tmp is writable.
+    :ivar state_dir: a folder for what outlives a restart; empty, the default, leaves it to the platform, see
+        `scfd.config.load.default_state_dir`.
     :ivar outbox_limit: bytes of task results that may wait for delivery; 64 MiB by default.
     """
 
@@ -72,7 +73,7 @@ class SystemSettings:
     env: str = key(TEXT, "")
     storage_url: str = key(TEXT, "", repr=_url_repr)
     node_id: str = key(TEXT, "")
-    state_dir: str = key(FILLED_TEXT, "/tmp/scfd")
+    state_dir: str = key(TEXT, "")
     outbox_limit: int = key(SIZE, 64 * 1024 * 1024)
 
 

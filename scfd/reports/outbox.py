@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +34,10 @@ CREATE TABLE IF NOT EXISTS refused (
     seq INTEGER PRIMARY KEY, task_id TEXT NOT NULL, node_id TEXT NOT NULL,
     status INTEGER NOT NULL, result TEXT NOT NULL, words TEXT NOT NULL, refused_at REAL NOT NULL);
 """
+
+_SELECT = "SELECT seq, node_id, task_id, status, result FROM pending"
+#: How a write-ahead log begins: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+_WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
 @frozen
@@ -93,42 +99,94 @@ class Outbox:
         return self._run(self._close).addBoth(lambda _: self._pool.stop())
 
     def _run(self, work: Callable[[], T]) -> Deferred[T]:
-        return deferToThreadPool(self._reactor, self._pool, work)
+        return deferToThreadPool(self._reactor, self._pool, self._mended, work)
+
+    def _mended(self, work: Callable[[], T]) -> T:
+        """Do something; a file that turns out to be damaged is replaced, and then it is done again."""
+        try:
+            return work()
+        except sqlite3.DatabaseError as error:
+            if self._db is None or not _is_damage(error):
+                raise
+            self._replace(describe(error))
+            return work()
 
     def _open(self) -> list[Entry]:
         try:
+            damage = self._damage()
+            if damage:
+                self._replace(damage)
+            self._connect()
             return self._read()
+        except (sqlite3.OperationalError, OSError) as error:
+            raise StartupError(
+                f"system.state_dir: {self._path} can't be used: {describe(error)}; "
+                "name a folder that this process may write to"
+            ) from error
+
+    def _damage(self) -> str:
+        """:returns: what is wrong with the file that an earlier run has left; empty when nothing is."""
+        if not self._path.exists():
+            return ""
+        if not self._path.stat().st_size:
+            # Nothing to move aside. A node that was killed when it made the file leaves this, too.
+            _log.critical(
+                "the outbox {path} is empty: what was in it, if anything, is lost", path=str(self._path)
+            )
+            return ""
+        wal = Path(f"{self._path}-wal")
+        if wal.exists() and wal.stat().st_size and wal.read_bytes()[:4] not in _WAL_MAGIC:
+            return "its write-ahead log is no such log"
+        try:
+            self._connect()
+            (found,) = self._connection().execute("PRAGMA quick_check(1)").fetchone()
+            self._read()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise StartupError(
-                    f"system.state_dir: {self._path} can't be used: {describe(error)}; "
-                    "name a folder that this process may write to"
-                ) from error
-            self._move_aside(error)
-            return self._read()
+            if not _is_damage(error):
+                raise
+            return describe(error)
+        finally:
+            self._close()
+        return "" if found == "ok" else str(found)
+
+    def _connect(self) -> None:
+        # SQLite gives its other files the permissions of this one. What is wrong with it, SQLite says as well.
+        with suppress(OSError):
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._path.chmod(0o600)
+        self._db = db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        # A result whose bytes are damaged is still a result.
+        db.text_factory = lambda data: data.decode("utf-8", "replace")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.executescript(_SCHEMA)
 
     def _read(self) -> list[Entry]:
-        self._db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
-        rows = self._db.execute("SELECT seq, node_id, task_id, status, result FROM pending ORDER BY seq")
-        return [Entry(seq, node_id, TaskResult(*rest)) for seq, node_id, *rest in rows]
+        rows = self._connection().execute(f"{_SELECT} ORDER BY seq")
+        return [_entry(row) for row in rows]
 
-    def _move_aside(self, error: Exception) -> None:
-        if self._db is not None:
-            self._db.close()
+    def _replace(self, damage: str) -> None:
+        """Move a damaged file aside, and save every result that can still be read into a new one."""
+        self._close()
         aside = self._path.with_name(f"{self._path.name}.damaged-{int(time.time())}")
         for suffix in ("", "-wal", "-shm"):
             source = Path(f"{self._path}{suffix}")
             if source.exists():
                 source.rename(f"{aside}{suffix}")
+        rows, lost = _salvage(aside)
+        self._connect()
+        with _Transaction(self._connection()) as db:
+            db.executemany(
+                "INSERT INTO pending (seq, node_id, task_id, status, result) VALUES (?, ?, ?, ?, ?)", rows
+            )
         _log.critical(
-            "the outbox {path} is damaged ({error}); it is moved aside to {aside}, "
-            "and the results in it are not delivered",
+            "the outbox {path} is damaged ({damage}) and moved aside to {aside}: {saved} results are saved "
+            "into a new one, {lost} can't be read",
             path=str(self._path),
-            error=describe(error),
+            damage=damage,
             aside=str(aside),
+            saved=len(rows),
+            lost=lost,
         )
 
     def _connection(self) -> sqlite3.Connection:
@@ -172,6 +230,50 @@ class Outbox:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is at fault. A disk that is full, locked or read-only is an `OperationalError`."""
+    text = str(error)
+    return type(error) is sqlite3.DatabaseError or "no such table" in text or "malformed" in text
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    seq, node_id, *rest = row
+    return Entry(seq, node_id, TaskResult(*rest))
+
+
+def _salvage(path: Path) -> tuple[list[tuple[Any, ...]], str]:
+    """
+    :param path: a damaged file.
+    :returns: the rows of its table ``pending`` that can be read and used, and how many can't be, in words.
+    """
+    db = sqlite3.connect(path, isolation_level=None)
+    db.text_factory = lambda data: data.decode("utf-8", "replace")
+    try:
+        (last,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'pending'").fetchone() or (0,)
+        rows, unread = _salvage_range(db, 0, int(last) + 1)
+    except (sqlite3.DatabaseError, TypeError, ValueError):
+        return [], "an unknown number"
+    finally:
+        db.close()
+    usable = [row for row in rows if isinstance(row[0], int) and _entry(row).result.is_usable()]
+    lost = unread + len(rows) - len(usable)
+    # A number that was never used, or whose result was delivered, can't be told from one that is lost.
+    return usable, f"up to {lost}" if unread else str(lost)
+
+
+def _salvage_range(db: sqlite3.Connection, first: int, end: int) -> tuple[list[tuple[Any, ...]], int]:
+    """The rows from ``first`` to before ``end``, and how many of these numbers are on damaged pages."""
+    try:
+        return db.execute(f"{_SELECT} WHERE seq >= ? AND seq < ? ORDER BY seq", (first, end)).fetchall(), 0
+    except sqlite3.DatabaseError:
+        if end - first == 1:
+            return [], 1
+    middle = (first + end) // 2
+    before, lost_before = _salvage_range(db, first, middle)
+    after, lost_after = _salvage_range(db, middle, end)
+    return before + after, lost_before + lost_after
 
 
 def _storable(result: TaskResult) -> TaskResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from twisted.application.service import Service
@@ -38,6 +39,7 @@ class StateDir(Service):
     def _take(self) -> None:
         try:
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_owner()
             self._lock = os.open(self._path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartupError(
@@ -51,3 +53,14 @@ class StateDir(Service):
                 f"system.state_dir: {self._path} is in use by another node; "
                 "give each node a folder of its own"
             ) from error
+
+    def _check_owner(self) -> None:
+        """In a folder such as /tmp somebody else may have been there first."""
+        found = os.lstat(self._path)
+        if stat.S_ISLNK(found.st_mode):
+            raise StartupError(f"system.state_dir: {self._path} is a link; expected a folder of its own")
+        if found.st_uid != os.geteuid():
+            raise StartupError(
+                f"system.state_dir: {self._path} belongs to user {found.st_uid}; expected a folder of this "
+                f"user's own ({os.geteuid()})"
+            )
