@@ -150,7 +150,7 @@ class Outbox:
         return "" if found == "ok" else str(found)
 
     def _connect(self) -> None:
-        # SQLite gives its other files the permissions of this one. What is wrong with it, SQLite says as well.
+        # SQLite gives its other files the permissions of this one, and says what is wrong with it.
         with suppress(OSError):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._path.chmod(0o600)
