@@ -11,12 +11,14 @@ from twisted.python.failure import Failure
 
 from scfd.errors import EventError, PluginUnavailableError
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
+from scfd.events.response import shown, usable_result
 from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
 from scfd.events.trace import trace_id
 from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IReports
 from scfd.status.context import Context
 from scfd.status.metrics import Count, Distribution
+from scfd.status.said import Said
 
 _log = Logger(namespace="scfd.dispatch")
 
@@ -59,6 +61,7 @@ class Dispatcher:
         self._last_snapshot = EMPTY_SNAPSHOT
         self._figures: dict[str, _Figures] = {}
         self._unstored: set[str] = set()
+        self._said = Said()
 
     def dispatch(self, event: TriggerEvent) -> Deferred[None]:
         """
@@ -146,21 +149,45 @@ class Dispatcher:
         return metadata
 
     def _usable(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> list[TaskResult]:
-        usable = [result for result in results if isinstance(result, TaskResult) and result.is_usable()]
-        if len(usable) < len(results):
-            dropped = len(results) - len(usable)
-            self._metrics.results_dropped.labels("malformed").inc(dropped)
-            _log.warn(
-                "{trigger}: dropped {count} task results without a task_id or an integer status",
-                trigger=event.name,
-                count=dropped,
-            )
+        usable = []
+        for index, result in enumerate(results):
+            try:
+                usable.append(usable_result(result))
+            except ValueError as error:
+                self._note_dropped(event.name, index, str(error))
         for status, count in Counts(int(result.status) for result in usable).items():
             # A plugin may make up any number; a label with as many values would fill the memory.
             label = str(status) if status in _STATUSES else "other"
             self._metrics.results.labels(label).inc(count)
+        self._note_strangers(event, usable)
         self._note_failing(usable, event.snapshot)
         return usable
+
+    def _note_dropped(self, trigger: str, index: int, reason: str) -> None:
+        self._metrics.results_dropped.labels("malformed").inc()
+        if self._said.first((trigger, reason)):
+            _log.warn(
+                "{trigger}: result {index} of the plugin's response is dropped: {reason}",
+                trigger=trigger,
+                index=index,
+                reason=reason,
+            )
+
+    def _note_strangers(self, event: TriggerEvent, results: list[TaskResult]) -> None:
+        """A result for a task that is not in the list is reported all the same; said once for each list."""
+        known = event.snapshot.ids
+        strangers = [result.task_id for result in results if result.task_id not in known] if known else []
+        if not strangers:
+            return
+        self._metrics.results_unknown.inc(len(strangers))
+        if self._said.first((event.name, event.tasks_md5)):
+            _log.warn(
+                "{trigger}: a result has the task_id {task_id}, expected that of a task in the list, such as"
+                " {known!r}; it is reported as it is",
+                trigger=event.name,
+                task_id=shown(strangers[0]),
+                known=min(known),
+            )
 
     def _note_unstored(self, trigger: str, count: int) -> None:
         if trigger not in self._unstored:

@@ -129,8 +129,8 @@ class DispatcherTests(SynchronousTestCase):
     def test_odd_results_do_not_cost_the_others(self) -> None:
         odd: list[Any] = [
             TaskResult("big", 2**70),
-            TaskResult("no text", 2, None),  # type: ignore[arg-type]
-            TaskResult("no text either", 2, {"a": 1}),  # type: ignore[arg-type]
+            TaskResult("no JSON", 2, {1, 2}),  # type: ignore[arg-type]
+            TaskResult("no number", 2, float("nan")),  # type: ignore[arg-type]
             {"task_id": "a dict", "status": 2},
             "text",
             None,
@@ -204,6 +204,45 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(self.reports.accepted, list(RESULTS))
         self.assertEqual(
             [formatEvent(entry) for entry in logged],
-            ["my-timer: dropped 3 task results without a task_id or an integer status"],
+            [
+                f"my-timer: result {index} of the plugin's response is dropped: {reason}"
+                for index, reason in (
+                    (0, "task_id is '', expected that of a task, a text"),
+                    (1, "status is '2', expected 0 to 4, such as 2 for success and 4 for failure"),
+                    (2, "status is True, expected 0 to 4, such as 2 for success and 4 for failure"),
+                )
+            ],
         )
         self.assertEqual(self.sample("results_dropped_total", reason="malformed"), 3.0)
+
+    def test_a_dropped_result_is_said_once_for_each_reason(self) -> None:
+        self.answer = TriggerResponse((TaskResult("a", "success"),) * 3)  # type: ignore[arg-type]
+        with capturedLogs() as logged:
+            self.dispatch()
+            self.dispatch()
+        self.assertEqual(len(logged), 1)
+        self.assertEqual(self.sample("results_dropped_total", reason="malformed"), 6.0)
+
+    def test_a_value_as_result_is_reported_as_json(self) -> None:
+        values: list[Any] = [{"price": 1.5}, [1], 7, False, None, "text"]
+        self.answer = TriggerResponse(TaskResult("a", 2, value) for value in values)
+        self.successResultOf(self.dispatch())
+        self.assertEqual(
+            [result.result for result in self.reports.accepted],
+            ['{"price":1.5}', "[1]", "7", "false", "", "text"],
+        )
+
+    def test_a_task_that_is_not_in_the_list_is_named_and_reported(self) -> None:
+        self.tasks.replace([{"task_id": "task-001"}, {"task_id": "task-003"}])
+        with capturedLogs() as logged:
+            self.successResultOf(self.dispatch())
+            self.successResultOf(self.dispatch())
+        self.assertEqual(
+            [formatEvent(entry) for entry in logged],
+            [
+                "my-timer: a result has the task_id 'task-002', expected that of a task in the list, such as"
+                " 'task-001'; it is reported as it is"
+            ],
+        )
+        self.assertEqual(len(self.reports.accepted), 4)
+        self.assertEqual(self.sample("results_unknown_total"), 2.0)

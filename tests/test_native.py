@@ -224,7 +224,9 @@ class OnTriggerTests(NativeAdapterTestCase):
                 self.plugin.outcome["on_trigger"] = value
                 error = self.failureResultOf(self.adapter.on_trigger(EVENT), PluginError).value
                 self.assertEqual(
-                    str(error), f"on_trigger returned {name}; it should be a TriggerResponse or None"
+                    str(error),
+                    f"on_trigger returned {name}; it should be a TriggerResponse or None, such as "
+                    "TriggerResponse([TaskResult(task_id, TaskStatus.SUCCESS, 'a text')])",
                 )
 
     def test_two_at_a_time(self) -> None:

@@ -9,7 +9,14 @@ from hypothesis import given, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.events.event import TaskResult, TriggerResponse
-from scfd.events.response import parse_response
+from scfd.events.response import parse_response, usable_result
+
+
+def _is_usable(result: object) -> bool:
+    try:
+        return usable_result(result).is_usable()
+    except ValueError:
+        return False
 
 
 class ParseResponseTests(SynchronousTestCase):
@@ -41,6 +48,44 @@ class ParseResponseTests(SynchronousTestCase):
             with self.subTest(value=value):
                 response, oddity = parse_response(json.dumps({"task_results": [], **value}).encode())
                 self.assertEqual((response.unstored, oddity), (count, ""))
+
+    def test_what_is_meant_for_task_results(self) -> None:
+        for body, oddity in (
+            (b'{"results": []}', "the body has 'results' and no 'task_results'"),
+            (b'{"taskResults": []}', "the body has 'taskResults' and no 'task_results'"),
+            (b'{"task-results": []}', "the body has 'task-results' and no 'task_results'"),
+            (b'{"task_id": "a", "status": 2}', "the body is a single result"),
+        ):
+            with self.subTest(body=body):
+                self.assertEqual(parse_response(body), (TriggerResponse(), oddity))
+
+    def test_a_value_as_result_becomes_json(self) -> None:
+        for value, text in (({"a": [1]}, '{"a":[1]}'), (1.5, "1.5"), (True, "true"), (None, ""), ("x", "x")):
+            with self.subTest(value=value):
+                entry = {"task_id": "a", "status": 2, "result": value}
+                response, _ = parse_response(json.dumps({"task_results": [entry]}).encode())
+                self.assertEqual(usable_result(response.task_results[0]), TaskResult("a", 2, text))
+
+    def test_a_result_that_is_nested_too_deeply_costs_no_other(self) -> None:
+        deep: Any = []
+        for _ in range(100_000):
+            deep = [deep]
+        error = self.assertRaises(ValueError, usable_result, TaskResult("a", 2, deep))
+        self.assertEqual(str(error), "result is a list, expected a text or a JSON value")
+
+    def test_each_unusable_result_has_a_reason(self) -> None:
+        for entry, reason in (
+            ("done", "it is 'done', expected a task result with task_id and status"),
+            ({"status": 2}, "task_id is missing, expected that of a task, a text"),
+            (
+                {"task_id": "a", "status": "success"},
+                "status is 'success', expected 0 to 4, such as 2 for success and 4 for failure",
+            ),
+        ):
+            with self.subTest(entry=entry):
+                response, _ = parse_response(json.dumps({"task_results": [entry]}).encode())
+                error = self.assertRaises(ValueError, usable_result, response.task_results[0])
+                self.assertEqual(str(error), reason)
 
     def test_odd_bodies_are_no_results(self) -> None:
         for body, oddity in (
@@ -82,12 +127,12 @@ class ParseResponseTests(SynchronousTestCase):
             with self.subTest(entry=entry):
                 response, oddity = parse_response(json.dumps({"task_results": [entry]}).encode())
                 (result,) = response.task_results
-                self.assertEqual((result.is_usable(), oddity), (usable, ""))
+                self.assertEqual((_is_usable(result), oddity), (usable, ""))
 
     def test_a_bad_result_does_not_spoil_the_others(self) -> None:
         body = b'{"task_results": [{"status": 2}, {"task_id": "a", "status": 2}]}'
         response, _ = parse_response(body)
-        self.assertEqual([result.is_usable() for result in response.task_results], [False, True])
+        self.assertEqual([_is_usable(result) for result in response.task_results], [False, True])
 
     @given(strategies.binary())
     def test_any_bytes(self, body: bytes) -> None:
@@ -115,4 +160,4 @@ class ParseResponseTests(SynchronousTestCase):
     def assert_parsed(self, body: bytes) -> None:
         response, _ = parse_response(body)
         for result in response.task_results:
-            self.assertIsInstance(result.is_usable(), bool)
+            self.assertIsInstance(_is_usable(result), bool)

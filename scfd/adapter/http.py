@@ -26,11 +26,14 @@ from scfd.events.event import TriggerEvent, TriggerResponse
 from scfd.events.response import parse_response
 from scfd.interfaces import IAdapter
 from scfd.status.context import Context
+from scfd.status.said import Said
 
 _log = Logger(namespace="scfd.plugin")
 
 #: Bytes of a response that a log line shows.
 _SHOWN = 200
+#: The response to an event, by example.
+_EXPECTED = '{"task_results": [{"task_id": "the task\'s", "status": 2, "result": "a text"}]}'
 #: Seconds in which a plugin that was ready and refuses connections may accept them again, before the node
 #: starts its process anew: about what three failed checks take.
 REFUSED_LIMIT = 2.0
@@ -64,6 +67,7 @@ class HttpAdapter(Service):
         self._health = Health(client, settings.health_interval, settings.health_failures, context.reactor)
         self._watch: Deferred[None] = succeed(None)
         self._first_ready: Deferred[None] = Deferred()
+        self._said = Said()
         self.plugin_name = settings.name
 
     def also_busy(self, requests: Callable[[], int]) -> None:
@@ -174,9 +178,13 @@ class HttpAdapter(Service):
             self._requests_answered.inc()
         else:
             self._metrics.plugin_requests.labels("no results").inc()
-            _log.warn(
-                "{trigger}: no task results from the plugin: {oddity}", trigger=event.name, oddity=oddity
-            )
+            if self._said.first((event.name, oddity)):
+                _log.warn(
+                    "{trigger}: no task results from the plugin: {oddity}; expected {expected}",
+                    trigger=event.name,
+                    oddity=oddity,
+                    expected=_EXPECTED,
+                )
         return parsed
 
     def _not_answered(self, failure: Failure) -> Failure:

@@ -223,6 +223,7 @@ def _checked(response: object) -> TriggerResponse:
         return _NO_RESULTS
     if not isinstance(response, TriggerResponse):
         raise PluginError(
-            f"on_trigger returned {type(response).__name__}; it should be a TriggerResponse or None"
+            f"on_trigger returned {type(response).__name__}; it should be a TriggerResponse or None, "
+            "such as TriggerResponse([TaskResult(task_id, TaskStatus.SUCCESS, 'a text')])"
         )
     return response

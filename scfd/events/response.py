@@ -1,11 +1,18 @@
-"""Reads the response of a plugin behind HTTP to an event."""
+"""Reads the response of a plugin to an event: what HTTP carries, and the results of any plugin."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
+
 from scfd.events.event import TaskResult, TriggerResponse
-from scfd.events.wire import from_json
+from scfd.events.wire import from_json, to_json
+
+#: What ``task_results`` is taken for, without its underscores and in lower case.
+_MISTAKEN = frozenset({"result", "results", "taskresult", "taskresults"})
+#: Characters of a wrong value that a log line shows.
+_SHOWN = 60
 
 
 def parse_response(body: bytes) -> tuple[TriggerResponse, str]:
@@ -22,7 +29,7 @@ def parse_response(body: bytes) -> tuple[TriggerResponse, str]:
         return TriggerResponse(), "the body is not a JSON object"
     results, unstored = value.get("task_results"), _unstored(value)
     if results is None:
-        return TriggerResponse(unstored=unstored), ""
+        return TriggerResponse(unstored=unstored), _mistaken(value)
     if not isinstance(results, list):
         return TriggerResponse(unstored=unstored), "task_results is not a list"
     return TriggerResponse(tuple(_result(entry) for entry in results), unstored), ""
@@ -41,12 +48,65 @@ def _length(points: Any) -> int:
     return len(points) if isinstance(points, list) else int(points is not None)
 
 
+def _mistaken(value: dict[str, Any]) -> str:
+    """What a body without ``task_results`` seems to have in their place."""
+    if "task_id" in value and "status" in value:
+        return "the body is a single result"
+    for key in value:
+        if key != "task_results" and key.lower().replace("_", "").replace("-", "") in _MISTAKEN:
+            return f"the body has {shown(key)} and no 'task_results'"
+    return ""
+
+
 def _result(entry: Any) -> TaskResult:
-    """A result as it came; one that can't be used is told by `TaskResult.is_usable`."""
+    """A result as it came; see `usable_result`."""
     if not isinstance(entry, dict):
-        return TaskResult("", 0)
+        return entry  # type: ignore[no-any-return]
     status = entry.get("status")
     if isinstance(status, float) and status.is_integer():
         status = int(status)
     text = entry.get("result")
-    return TaskResult(entry.get("task_id", ""), status, text if isinstance(text, str) else "")  # type: ignore[arg-type]
+    return TaskResult(entry.get("task_id"), status, "" if text is None else text)  # type: ignore[arg-type]
+
+
+def usable_result(result: object) -> TaskResult:
+    """
+    :returns: the result as a control plane can take it: its ``result`` is a text.
+    :raises ValueError: when none can take it; says what is wrong, and what was expected.
+    """
+    if not isinstance(result, TaskResult):
+        raise ValueError(f"it is {shown(result)}, expected a task result with task_id and status")
+    if result.is_usable():
+        return result
+    if not isinstance(result.task_id, str) or not result.task_id:
+        raise ValueError(f"task_id is {shown(result.task_id)}, expected that of a task, a text")
+    text = evolve(result, result=_text(result.result))
+    if not text.is_usable():
+        raise ValueError(
+            f"status is {shown(result.status)}, expected 0 to 4, such as 2 for success and 4 for failure"
+        )
+    return text
+
+
+def _text(value: object) -> str:
+    """
+    :returns: a text as it is, None as an empty one, any other value as JSON.
+    :raises ValueError: when JSON does not have it.
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    try:
+        return to_json(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError(f"result is {shown(value)}, expected a text or a JSON value") from None
+
+
+def shown(value: object) -> str:
+    """A wrong value as a log line shows it."""
+    if value is None:
+        return "missing"
+    try:
+        text = repr(value)
+    except Exception:  # a plugin's own class may fail at that
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -170,6 +170,9 @@ class Metrics:
         self.nats_paused = gauge("nats_paused", "1 while an operator has paused the consumer.", "trigger")
         self.results = counter("results", "Task results from the plugin, by status.", "status")
         self.results_dropped = counter("results_dropped", "Task results that could not be used.", "reason")
+        self.results_unknown = counter(
+            "results_unknown", "Task results for a task_id that is not in the task list."
+        )
         self.data_points_dropped = counter(
             "data_points_dropped", "Data points in plugin responses, which the node can't store.", "trigger"
         )
