@@ -168,7 +168,7 @@ class Guarded(Resource):
     def __init__(self, behind: IResource, hosts: Iterable[str] = ()) -> None:
         super().__init__()
         self._behind = behind
-        self._hosts = {host.lower() for host in hosts}
+        self._hosts = {host.lower().rstrip(".") for host in hosts}
         self._told: set[str] = set()
 
     def render(self, request: Request) -> int | bytes:

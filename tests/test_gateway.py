@@ -172,6 +172,9 @@ class EventsTests(TestCase):
             "/..\\on-trigger",
             "/on-trigger%2f",
             "/on-trigger%20",
+            "/on-trigger%00",
+            "/on-trigger%00.txt",
+            "/on-trigger%2500/x",
         ):
             self.assertFalse(self.sent_on("POST", target), target)
         self.assertFalse(self.sent_on("post", "/on-trigger"))

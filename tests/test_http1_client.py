@@ -204,6 +204,8 @@ class FailureTests(ConnectionTestCase):
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            b"HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",
+            b"HTTP/1.1 000 Zero\r\nContent-Length: 0\r\n\r\n",
             CHUNKED + b"zz\r\n",
         ):
             with self.subTest(answer):

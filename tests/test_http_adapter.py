@@ -470,6 +470,19 @@ class UnreachableTests(HttpAdapterTestCase):
         self.look(REFUSED)
         self.assertEqual(self.problems(), [self.WHY])
 
+    def test_one_behind_a_proxy_that_closes_every_connection(self) -> None:
+        called = self.adapter.on_trigger(EVENT)
+        self.plugin.accept().lose()
+        self.failureResultOf(called, PluginError)
+        self.health.accept().lose()
+        self.assertEqual(
+            self.problems(), ["plugin: it can't be reached: the connection was closed without a response"]
+        )
+        self.assertFalse(self.availability.available)
+        self.clock.advance(0.1)
+        self.look(OK)
+        self.assertEqual((self.problems(), self.availability.available), ([], True))
+
     def test_its_process_is_started_again_when_it_goes_on_refusing(self) -> None:
         self.refuse_event()
         self.look_until(REFUSED_LIMIT - 0.1, REFUSED)

@@ -189,7 +189,8 @@ class RoutesResourceTests(WebTestCase):
 class GuardedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.routes = Greeter()
-        self.caller = Caller(Guarded(RoutesResource(self.routes, NoSuchPath()), ["Ops.example.com"]))
+        hosts = ["Ops.example.com", "dotted.example."]
+        self.caller = Caller(Guarded(RoutesResource(self.routes, NoSuchPath()), hosts))
 
     def statuses(self, method: str, path: str, *hosts: str, further: tuple[str, ...] = ()) -> set[int]:
         return {
@@ -209,6 +210,9 @@ class GuardedTests(SynchronousTestCase):
         self.assertEqual(
             self.statuses("GET", "/hello", *known, "ops.example.com", "ops.EXAMPLE.com.:9002"), {200}
         )
+
+    def test_a_host_of_the_config_with_the_dot_of_the_root(self) -> None:
+        self.assertEqual(self.statuses("GET", "/hello", "dotted.example", "dotted.example.:9002"), {200})
 
     def test_hosts_that_it_may_have(self) -> None:
         with capturedLogs() as logs:

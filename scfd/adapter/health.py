@@ -25,7 +25,7 @@ class Verdict(Enum):
 
     READY = "status 200"
     NOT_READY = "another status: it works, and says that it can't take events"
-    UNREACHABLE = "no connection: nothing listens at its address"
+    UNREACHABLE = "no connection, or one that is closed without a byte: nothing listens at its address"
     SILENT = "a connection, and no response"
     BUSY = "no response in time, while it works on other requests"
     UNKNOWN = "no check was possible: the node lacks what a connection takes"
@@ -108,10 +108,10 @@ class Health:
         """
         Check from time to time, and return once the plugin can't take events any more.
 
-        It returns at once when an event could not be sent or a check is refused a connection. Other checks
-        have to fail several times in a row. Those without a response do not count when the plugin has sent
-        something to anybody meanwhile, or is busy: it may serve one request after the other. Once an event
-        has run into its time limit, being busy is no excuse.
+        It returns at once when an event could not be sent, or a check is refused a connection or finds it
+        closed without a byte. Other checks have to fail several times in a row. Those without a response do
+        not count when the plugin has sent something to anybody meanwhile, or is busy: it may serve one
+        request after the other. Once an event has run into its time limit, being busy is no excuse.
         """
         self._watching, self._event_lost, self._not_sent = True, False, False
         try:
@@ -173,7 +173,8 @@ class Health:
     def _without_response(self, kind: str, heard: bool) -> Verdict:
         if kind == "no resources":
             return Verdict.UNKNOWN
-        if kind == "connect":
+        if kind == "connect" or (kind == "broken" and not heard):
+            # A proxy in front of a plugin that is away accepts connections, and closes them again.
             return Verdict.UNREACHABLE
         late = kind in ("timeout", "connect timeout", "no connection")
         occupied = kind == "timeout" and (self.busy or self.busy_otherwise()) and not self._event_lost

@@ -86,10 +86,11 @@ def served_locally(routes: Routes, max_body: int, events_at: str | None = None) 
 def _plain(path: str) -> list[str]:
     """
     The parts of a path as a lenient program reads it: percent-decoded, without empty parts and parameters,
-    with ``.`` and ``..`` followed, in lower case. Events must not be made by another spelling either.
+    with ``.`` and ``..`` followed, in lower case, up to a NUL, where C ends a text. Events must not be
+    made by another spelling either.
     """
     parts: list[str] = []
-    for part in re.split(r"[/\\]", unquote(unquote(path)).lower()):
+    for part in re.split(r"[/\\]", unquote(unquote(path)).partition("\0")[0].lower()):
         name = part.partition(";")[0].partition("?")[0].partition("#")[0].strip()
         if name == "..":
             del parts[-1:]

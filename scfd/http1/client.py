@@ -264,6 +264,8 @@ class ClientConnection(asyncio.Protocol):
         if exchange is None or self._complete:
             return
         status = self._parser.get_status_code()
+        if status < 100:
+            raise _UnwantedError(f"its status is {status:03}")
         head = ResponseHead(self._parser.get_http_version(), status, self._reason, self._headers)
         self._reason, self._headers = b"", []
         if 100 <= status < 200 and status != SWITCHING_PROTOCOLS:
