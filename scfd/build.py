@@ -33,7 +33,7 @@ from scfd.web import Guarded, Listener, NoSuchPath, QuietSite, Routes, RoutesRes
 if TYPE_CHECKING:
     from scfd.adapter.http import HttpAdapter
     from scfd.http1.activity import Activity
-    from scfd.http1.client import Connector
+    from scfd.http1.connect import Connector
     from scfd.http1.contract import Backend
     from scfd.http1.front import Front
     from scfd.http1.pool import Pool
@@ -141,7 +141,7 @@ def _http_adapter(settings: HttpAdapterSettings, context: Context) -> Any:
     from scfd.adapter.calls import PluginClient
     from scfd.adapter.http import HttpAdapter
     from scfd.adapter.process import PluginProcess
-    from scfd.http1.client import connector
+    from scfd.http1.connect import connector
     from scfd.http1.pool import Pool
     from scfd.http1.turn import Turn
 
@@ -253,7 +253,7 @@ def gateway_front(
 def http_backend(settings: GatewaySettings, url: str, context: Context, activity: Activity) -> Backend:
     """What forwards to a plugin's process."""
     from scfd.gateway.routes import FORWARDED
-    from scfd.http1.client import connector
+    from scfd.http1.connect import connector
     from scfd.http1.forward import Forwarder
     from scfd.http1.heads import Route
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,31 +20,6 @@ _log = Logger(namespace="scfd.http1")
 #: Bytes of status line and headers, all responses before the final one included.
 LONGEST_HEAD = 128 * 1024
 SWITCHING_PROTOCOLS = 101
-
-
-#: What makes a connection: given a factory, a Deferred that fires once one is connected.
-Connector = Callable[[Callable[[], "ClientConnection"]], "Deferred[Any]"]
-
-
-def connector(url: str) -> Connector:
-    """
-    :param url: http or https; its host and port count.
-    :returns: for a `scfd.http1.pool.Pool`: makes connections over TCP or TLS.
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    context: Any = None
-    if parts.scheme == "https":
-        import ssl  # 40 ms and 12 MiB that a server on the same machine saves
-
-        context = ssl.create_default_context()
-
-    async def connect(factory: Callable[[], ClientConnection]) -> Any:
-        # Asked for in here: a service may call this while it starts, before the loop runs.
-        return await asyncio.get_running_loop().create_connection(factory, host, port, ssl=context)
-
-    return lambda factory: Deferred.fromFuture(asyncio.ensure_future(connect(factory)))
 
 
 class ClientConnection(asyncio.Protocol):

@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from scfd.http1.activity import Activity
-from scfd.http1.client import ClientConnection, Connector
+from scfd.http1.client import ClientConnection
+from scfd.http1.connect import Connector
 from scfd.http1.contract import ConnectError, ConnectTimeoutError, Exchange, NoResourcesError
 from scfd.http1.turn import Turn
 
