@@ -148,7 +148,9 @@ class TreqClient:
 
     def __init__(self, port: int, reactor: Any) -> None:
         from scfd.build import http_client
+        from scfd.http1.activity import Activity
 
+        self.activity = Activity(reactor)
         self._http = http_client(reactor)
         self._url = f"http://127.0.0.1:{port}/on-trigger"
 
@@ -230,7 +232,7 @@ def main() -> None:
 
         def run() -> None:
             done = Deferred.fromCoroutine(measure(port, count, reactor))
-            done.addErrback(lambda failure: failure.printTraceback())
+            done.addErrback(lambda failure: failure.printTraceback(sys.stderr))
             done.addCallback(lambda _: reactor.stop())
 
         reactor.callWhenRunning(run)
