@@ -21,6 +21,8 @@ from scfd.status.metrics import Count, Distribution
 from scfd.status.said import Said
 
 _log = Logger(namespace="scfd.dispatch")
+#: Results of one event that the outbox is given at once: 50,000 would hold the reactor for 0.4 s.
+AT_ONCE = 1000
 
 _STATUSES = frozenset(map(int, TaskStatus))
 
@@ -91,11 +93,21 @@ class Dispatcher:
                 self._note_unstored(event.name, result.unstored)
             if result.task_results:
                 try:
-                    accepted: Deferred[Any] = self._reports.put(self._usable(event, result.task_results))
+                    accepted = self._accepted(event, result.task_results)
                 except Exception:
                     accepted = fail()
                 return accepted.addBoth(self._ended, event, began)
         return self._ended(result, event, began)
+
+    def _accepted(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> Deferred[Any]:
+        if len(results) <= AT_ONCE:
+            accepted: Deferred[Any] = self._reports.put(self._usable(event, results))
+            return accepted
+        return Deferred.fromCoroutine(self._accept_in_parts(event, results))
+
+    async def _accept_in_parts(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> None:
+        for start in range(0, len(results), AT_ONCE):
+            await self._reports.put(self._usable(event, results[start : start + AT_ONCE]))
 
     def _ended(self, result: object, event: TriggerEvent, began: float) -> Failure | None:
         figures = self._figures.get(event.name) or self._make_figures(event.name)

@@ -111,6 +111,25 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(self.sample("events_total", trigger="my-timer", outcome="succeeded"), 1.0)
         self.assertEqual(self.sample("results_total", status="4"), 1.0)
 
+    def test_many_results_are_reported_in_parts(self) -> None:
+        """Each part when the one before is on disk, so that the reactor has its turn."""
+        results = [TaskResult(f"t{number}", 2) for number in range(2500)]
+        self.answer = TriggerResponse(tuple(results))
+        asked: list[tuple[int, Deferred[None]]] = []
+
+        def put(part: Any) -> Deferred[None]:
+            asked.append((len(part), Deferred()))
+            return asked[-1][1]
+
+        self.patch(self.reports, "put", put)
+        dispatched = self.dispatch()
+        for count in (1, 2, 3):
+            self.assertNoResult(dispatched)
+            self.assertEqual(len(asked), count)
+            asked[-1][1].callback(None)
+        self.successResultOf(dispatched)
+        self.assertEqual([count for count, _ in asked], [1000, 1000, 500])
+
     def test_failing_tasks_of_the_list(self) -> None:
         """By their last result; what is not in the list, or no longer, does not count."""
         self.tasks.replace([{"task_id": "a"}, {"task_id": "b"}, {"task_id": "c"}])

@@ -15,12 +15,13 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.control_plane import heartbeat
 from scfd.control_plane.client import ControlPlaneClient, ServerResponse
 from scfd.control_plane.generations import decoded
 from scfd.control_plane.heartbeat import Heartbeat, HeartbeatRecord, VersionLog, host_metadata
 from scfd.control_plane.learning import Exchange, LearningClient
 from scfd.control_plane.orders import Orders, RefusedError, RetryError, read_response
-from scfd.events.tasks import TaskStore
+from scfd.events.tasks import LONG_LIST, TaskSnapshot, TaskStore, read_tasks
 from scfd.identity import Identity, ServerAddress
 from scfd.status.context import Context
 from scfd.status.metrics import Metrics
@@ -466,6 +467,18 @@ class AcceptedTests(HeartbeatTestCase):
         self.task_store.replace(tasks("old"))
         self.beat({"task_instances": [*tasks("a", "b"), {"id": 9}], "tasks_md5": "x"})
         self.assertEqual(self.task_ids(), ["a", "b"])
+
+    def test_a_long_list_is_read_in_a_thread(self) -> None:
+        reading: Deferred[TaskSnapshot | None] = Deferred()
+        self.patch(heartbeat, "deferToThreadPool", lambda reactor, pool, function, entries: reading)
+        self.clock.getThreadPool = lambda: None  # type: ignore[attr-defined]
+        entries = tasks(*(f"t{number}" for number in range(LONG_LIST + 1)))
+        self.client.react = lambda sent: answer({"task_instances": entries})
+        self.heartbeat.startService()
+        self.assertEqual(self.task_ids(), [])
+        reading.callback(read_tasks(entries))
+        self.assertEqual(len(self.task_ids()), LONG_LIST + 1)
+        self.heartbeat.stopService()
 
     def test_tasks_stay_where_the_answer_says_nothing(self) -> None:
         entries: list[Any] = [

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.adapter import http
 from scfd.adapter.calls import PluginClient, RequestError
 from scfd.adapter.health import CHECK_TIMEOUT
 from scfd.adapter.http import REFUSED_LIMIT, HttpAdapter
@@ -20,6 +21,7 @@ from scfd.adapter.process import PluginProcess
 from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
+from scfd.events.long_json import LONG
 from scfd.http1.pool import Pool
 from scfd.http1.turn import Turn
 from scfd.status.context import Context
@@ -556,6 +558,20 @@ class OnTriggerTests(HttpAdapterTestCase):
         head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
         answer(self.plugin.accept(), head + body)
         return called
+
+    def test_a_long_response_is_read_in_a_thread(self) -> None:
+        in_thread: list[object] = []
+
+        def defer(reactor: object, pool: object, function: Any, *args: Any) -> Deferred[Any]:
+            in_thread.append(pool)
+            return succeed(function(*args))
+
+        self.patch(http, "deferToThreadPool", defer)
+        self.clock.getThreadPool = lambda: "the pool"  # type: ignore[attr-defined]
+        for text, used in (("x", []), ("x" * LONG, ["the pool"])):
+            body = json.dumps({"task_results": [{"task_id": "a", "status": 2, "result": text}]}).encode()
+            response = self.successResultOf(self.call(200, body))
+            self.assertEqual((response.task_results, in_thread), ((TaskResult("a", 2, text),), used))
 
     def failure(self, called: Deferred[TriggerResponse]) -> str:
         return str(self.failureResultOf(called, PluginError).value)

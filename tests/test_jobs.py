@@ -137,16 +137,16 @@ def with_intervals(task_id: str, *intervals: object, invalid: int = 0) -> dict[s
 class TimerPayloadTests(SynchronousTestCase):
     def payload(self, *tasks: dict[str, Any], moment: str = "2025-01-01T00:05:00+00:00") -> dict[str, Any]:
         """The payload as the plugin sees it; its JSON has to say the same."""
-        value, encoded, _ = timer_payload(TaskSnapshot(tasks), datetime.fromisoformat(moment))
-        decoded = json.loads(b"".join(encoded))
+        payload = timer_payload(TaskSnapshot(tasks), datetime.fromisoformat(moment))
+        value, decoded = payload.value(), json.loads(b"".join(payload.parts))
         self.assertEqual(json.loads(json.dumps(value)), decoded)
         assert isinstance(decoded, dict)
         return decoded
 
     def test_no_tasks(self) -> None:
-        payload, encoded, _ = timer_payload(EMPTY_SNAPSHOT, datetime(2025, 1, 1, tzinfo=UTC))
-        self.assertEqual(payload, {"tasks": (), "tasks_md5": "empty"})
-        self.assertEqual(b"".join(encoded), b'{"tasks":[],"tasks_md5":"empty"}')
+        payload = timer_payload(EMPTY_SNAPSHOT, datetime(2025, 1, 1, tzinfo=UTC))
+        self.assertEqual(payload.value(), {"tasks": (), "tasks_md5": "empty"})
+        self.assertEqual(b"".join(payload.parts), b'{"tasks":[],"tasks_md5":"empty"}')
 
     def test_the_snapshot(self) -> None:
         tasks = [a_task("b", "{}"), a_task("a", None, invalid=1)]
@@ -207,13 +207,13 @@ class TimerPayloadTests(SynchronousTestCase):
         )
         for one, other in zip(first.parts, second.parts, strict=True):
             self.assertTrue(one is other or len(one) < 100, one)
-        self.assertIs(first[0]["jobs"], second[0]["jobs"])
+        self.assertIs(first.value()["jobs"], second.value()["jobs"])
 
     def test_each_moment_anew(self) -> None:
         task = with_intervals("a", "1m", "1h")
         snapshot = TaskSnapshot((task,))
         jobs = [
-            timer_payload(snapshot, datetime(2025, 1, 1, 1, minute, tzinfo=UTC))[0]["jobs"]
+            timer_payload(snapshot, datetime(2025, 1, 1, 1, minute, tzinfo=UTC)).value()["jobs"]
             for minute in (59, 0)
         ]
         self.assertEqual([[job["interval"] for job in due] for due in jobs], [["1m"], ["1m", "1h"]])

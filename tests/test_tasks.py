@@ -10,11 +10,12 @@ from hypothesis import given, settings, strategies
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore, is_valid, tasks_md5
+from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore, is_valid, read_tasks, tasks_md5
 
 
 def a_task(task_id: str, **fields: Any) -> dict[str, Any]:
-    return {"task_id": task_id, "invalid": 0, **fields}
+    known = {"id": 0, "rule_id": "", "planned_exec_node": "", "task_params": "", "invalid": 0}
+    return {**known, "task_id": task_id, **fields}
 
 
 task_lists = strategies.lists(
@@ -54,6 +55,11 @@ class DigestTests(SynchronousTestCase):
             with self.subTest(invalid=invalid):
                 self.assertEqual(is_valid({"task_id": "a", "invalid": invalid}), expected)
         self.assertTrue(is_valid({"task_id": "a"}))
+
+    def test_more_than_are_sorted_at_once(self) -> None:
+        ids = [f"t{number * 7919 % 20_000}" for number in range(20_000)]
+        expected = hashlib.md5(",".join(sorted(ids)).encode()).hexdigest()
+        self.assertEqual(tasks_md5(a_task(task_id) for task_id in ids), expected)
 
     @settings(deadline=None)
     @given(task_lists, strategies.randoms())
@@ -111,12 +117,37 @@ class TaskStoreTests(SynchronousTestCase):
         self.assertEqual(list(self.store.get_all()), tasks)
 
     def test_entries_without_a_task_id_are_left_out(self) -> None:
-        unusable = [{}, {"task_id": ""}, {"task_id": 7}, {"task_id": None}, None, "a", [1]]
+        unusable = [{}, {"task_id": ""}, {"task_id": True}, {"task_id": None}, None, "a", [1]]
         self.assertEqual(
             self.replace([*unusable, a_task("a")]),
             ["left out 7 of 8 task instances: they have no task_id", "1 task received: a"],
         )
         self.assertEqual(list(self.store.get_all()), [a_task("a")])
+
+    def test_a_list_without_a_usable_entry_changes_nothing(self) -> None:
+        self.replace([a_task("a")])
+        self.assertEqual(
+            self.replace([{}, {"task_id": 1.5}]),
+            ["left out 2 of 2 task instances: they have no task_id; the task list stays as it is"],
+        )
+        self.assertEqual([task["task_id"] for task in self.store.get_all()], ["a"])
+
+    def test_an_integer_id_is_taken_as_its_text(self) -> None:
+        self.replace([{"task_id": 7}, {"task_id": 10**5000}])
+        self.assertEqual(list(self.store.get_all()), [a_task("7")])
+        self.assertEqual(self.store.current_md5(), tasks_md5([a_task("7")]))
+
+    def test_of_two_entries_with_one_id_the_last_stands(self) -> None:
+        self.replace([a_task("7", rule_id="old"), a_task("b"), {"task_id": 7, "rule_id": "new"}])
+        self.assertEqual(
+            [(task["task_id"], task["rule_id"]) for task in self.store.get_all()], [("7", "new"), ("b", "")]
+        )
+        self.assertEqual(self.store.current_md5(), tasks_md5([a_task("7"), a_task("b")]))
+
+    def test_what_is_missing_or_null_has_its_zero_value(self) -> None:
+        self.replace([{"task_id": "a", "invalid": None, "other": None}])
+        self.assertEqual(list(self.store.get_all()), [a_task("a", other=None)])
+        self.assertEqual(json.loads(self.store.snapshot.json), [a_task("a", other=None)])
 
     def test_a_snapshot_taken_before_stays_as_it_was(self) -> None:
         self.replace([a_task("a")])
@@ -127,6 +158,17 @@ class TaskStoreTests(SynchronousTestCase):
     def test_says_so_only_when_something_changed(self) -> None:
         self.assertEqual(self.replace([a_task("a"), a_task("b")]), ["2 tasks received: a, b"])
         self.assertEqual(self.replace([a_task("a"), a_task("b")]), [])
+
+    def test_says_nothing_when_the_digest_stays(self) -> None:
+        self.replace([a_task("a")])
+        self.assertEqual(self.replace([a_task("a", task_params="{}")]), [])
+        self.assertEqual(self.store.get_all()[0]["task_params"], "{}")
+
+    def test_a_list_that_was_read_elsewhere(self) -> None:
+        snapshot = read_tasks([{"task_id": "a"}])
+        self.store.take(snapshot)
+        self.store.take(None)
+        self.assertIs(self.store.snapshot, snapshot)
 
     def test_a_long_list_is_cut_in_the_log(self) -> None:
         self.assertEqual(

@@ -103,6 +103,7 @@ class TimersTests(SynchronousTestCase):
         harness = Harness(("on-the-hour", "0 0 * * * *"))
         task = {"task_id": "a", "invalid": 0, "task_params": '{"intervals": ["1h", "2h"]}'}
         harness.tasks.replace([task])
+        task = dict(harness.tasks.get_all()[0])
         harness.advance(3600.5)
         (event,) = harness.events
         self.assertEqual((event.type, event.name), ("timer", "on-the-hour"))

@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -23,6 +24,7 @@ from scfd.adapter.process import PluginProcess
 from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TriggerEvent, TriggerResponse
+from scfd.events.long_json import LONG
 from scfd.events.response import parse_response
 from scfd.interfaces import IAdapter
 from scfd.status.context import Context
@@ -164,7 +166,9 @@ class HttpAdapter(Service):
         posted = self._client.post_event(body, timeout, event.traceparent)
         return posted.addCallbacks(self._answered, self._not_answered, (event,))
 
-    def _answered(self, response: PluginResponse, event: TriggerEvent) -> TriggerResponse:
+    def _answered(
+        self, response: PluginResponse, event: TriggerEvent
+    ) -> TriggerResponse | Deferred[TriggerResponse]:
         self._health.busy -= 1
         self._health.event_answered()
         if response.status != 200:
@@ -173,7 +177,14 @@ class HttpAdapter(Service):
             if response.location:  # without its query, which may hold secrets
                 shown = f"Location {response.location.partition('?')[0][:_SHOWN]!r}, which is not followed"
             raise PluginError(f"POST /on-trigger: HTTP status {response.status}: {shown}")
-        parsed, oddity = parse_response(response.body)
+        if len(response.body) < LONG:
+            return self._parsed(parse_response(response.body), event)
+        pool = self._clock.getThreadPool()
+        parsing = deferToThreadPool(self._clock, pool, parse_response, response.body)
+        return parsing.addCallback(self._parsed, event)
+
+    def _parsed(self, response: tuple[TriggerResponse, str], event: TriggerEvent) -> TriggerResponse:
+        parsed, oddity = response
         if not oddity:
             self._requests_answered.inc()
         else:

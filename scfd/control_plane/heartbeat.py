@@ -16,13 +16,14 @@ from attrs import define
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from scfd.control_plane.generations import heartbeat_request
 from scfd.control_plane.learning import HEARTBEAT, LearningClient
 from scfd.control_plane.orders import Orders, RefusedError, RetryError, read_response
 from scfd.errors import describe
-from scfd.events.tasks import TaskStore
+from scfd.events.tasks import LONG_LIST, TaskStore, read_tasks
 from scfd.identity import NODE_TYPE, Identity, ServerAddress
 from scfd.interfaces import IAdapter
 from scfd.status.context import Context
@@ -155,7 +156,7 @@ class Heartbeat(Service):
         if address == self._candidate:
             self._take_address(address)
             _log.info("the control plane is now {address}", address=address.base_url)
-            self._accepted(orders)
+            await self._accepted(orders)
 
     def _moved(self, _: object) -> None:
         self._moving = None
@@ -199,7 +200,7 @@ class Heartbeat(Service):
                 if isinstance(error, RefusedError):
                     break
             else:
-                self._accepted(orders)
+                await self._accepted(orders)
                 return
             pause = FIRST_BACKOFF * 2**attempt
             # The next heartbeat has newer figures; this one must not delay it.
@@ -227,7 +228,7 @@ class Heartbeat(Service):
             **self._adapter.heartbeat_extra(),
         }
 
-    def _accepted(self, orders: Orders) -> None:
+    async def _accepted(self, orders: Orders) -> None:
         self.record.last_report = self._now()
         self.record.report_count += 1
         self._failing = False
@@ -235,9 +236,16 @@ class Heartbeat(Service):
         self._readiness.well(_COMPONENT)
         self._say_once(f"accepted by {self._identity.server.base_url}")
         if orders.tasks is not None:
-            self._task_store.replace(orders.tasks)
+            await self._take_tasks(orders.tasks)
         if orders.package_version and orders.package_version != self._identity.version:
             self._wrong_version(orders.package_version)
+
+    async def _take_tasks(self, entries: list[Any]) -> None:
+        if len(entries) <= LONG_LIST:
+            self._task_store.replace(entries)
+        else:
+            pool = self._clock.getThreadPool()
+            self._task_store.take(await deferToThreadPool(self._clock, pool, read_tasks, entries))
 
     def _failed(self, reason: str) -> None:
         self.record.error_count += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any
@@ -66,6 +66,13 @@ class TriggerResponse:
 
 
 @frozen
+class Later:
+    """A payload that is made when somebody asks for it: 100,000 jobs as dicts take 30 ms."""
+
+    make: Callable[[], Any]
+
+
+@frozen
 class TriggerEvent:
     """Something happened, and the plugin is to act on it.
 
@@ -87,13 +94,18 @@ class TriggerEvent:
 
     type: str
     name: str
-    payload: Any = None
+    _payload: Any = None
     metadata: Mapping[str, str] = field(factory=dict)
     snapshot: TaskSnapshot = EMPTY_SNAPSHOT
     payload_json: bytes | tuple[bytes, ...] | None = field(default=None, eq=False, repr=False)
     timeout: float | None = field(default=None, eq=False)
     beside: str = field(default="snapshot", eq=False)
     jobs_json: bytes = field(default=b"", eq=False, repr=False)
+
+    @property
+    def payload(self) -> Any:
+        """See above; made at each use where it is a `Later`."""
+        return self._payload.make() if isinstance(self._payload, Later) else self._payload
 
     @property
     def tasks(self) -> tuple[Mapping[str, Any], ...]:
@@ -119,7 +131,7 @@ class TriggerEvent:
         return TriggerEvent(
             self.type,
             self.name,
-            self.payload,
+            self._payload,
             {**self.metadata, **metadata, "traceparent": traceparent(self.metadata)},
             snapshot,
             self.payload_json,

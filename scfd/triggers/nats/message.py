@@ -126,7 +126,7 @@ class MessageEvent(TriggerEvent):
 
     def __getattr__(self, name: str) -> Any:
         # Only asked for what has not been set yet.
-        if name in ("payload", "payload_json", "metadata"):
+        if name in ("_payload", "payload_json", "metadata"):
             self._read()
         elif name in ("type", "snapshot", "timeout", "beside", "jobs_json", "_node"):
             _set(self, "type", "nats")
@@ -159,6 +159,6 @@ class MessageEvent(TriggerEvent):
             own = f"{delivery.stream} {delivery.key}".encode()
             trace = hashlib.md5(own, usedforsecurity=False).hexdigest()
             metadata["traceparent"] = traceparent(metadata, trace)
-        _set(self, "payload", payload)
+        _set(self, "_payload", payload)
         _set(self, "payload_json", encoded)
         _set(self, "metadata", metadata)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from scfd.events.tasks import TaskSnapshot, is_valid
-from scfd.events.wire import from_json, to_json
+from attrs import frozen
+
+from scfd.events.tasks import TaskSnapshot
 
 _INTERVAL = re.compile(r"([1-9][0-9]*)([mhdwM])", re.ASCII)
 _EPOCH = date(1970, 1, 1)
@@ -45,75 +45,61 @@ def is_due(interval: object, moment: datetime) -> bool:
     return utc.day == 1 and utc.month % number == 0
 
 
-# One snapshot is current at a time; the second place is for the events still under way with the last.
-@lru_cache(maxsize=2)
-def _intervals(snapshot: TaskSnapshot) -> tuple[tuple[int, str], ...] | None:
-    """The (index of the task, interval) pairs of the valid tasks; None when no task has a list."""
-    pairs: list[tuple[int, str]] = []
-    found = False
-    for index, task in enumerate(snapshot.tasks):
-        intervals = _task_intervals(task)
-        if intervals is not None:
-            found = True
-            pairs.extend((index, interval) for interval in intervals if isinstance(interval, str))
-    return tuple(pairs) if found else None
-
-
-def _task_intervals(task: Mapping[str, Any]) -> list[Any] | None:
-    params = task.get("task_params")
-    if not is_valid(task) or not isinstance(params, str):
-        return None
-    try:
-        value = from_json(params.encode("utf-8", "surrogatepass"))
-    except ValueError:
-        return None
-    intervals = value.get("intervals") if isinstance(value, dict) else None
-    return intervals if isinstance(intervals, list) else None
-
-
-@lru_cache(maxsize=2)
-def _distinct(snapshot: TaskSnapshot) -> frozenset[str] | None:
-    """The intervals of its tasks, a handful as a rule; None when no task has a list."""
-    pairs = _intervals(snapshot)
-    return None if pairs is None else frozenset(interval for _, interval in pairs)
-
-
 # Few sets of intervals fall due together, and they come again each minute, hour, day.
 @lru_cache(maxsize=4)
-def _jobs(snapshot: TaskSnapshot, intervals: frozenset[str]) -> tuple[tuple[dict[str, Any], ...], bytes]:
-    """The pairs with one of these intervals, as values and as JSON."""
-    due = [(index, interval) for index, interval in _intervals(snapshot) or () if interval in intervals]
-    encoded = b",".join(
-        b'{"task":%b,"interval":%b}' % (snapshot.encoded[index], to_json(interval)) for index, interval in due
+def _due(snapshot: TaskSnapshot, intervals: frozenset[str]) -> bytes:
+    """The jobs with one of these intervals as JSON, without the brackets."""
+    return b",".join([encoded for interval, _, encoded in snapshot.jobs or () if interval in intervals])
+
+
+@lru_cache(maxsize=4)
+def _due_values(snapshot: TaskSnapshot, intervals: frozenset[str]) -> tuple[dict[str, Any], ...]:
+    """The same as values, which a plugin behind HTTP does not need."""
+    return tuple(
+        [
+            {"task": snapshot.tasks[index], "interval": interval}
+            for interval, index, _ in snapshot.jobs or ()
+            if interval in intervals
+        ]
     )
-    return tuple({"task": snapshot.tasks[index], "interval": interval} for index, interval in due), encoded
 
 
-class TimerPayload(NamedTuple):
+@frozen
+class TimerPayload:
     """
-    The payload of a timer event.
+    The payload of a timer event: the task list, and the jobs due where tasks have intervals.
 
-    :ivar value: as a value.
-    :ivar parts: as JSON, in parts.
-    :ivar jobs: the jobs among these parts, as JSON without the brackets; empty when none is due.
+    :ivar intervals: those that are due; None when no task has any.
     """
 
-    value: dict[str, Any]
-    parts: tuple[bytes, ...]
-    jobs: bytes
+    snapshot: TaskSnapshot
+    intervals: frozenset[str] | None
+
+    @property
+    def jobs(self) -> bytes:
+        """The jobs as JSON, without the brackets; empty when none is due."""
+        return b"" if self.intervals is None else _due(self.snapshot, self.intervals)
+
+    @property
+    def parts(self) -> tuple[bytes, ...]:
+        """The payload as JSON, in parts: a task list is not copied."""
+        snapshot = self.snapshot
+        parts = (b'{"tasks":', snapshot.json, b',"tasks_md5":"%b"' % snapshot.md5.encode())
+        return (*parts, b"}") if self.intervals is None else (*parts, b',"jobs":[', self.jobs, b"]}")
+
+    def value(self) -> dict[str, Any]:
+        """The payload as a native plugin gets it."""
+        value: dict[str, Any] = {"tasks": self.snapshot.tasks, "tasks_md5": self.snapshot.md5}
+        if self.intervals is not None:
+            value["jobs"] = _due_values(self.snapshot, self.intervals)
+        return value
 
 
 def timer_payload(snapshot: TaskSnapshot, moment: datetime) -> TimerPayload:
     """
-    The payload of a timer event: the task list, and the jobs due where tasks have intervals.
-
     :param moment: the scheduled one, aware.
     """
-    payload: dict[str, Any] = {"tasks": snapshot.tasks, "tasks_md5": snapshot.md5}
-    parts = (b'{"tasks":', snapshot.json, b',"tasks_md5":"%b"' % snapshot.md5.encode())
-    intervals = _distinct(snapshot)
-    if intervals is None:
-        return TimerPayload(payload, (*parts, b"}"), b"")
-    falling_due = frozenset(interval for interval in intervals if is_due(interval, moment))
-    payload["jobs"], encoded = _jobs(snapshot, falling_due)
-    return TimerPayload(payload, (*parts, b',"jobs":[', encoded, b"]}"), encoded)
+    if snapshot.jobs is None:
+        return TimerPayload(snapshot, None)
+    due = frozenset(interval for interval in snapshot.intervals if is_due(interval, moment))
+    return TimerPayload(snapshot, due)

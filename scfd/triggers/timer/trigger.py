@@ -17,7 +17,7 @@ from zope.interface import implementer
 from scfd.config import TimerSettings
 from scfd.deferreds import InFlight
 from scfd.errors import PluginUnavailableError
-from scfd.events.event import TriggerEvent
+from scfd.events.event import Later, TriggerEvent
 from scfd.events.tasks import TaskStore
 from scfd.events.wire import rfc3339
 from scfd.interfaces import ITrigger
@@ -191,7 +191,7 @@ class Timers(Service):
         event = TriggerEvent(
             "timer",
             trigger.name,
-            payload.value,
+            Later(payload.value),
             metadata,
             payload_json=payload.parts,
             timeout=trigger.timeout,
