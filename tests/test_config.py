@@ -241,8 +241,51 @@ admin: {lisen: "${A}"}
             ],
         )
 
+    def test_shell_forms(self) -> None:
+        """With a colon an empty variable counts as not set, without one it is set."""
+        text = "system: {name: '${A-x}', version: '${B-x}', env: '${A:-x}', node_id: '${B:-x}'}"
+        system = self.load(text, {"A": ""}).system
+        self.assertEqual((system.name, system.version, system.env, system.node_id), ("", "x", "x", "x"))
+        self.assertEqual(self.load("system: {name: '${A?no}${A:?no}'}", {"A": "f"}).system.name, "ff")
+        self.assertEqual(self.load("system: {name: '${A?no}'}", {"A": ""}).system.name, "")
+        self.assertEqual(
+            self.mistakes("system: {name: '${A:?say which}', env: '${B?}'}", {"A": ""}),
+            [
+                "c.yaml:1: system.name: the environment variable A is not set: say which",
+                "c.yaml:1: system.env: the environment variable B is not set; set it, or write ${B:-default}",
+            ],
+        )
+
+    def test_quoted_switch(self) -> None:
+        for text, value in (("true", True), ("False", False)):
+            config = self.load('gateway: {access_log: "${J}"}', {"J": text})
+            self.assertIs(config.gateway and config.gateway.access_log, value)
+
+    def test_free_form_text(self) -> None:
+        """What YAML 1.1 would read as octal or base 60 stays text when it comes from the environment."""
+        config = self.load("plugin:\n  a: ${A}\n  b: ${B}", {"A": "0123", "B": "12:30"})
+        self.assertEqual(config.plugin, {"a": "0123", "b": "12:30"})
+
+    def test_odd_numbers(self) -> None:
+        self.assertEqual(
+            self.mistakes("gateway: {max_connections: 010}\nshutdown: {drain: 1:30}\nplugin: {a: [12:30]}"),
+            [
+                "c.yaml:1: gateway.max_connections: found 010, which YAML reads as 8; "
+                "expected a whole number, at least 1",
+                "c.yaml:3: plugin.a[0]: found 12:30, which YAML reads as 750; expected 750, or quotes for text",
+                f"c.yaml:2: shutdown.drain: found 1:30, which YAML reads as 90; "
+                f"expected {SECONDS}; 0 or more, up to 365 days",
+            ],
+        )
+        self.assertEqual(self.load("system: {version: 010}").system.version, "010")
+
+    def test_former_names(self) -> None:
+        text = "control: {}\ndev: {moox: {}}\nadapter: {http: {max_answer: 1}}"
+        for line, name in zip(self.mistakes(text), ("admin", "max_response", "control_plane"), strict=True):
+            self.assertIn(f"unknown key; did you mean {name}?", line)
+
     def test_malformed(self) -> None:
-        for text in ("${", "${A", "${1}", "${A-b}", "${}"):
+        for text in ("${", "${A", "${1}", "${A:b}", "${A:-${B}}", "${A:-{}}", "${A-${B}}", "${}"):
             self.assertEqual(
                 self.mistakes(f"system: {{name: 'x{text}'}}", {"A": "a"}),
                 [

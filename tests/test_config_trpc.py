@@ -62,6 +62,15 @@ class Trpc(ConfigCase):
         trpc = "server: {service: [{name: heartbeat, network: '0 */2 * ? * *', protocol: timer}]}"
         self.assertEqual(self.both("system: {}", trpc).heartbeat.interval, 120.0)
 
+    def test_timer_without_period(self) -> None:
+        """As in the Go framework's own example: the default counts, with a warning."""
+        for network in ("", ", network: tcp"):
+            trpc = f"server: {{service: [{{name: heartbeat, protocol: timer{network}}}]}}"
+            config = self.both("system: {}", trpc)
+            self.assertEqual(config.heartbeat.interval, 9.0)
+            self.assertEqual(len(config.warnings), 1)
+            self.assertIn("server.service[0].network: has no period", config.warnings[0])
+
     def test_mistakes(self) -> None:
         self.check(
             "gateway: {max_body: 0}",

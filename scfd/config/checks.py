@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from attrs import frozen
 
 from scfd.config.findings import Findings, is_secret
-from scfd.config.tree import Node, Scalar
+from scfd.config.tree import Node, Scalar, is_odd_number
 from scfd.triggers.timer.cron import Cron
 
 _HOST_NAME = re.compile(
@@ -26,6 +26,7 @@ _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s))+")
 _DURATION_PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SIZE = re.compile(r"([0-9]{1,18})\s*(KiB|MiB|GiB)?")
+_SWITCHES = {word: value for value in (True, False) for word in (str(value), str(value).lower())}
 _BYTES = {None: 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 #: Seconds. Longer ones are slips, and timers of the operating system overflow at some point.
 LONGEST = 365 * 24 * 3600
@@ -93,7 +94,7 @@ def parse_duration(node: Scalar) -> float:
     :raises ValueError: when it is no duration.
     """
     value = node.value
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or _is_odd(node):
         raise ValueError
     if isinstance(value, str) and _DURATION.fullmatch(value):
         parts = _DURATION_PART.findall(value)
@@ -103,6 +104,10 @@ def parse_duration(node: Scalar) -> float:
     if not 0 <= seconds <= LONGEST:  # NaN is refused here as well
         raise ValueError
     return seconds
+
+
+def _is_odd(node: Scalar) -> bool:
+    return isinstance(node.value, (int, float)) and is_odd_number(node.text)
 
 
 def _number(value: float | str) -> float:
@@ -120,6 +125,8 @@ def parse_whole(node: Scalar) -> int:
     value = node.value
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
         return int(value)
+    if _is_odd(node):
+        raise ValueError
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -311,6 +318,8 @@ def choice(*words: str) -> ScalarCheck:
 
 
 def _parse_switch(node: Scalar) -> bool:
+    if node.variables and node.text in _SWITCHES:  # quotes around a variable are no wish for text
+        return _SWITCHES[node.text]
     if not isinstance(node.value, bool):
         raise ValueError
     return node.value

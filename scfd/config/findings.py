@@ -6,7 +6,7 @@ import re
 
 from attrs import Factory, frozen
 
-from scfd.config.tree import Listing, Node, Scalar, Table
+from scfd.config.tree import Listing, Node, Scalar, Table, is_odd_number
 from scfd.errors import Mistake
 
 _SECRET = re.compile("token|secret|password|nkey", re.IGNORECASE)
@@ -61,6 +61,8 @@ def shown(node: Node, key: str) -> str:
         return "nothing"
     text = without_credentials(node.text)
     text = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    if isinstance(node.value, (int, float)) and is_odd_number(node.text):
+        return f"{text}, which YAML reads as {node.value}"
     return repr(text) if isinstance(node.value, str) else text
 
 

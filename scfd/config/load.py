@@ -65,6 +65,7 @@ def _read_trpc(path: str, environ: Mapping[str, str], findings: Findings) -> Trp
         return TrpcSettings()
     finally:
         findings.mistakes.extend(inside.mistakes)
+        findings.warnings.extend(inside.warnings)
 
 
 def _apply_trpc(values: dict[str, Any], trpc: TrpcSettings, table: Table) -> None:

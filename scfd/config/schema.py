@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from attrs import NOTHING, Attribute, Factory, field, fields, fields_dict, frozen, make_class
 
 from scfd.config.checks import FILLED_TEXT, TEXT, WRONG, ScalarCheck, json_fault
 from scfd.config.findings import Findings
-from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null, join, plain
+from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null, join, odd_numbers, plain
 
 CHECK = "check"
+#: What keys were called once, where the new name is nothing like the old one.
+FORMER_NAMES = {"control": "admin", "moox": "control_plane", "max_answer": "max_response"}
 #: A class with an attribute of this name is told which of its keys the file has.
 EXPLICIT = "explicit"
 
@@ -98,8 +100,9 @@ def _entry(table: Table, name: str, check: Check) -> Entry | None:
     return None
 
 
-def _note_unknown(entry: Entry, known: Iterable[str], key: str, findings: Findings) -> None:
-    nearest = difflib.get_close_matches(entry.name, known, n=1, cutoff=0.5)
+def _note_unknown(entry: Entry, known: Collection[str], key: str, findings: Findings) -> None:
+    former = FORMER_NAMES.get(entry.name)
+    nearest = [former] if former in known else difflib.get_close_matches(entry.name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]}?" if nearest else ";"
     findings.mistake(entry.line, join(key, entry.name), f"unknown key{hint} expected {', '.join(known)}")
 
@@ -185,6 +188,12 @@ class FreeForm:
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         if not isinstance(node, Table):
             findings.refuse(node, key, self.accepted)
+            return WRONG
+        odd = list(odd_numbers(node, key))
+        for number, where in odd:
+            found = f"found {number.text}, which YAML reads as {number.value}"
+            findings.mistake(number.line, where, f"{found}; expected {number.value}, or quotes for text")
+        if odd:
             return WRONG
         value = plain(node)
         if self.json and json_fault(value):

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null
+from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null, is_odd_number
 from scfd.errors import ConfigError, Mistake
 
 #: Larger files are no configs, and a MiB takes PyYAML about two seconds already.
@@ -107,7 +107,8 @@ _SCALAR_TAGS = {_TAG + name for name in ("null", "bool", "int", "float", "str", 
 #: A lone "=" or "<<" as a value: YAML 1.1 has a meaning for it that PyYAML does not construct.
 _TEXT_TAGS = {_TAG + "value", _TAG + "merge"}
 _VARIABLE = re.compile(
-    r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<wrong>\{))"
+    r"\$(?:(?P<dollar>\$)|"
+    r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<form>:?[-?])(?P<word>[^{}]*))?\}|(?P<wrong>\{))"
 )
 
 
@@ -176,6 +177,8 @@ class Converter:
         tag = node.tag
         if variables and node.style is None and tag == _TAG + "str":
             tag = self._resolver.resolve(yaml.ScalarNode, text, (True, False))
+            if is_odd_number(text):  # an account 0123 is no number
+                tag = node.tag
         return Scalar(line, self._value(tag, text, node), text, variables)
 
     def _value(self, tag: str, text: str, node: yaml.ScalarNode) -> Any:
@@ -200,16 +203,8 @@ class Converter:
                 raise _BrokenError(
                     "a ${ without its end or a proper name; write ${NAME} or ${NAME:-default}, or $$ for a $"
                 )
-            name, default = match["name"], match["default"]
-            variables.append(name)
-            found = self._environ.get(name)
-            if default is not None and not found:
-                return default
-            if found is None:
-                raise _BrokenError(
-                    f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
-                )
-            return found
+            variables.append(match["name"])
+            return _variable(match, self._environ)
 
         return _VARIABLE.sub(value, text), tuple(dict.fromkeys(variables))
 
@@ -250,3 +245,16 @@ class Converter:
                 )
             entries.extend(table.entries)
         return entries
+
+
+def _variable(match: re.Match[str], environ: Mapping[str, str]) -> str:
+    """The value of one ``${…}``, as a shell has it: with the colon an empty variable counts as not set."""
+    name, form, word = match["name"], match["form"] or "", match["word"]
+    found = environ.get(name)
+    if found is not None and (found or not form.startswith(":")):
+        return found
+    if form.endswith("-"):
+        return word
+    if form and word:
+        raise _BrokenError(f"the environment variable {name} is not set: {word}")
+    raise _BrokenError(f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")

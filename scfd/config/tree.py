@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from attrs import field, frozen
 
 from scfd.errors import Mistake
+
+_ODD_NUMBER = re.compile(r"[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
 
 
 @frozen
@@ -89,6 +92,23 @@ Node = Scalar | Listing | Table | Broken
 def is_null(node: Node) -> bool:
     """Whether a value is written as null, or not at all."""
     return isinstance(node, Scalar) and node.value is None
+
+
+def is_odd_number(text: str) -> bool:
+    """Whether YAML 1.1 has a meaning for a number that nobody means: 010 is 8, and 12:30 is 750."""
+    return _ODD_NUMBER.fullmatch(text) is not None
+
+
+def odd_numbers(node: Node, key: str) -> Iterator[tuple[Scalar, str]]:
+    """Such numbers in a tree, with their keys."""
+    if isinstance(node, Table):
+        for entry in node.entries:
+            yield from odd_numbers(entry.node, join(key, entry.name))
+    elif isinstance(node, Listing):
+        for index, item in enumerate(node.items):
+            yield from odd_numbers(item, f"{key}[{index}]")
+    elif isinstance(node, Scalar) and isinstance(node.value, (int, float)) and is_odd_number(node.text):
+        yield node, key
 
 
 def join(key: str, name: str) -> str:

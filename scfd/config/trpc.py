@@ -86,10 +86,13 @@ def _listen(service: Table, key: str, findings: Findings) -> Address | None:
 
 
 def _interval(service: Table, key: str, findings: Findings) -> float | None:
+    entry = service.get("network")
+    # The Go framework's own example has timers without a period.
+    if entry is None or (isinstance(entry.node, Scalar) and entry.node.text.isalnum()):
+        text = f"has no period, so heartbeat.interval counts; expected {_PERIOD.accepted}"
+        findings.warning(service.line, join(key, "network"), text)
+        return None
     interval = _value(service, "network", _PERIOD, key, findings)
-    if interval is None:
-        text = f"is missing; expected {_PERIOD.accepted}"
-        findings.mistake(service.line, join(key, "network"), text)
     return None if interval is WRONG else interval
 
 
