@@ -251,8 +251,8 @@ admin: {lisen: "${A}"}
         self.assertEqual(
             self.mistakes("system: {name: '${A:?say which}', env: '${B?}'}", {"A": ""}),
             [
-                "c.yaml:1: system.name: the environment variable A is not set: say which",
                 "c.yaml:1: system.env: the environment variable B is not set; set it, or write ${B:-default}",
+                "c.yaml:1: system.name: the environment variable A is not set: say which",
             ],
         )
 
@@ -272,16 +272,16 @@ admin: {lisen: "${A}"}
             [
                 "c.yaml:1: gateway.max_connections: found 010, which YAML reads as 8; "
                 "expected a whole number, at least 1",
-                "c.yaml:3: plugin.a[0]: found 12:30, which YAML reads as 750; expected 750, or quotes for text",
                 f"c.yaml:2: shutdown.drain: found 1:30, which YAML reads as 90; "
                 f"expected {SECONDS}; 0 or more, up to 365 days",
+                "c.yaml:3: plugin.a[0]: found 12:30, which YAML reads as 750; expected 750, or quotes for text",
             ],
         )
         self.assertEqual(self.load("system: {version: 010}").system.version, "010")
 
     def test_former_names(self) -> None:
         text = "control: {}\ndev: {moox: {}}\nadapter: {http: {max_answer: 1}}"
-        for line, name in zip(self.mistakes(text), ("admin", "max_response", "control_plane"), strict=True):
+        for line, name in zip(self.mistakes(text), ("admin", "control_plane", "max_response"), strict=True):
             self.assertIn(f"unknown key; did you mean {name}?", line)
 
     def test_malformed(self) -> None:
