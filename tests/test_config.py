@@ -274,7 +274,8 @@ admin: {lisen: "${A}"}
                 "expected a whole number, at least 1",
                 f"c.yaml:2: shutdown.drain: found 1:30, which YAML reads as 90; "
                 f"expected {SECONDS}; 0 or more, up to 365 days",
-                "c.yaml:3: plugin.a[0]: found 12:30, which YAML reads as 750; expected 750, or quotes for text",
+                "c.yaml:3: plugin.a[0]: found 12:30, which YAML reads as 750; "
+                "expected 750, or quotes for text",
             ],
         )
         self.assertEqual(self.load("system: {version: 010}").system.version, "010")
