@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from sqlite3 import OperationalError
+from sqlite3 import IntegrityError, OperationalError
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
@@ -157,9 +157,9 @@ class DeliveryTests(ReportsTestCase):
         self.put("a")
         self.assertEqual((self.reports.pending(), self.kept()), (1, ["a"]))
 
-    def test_putting_fails_when_the_disk_does(self) -> None:
-        self.outbox.broken = OSError("disk full")
-        self.failureResultOf(self.reports.put(results("a")), OSError)
+    def test_putting_fails_when_the_result_is_at_fault(self) -> None:
+        self.outbox.broken = IntegrityError("not that result")
+        self.failureResultOf(self.reports.put(results("a")), IntegrityError)
         self.assertEqual((self.client.posts, self.reports.pending()), ([], 0))
         self.outbox.broken = None
         self.put("b")
@@ -288,6 +288,54 @@ class DiskTests(ReportsTestCase):
             self.successResultOf(deferred)
         self.assertEqual((self.sent(), self.reports.pending()), (["a", "b", "a"], 0))
 
+    def test_an_error_of_the_file_system_is_one_of_the_disk(self) -> None:
+        self.outbox.broken = OSError(30, "Read-only file system")
+        done = self.reports.put(results("a"))
+        self.assertNoResult(done)
+        self.outbox.broken = None
+        self.clock.advance(PAUSE)
+        self.successResultOf(done)
+
+    def test_what_comes_while_a_try_is_under_way_waits_behind_it(self) -> None:
+        """When the disk refuses the first of them and has room again at once, the second is not earlier."""
+        answers: list[Deferred[Any]] = []
+        append, self.outbox.broken = self.outbox.append, None
+
+        def slowly(node_id: str, some: Sequence[TaskResult]) -> Deferred[Any]:
+            answers.append(Deferred())
+            return answers[-1].addCallback(lambda _: append(node_id, some))
+
+        self.outbox.append = slowly
+        for name in "ab":
+            self.reports.put(results(name))
+        answers[0].errback(OperationalError("database or disk is full"))
+        for answer in answers[1:]:
+            answer.callback(None)
+        self.outbox.append = append
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.sent(), ["a", "b"])
+
+    def test_stopping_lets_a_try_under_way_end(self) -> None:
+        self.outbox.broken = None
+        appending: Deferred[Any] = Deferred()
+        self.outbox.append = lambda node_id, some: appending
+        done = [self.reports.put(results(name)) for name in "ab"]
+        self.successResultOf(self.reports.stopService())
+        self.assertNoResult(done[0])
+        self.failureResultOf(done[1], StorageError)
+        appending.errback(OperationalError("database is locked"))
+        self.failureResultOf(done[0], StorageError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_tidying_that_fails_is_one_line(self) -> None:
+        with capturedLogs() as events:
+            self.successResultOf(self.reports.tidy(0.0))
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            ["the outbox is not tidied: database or disk is full; tried again in an hour"],
+        )
+        self.assertIn(b"scfd_storage_errors_total 1.0", self.metrics.exposition())
+
     def test_stopping_fails_what_waits(self) -> None:
         done = self.reports.put(results("a"))
         self.outbox.broken = None
@@ -325,12 +373,12 @@ class FullTests(ReportsTestCase):
         self.start()
         self.failureResultOf(self.reports.put(results("c")), OutboxFullError)
 
-    def test_what_the_disk_did_not_take_does_not_count(self) -> None:
+    def test_what_was_not_taken_does_not_count(self) -> None:
         self.client.react = lambda report: DELIVERED
         self.clock.advance(1)
-        self.outbox.broken = OSError("no space left")
+        self.outbox.broken = IntegrityError("not that result")
         for _ in range(5):
-            self.failureResultOf(self.reports.put(results("c")), OSError)
+            self.failureResultOf(self.reports.put(results("c")), IntegrityError)
 
 
 class ManyTests(ReportsTestCase):

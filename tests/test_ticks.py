@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.defer import fail
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -85,6 +86,11 @@ class TickTests(SynchronousTestCase):
         self.advance(0.75, 1)
         self.assertEqual(self.calls, [1.0, 2.0])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 2)
+
+    def test_a_deferred_that_fails_is_logged_at_once(self) -> None:
+        self.tick(function=lambda now: fail(KeyError("broken")))
+        self.advance(0.75)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_stop_before_the_first_tick(self) -> None:
         self.tick().stopService()

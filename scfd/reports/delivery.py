@@ -29,7 +29,7 @@ from scfd.events.event import TaskResult
 from scfd.identity import Identity
 from scfd.interfaces import IReports
 from scfd.reports.outbox import Entry, Outbox
-from scfd.reports.storage import Storage
+from scfd.reports.storage import DISK_ERRORS, Storage
 from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.reports")
@@ -89,7 +89,13 @@ class Reports(Service):
 
     def tidy(self, now: float) -> Deferred[None]:
         """Keep the outbox small; called every hour."""
-        return self._outbox.tidy()
+        return self._outbox.tidy().addErrback(self._not_tidied)
+
+    def _not_tidied(self, failure: Failure) -> None:
+        failure.trap(*DISK_ERRORS)
+        self._metrics.storage_errors.inc()
+        words = failure.getErrorMessage()
+        _log.error("the outbox is not tidied: {words}; tried again in an hour", words=words)
 
     def pending(self) -> int:
         """How many results are accepted and not delivered yet."""

@@ -20,80 +20,80 @@ _log = Logger(namespace="scfd.reports")
 #: Seconds between two tries while the disk fails.
 PAUSE = 2.0
 COMPONENT = "state folder"
+#: What the disk is at fault for; any other error is that of the work.
+DISK_ERRORS = (sqlite3.OperationalError, OSError)
 
 _Work = Callable[[], Deferred[Any]]
 
 
 class Storage:
     """
-    Does work in order. What the disk refuses is kept and tried again, one try for all that waits: the
-    events behind it stay open meanwhile, so that nothing is handled twice and triggers slow down.
+    Does work in order, one at a time: the outbox has one thread, and what came later must not overtake
+    what the disk refused.
+
+    What is refused is tried again until it is taken: the events behind it stay open meanwhile, so that
+    nothing is handled twice and triggers slow down.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._current: tuple[_Work, Deferred[Any]] | None = None
         self._waiting: deque[tuple[_Work, Deferred[Any]]] = deque()
         self._retry: IDelayedCall | None = None
         self._failing = self._closed = False
 
     def do(self, work: _Work) -> Deferred[Any]:
         """:returns: a Deferred of what ``work`` gives; fails with `StorageError` once closed."""
-        if self._waiting:
-            return self._wait(work)
-        return work().addErrback(self._refused, work)
-
-    def close(self) -> None:
-        """Try no more; what waits fails."""
-        self._closed = True
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        while self._waiting:
-            self._waiting.popleft()[1].errback(StorageError("the node stopped before the disk took it"))
-
-    def _refused(self, failure: Failure, work: _Work) -> Deferred[Any]:
-        failure.trap(sqlite3.OperationalError)
-        self._note(failure)
-        return self._wait(work)
-
-    def _wait(self, work: _Work) -> Deferred[Any]:
         if self._closed:
-            return fail(StorageError("the node stopped before the disk took it"))
+            return fail(_stopped())
         done: Deferred[Any] = Deferred()
         self._waiting.append((work, done))
-        if len(self._waiting) == 1:
-            self._later()
+        if self._current is None:
+            self._next()
         return done
 
-    def _later(self) -> None:
-        if not self._closed:
-            self._retry = self._context.reactor.callLater(PAUSE, self._try)
+    def close(self) -> None:
+        """Try no more; what waits fails. A try that is under way ends by itself."""
+        self._closed = True
+        if self._retry is not None and self._current is not None:
+            self._retry.cancel()
+            self._waiting.appendleft(self._current)
+            self._retry = self._current = None
+        while self._waiting:
+            self._waiting.popleft()[1].errback(_stopped())
+
+    def _next(self) -> None:
+        self._current = None
+        if self._waiting:
+            self._current = self._waiting.popleft()
+            self._try()
 
     def _try(self) -> None:
+        assert self._current is not None
         self._retry = None
-        self._waiting[0][0]().addCallbacks(self._done, self._failed)
+        self._current[0]().addCallbacks(self._taken, self._failed)
 
-    def _done(self, value: Any) -> None:
-        self._finish(value)
-
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(sqlite3.OperationalError):
-            self._note(failure)
-            self._later()
-        else:
-            self._finish(failure)  # this work alone is at fault
-
-    def _finish(self, result: Any) -> None:
-        if self._closed:
-            return
-        _, done = self._waiting.popleft()
-        if self._failing and not isinstance(result, Failure):
+    def _taken(self, value: Any) -> None:
+        if self._failing:
             self._failing = False
             self._context.readiness.well(COMPONENT)
             _log.info("the disk takes task results again")
-        if self._waiting:
-            self._retry = self._context.reactor.callLater(0, self._try)
-        done.callback(result)
+        self._finish(value)
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(*DISK_ERRORS):
+            self._finish(failure)  # this work alone is at fault
+            return
+        self._note(failure)
+        if self._closed:
+            self._finish(Failure(_stopped()))
+        else:
+            self._retry = self._context.reactor.callLater(PAUSE, self._try)
+
+    def _finish(self, result: Any) -> None:
+        assert self._current is not None
+        self._current[1].callback(result)  # what this asks for waits its turn
+        self._next()
 
     def _note(self, failure: Failure) -> None:
         self._context.metrics.storage_errors.inc()
@@ -102,3 +102,7 @@ class Storage:
         if not self._failing:
             self._failing = True
             _log.error("{text}", text=text)
+
+
+def _stopped() -> StorageError:
+    return StorageError("the node stopped before the disk took it")

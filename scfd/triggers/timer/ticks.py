@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.application.service import Service
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 _log = Logger(namespace="scfd.ticks")
 
@@ -18,7 +20,8 @@ class Tick(Service):
     """
     Calls a function at each whole multiple of an interval since the epoch.
 
-    The function may raise: that is logged, and the next tick comes all the same.
+    The function may raise, or return a Deferred that fails: that is logged, and the next tick comes all
+    the same.
 
     :param interval: seconds.
     :param function: called with the wall clock, seconds since the epoch.
@@ -68,7 +71,8 @@ class Tick(Service):
         # each tick when the interval began. A tick that came early (the clock was slewed) is then
         # followed by another at the boundary.
         self._loop.starttime = self._clock.seconds() - now % self._interval
-        try:
-            self._function(now)
-        except Exception:
-            _log.failure("a tick of {interval} s failed", interval=self._interval)
+        # A Deferred is not waited for: a slow one must not hold up the pulse.
+        maybeDeferred(self._function, now).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        _log.failure("a tick of {interval} s failed", failure, interval=self._interval)

@@ -4,7 +4,7 @@ A native plugin for the tests: it writes each event to a file and does what its 
 ``plugin`` in the config: ``events``, a file to which each event is added as a line of JSON;
 ``static`` and ``dynamic``, heartbeat fields; ``broken: true`` makes the dynamic ones raise;
 ``results: {task_id: status}``, what it answers instead of success for every valid task, with the
-moment of the event as its text.
+moment of the event, or the message's number in its stream, as its text.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class Recorder:
                 TaskResult(task, status, "as told") for task, status in self._config["results"].items()
             ]
         else:
-            moment = event.metadata["fire_time"]
-            results = [TaskResult(task["task_id"], 2, moment) for task in event.tasks if is_valid(task)]
+            metadata = event.metadata
+            text = metadata.get("fire_time") or f"message {metadata['stream_sequence']}"
+            results = [TaskResult(task["task_id"], 2, text) for task in event.tasks if is_valid(task)]
         return TriggerResponse(tuple(results))
 
     def heartbeat_extra(self) -> dict[str, Any]:
