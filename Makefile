@@ -5,6 +5,7 @@ VENV ?= .venv
 CONFIG ?= etc/config.yaml
 TESTS ?=
 MINUTES ?= 30
+SEED ?=
 
 BIN := $(VENV)/bin
 CREATED := $(VENV)/.created
@@ -54,8 +55,8 @@ bench: $(BENCH)
 
 # Without a limit of deliveries, and with the default one.
 chaos: $(TEST)
-	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --max-deliver -1
-	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --max-deliver 3
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --max-deliver -1 $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --max-deliver 3 $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) build dist scfd.egg-info _trial_temp* .hypothesis .mypy_cache .ruff_cache
