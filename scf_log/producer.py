@@ -226,6 +226,8 @@ class AsyncProducer:
 
     def close(self, limit: float | None = None) -> None:
         """Send what waits, and take nothing more. What can't be sent in time is said on standard error."""
+        if self._closed:
+            return
         if not self.flush(limit):
             left = len(self._entries) + self._busy
             print(f"scf_log: {left} log entries could not be sent before the end", file=sys.stderr)
