@@ -25,7 +25,7 @@ from scfd.status.context import Context
 from scfd.status.readiness import Availability
 from scfd.triggers.timer import trigger as timer
 from scfd.triggers.timer.cron import Cron
-from scfd.triggers.timer.moments import LOOK_AFTER, LOOKED_FOR_AT_ONCE
+from scfd.triggers.timer.moments import AT_ONCE, LOOK_AFTER, LOOKED_FOR_AT_ONCE, MOST_MISSED
 from scfd.triggers.timer.trigger import Timers
 
 UTC = timezone.utc
@@ -73,6 +73,7 @@ class Harness:
         """Let time pass with a tick at its end only."""
         self.clock.advance(seconds)
         self.timers.tick(self.clock.seconds())
+        self.clock.advance(0)  # what is done in steps
 
     def fired(self) -> list[tuple[str, str]]:
         return [(event.name, event.metadata["fire_time"]) for event in self.events]
@@ -249,6 +250,20 @@ class MissedTests(SynchronousTestCase):
         self.assertEqual([moment[-3:-1] for _, moment in harness.fired()], ["01", "02", "03"])
         self.assertEqual([event.metadata["missed_fires"] for event in harness.events], ["1"] * 3)
 
+    def test_many_that_end_at_once_are_made_up_in_order_and_in_turns(self) -> None:
+        harness = Harness(("t", "* * * * * *"), misfire="all")
+        harness.clock.advance(5000)
+        harness.timers.tick(harness.clock.seconds())
+        with capturedLogs() as logged:
+            while len(harness.events) < 5000:
+                before = len(harness.events)
+                harness.clock.advance(0)
+                self.assertGreater(len(harness.events), before)
+        self.assertEqual([entry for entry in logged if "failure" in str(entry.get("log_level"))], [])
+        moments = [moment for _, moment in harness.fired()]
+        self.assertEqual(moments, sorted(moments))
+        self.assertEqual(len(set(moments)), 5000)
+
     def test_none_is_made_up(self) -> None:
         harness = Harness(("t", "* * * * * *"), misfire="skip")
         harness.freeze(3.5)
@@ -374,6 +389,21 @@ class UnsentTests(SynchronousTestCase):
         harness.advance(1)
         return [event.metadata["fire_time"][-3:-1] for event in harness.events]
 
+    def test_it_is_tried_again_at_the_next_tick_while_nobody_says_that_the_plugin_is_away(self) -> None:
+        harness = Harness(("t", "0 * * * * *"))
+        harness.answers["t"] = fail(PluginUnavailableError("can't connect"))
+        harness.advance(60)
+        self.assertEqual(len(harness.events), 1)
+        harness.answers["t"] = fail(PluginUnavailableError("can't connect"))
+        harness.advance(1)
+        del harness.answers["t"]
+        harness.advance(1, 1, 1)
+        moments = [
+            (event.metadata["fire_time"][-6:-1], event.metadata.get("missed_fires"))
+            for event in harness.events
+        ]
+        self.assertEqual(moments, [("01:00", None), ("01:00", "1"), ("01:00", "1")])
+
     def test_once(self) -> None:
         self.assertEqual(self.fires_when_the_second_is_refused("once"), ["01", "02", "02", "05"])
 
@@ -423,16 +453,60 @@ class ClockTests(SynchronousTestCase):
     def test_a_clock_that_is_set_back(self) -> None:
         self.said_after(1, 1)
         self.assertEqual(
-            self.said_after(-3599, 1),
+            self.said_after(-59, 1),
             [
-                "the clock was set back by 3600.0 s: "
+                "the clock was set back by 60.0 s: "
                 "timers wait until it has caught up, so that none fires twice"
             ],
         )
         self.assertEqual(self.said_after(1, 1), [])
         self.assertEqual(len(self.events), 1)
-        self.said_after(3600, 3600)
+        self.said_after(60, 60)
         self.assertEqual(self.events[1].metadata["missed_fires"], "2")
+
+    def test_a_clock_that_is_set_back_by_more_is_not_waited_for(self) -> None:
+        self.said_after(1, 1)
+        self.assertEqual(
+            self.said_after(-3599, 1),
+            [
+                "the clock was set back by 3600.0 s: "
+                "timers go on from there, and may fire again for moments that have been"
+            ],
+        )
+        self.assertEqual(self.said_after(1, 1), [])
+        fired = [event.metadata["fire_time"] for event in self.events]
+        self.assertEqual(fired, ["2032-01-01T00:00:01Z", "2031-12-31T23:00:03Z"])
+
+    def test_set_forward_by_an_hour_and_back(self) -> None:
+        self.said_after(1, 1)
+        self.said_after(3601, 1)
+        self.said_after(-3599, 1)
+        for _ in range(3):
+            self.assertEqual(self.said_after(1, 1), [])
+        fired = [event.metadata["fire_time"][-9:-1] for event in self.events]
+        self.assertEqual(fired, ["00:00:01", "01:00:02", "00:00:04", "00:00:05", "00:00:06"])
+
+    def test_set_forward_by_56_years(self) -> None:
+        """Looked at in steps; meanwhile other things have their turn."""
+        years = 56 * 365.25 * 86400
+        turns: list[Deferred[None]] = []
+
+        def later(clock: object, seconds: float) -> Deferred[None]:
+            turns.append(Deferred())
+            return turns[-1]
+
+        self.patch(timer, "deferLater", later)
+        self.assertEqual(self.said_after(years, 1), [])
+        steps = 0
+        while turns:
+            self.assertEqual(self.events, [])
+            steps += 1
+            turns.pop().callback(None)
+        self.assertGreaterEqual(steps, (MOST_MISSED + MOST_MISSED // 2) // AT_ONCE)
+        self.assertEqual(self.events[0].metadata["missed_fires"], "50000")
+        self.said_after(1, 1)
+        self.assertEqual(len(self.events), 2)
+        self.assertNotIn("missed_fires", self.events[1].metadata)
 
 
 class SettingsTests(SynchronousTestCase):

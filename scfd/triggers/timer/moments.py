@@ -16,6 +16,8 @@ from scfd.triggers.timer.cron import Cron
 SHORTEST_PERIOD = 1.0
 #: Moments of one expression that are looked at after a standstill; 0.2 s of CPU. A day has 86,400 seconds.
 MOST_MISSED = 100_000
+#: Moments that are looked at before something else has its turn: 8 ms of CPU.
+AT_ONCE = 4000
 #: Schedules whose next moments are looked for at once: 1 ms of CPU. For more of them that begins so many
 #: seconds later, when what they fired is on its way.
 LOOKED_FOR_AT_ONCE, LOOK_AFTER = 50, 0.2
@@ -46,40 +48,45 @@ class Schedule:
         self._next = next(self._moments, None)
         self.due = self._next.timestamp() if self._next is not None else float("inf")
 
-    def take(self, now: float) -> list[datetime]:
+    def take(self, now: float) -> Iterator[list[datetime]]:
         """
-        Take the moments that are due; call `move_on` afterwards.
+        Take the moments that are due, in steps; call `move_on` after the last.
 
-        :returns: every moment up to ``now`` that has not been taken; at least one when it is due.
+        :returns: an empty list after each step of `AT_ONCE` moments, and at last every moment up to ``now``
+            that has not been taken; at least one when it is due.
         """
         if self._next is not None and now < self.due + SHORTEST_PERIOD:
             self._taken = True
-            return [self._next]
-        taken = self._walk(now)
+            yield [self._next]
+            return
+        taken: list[datetime] = []
+        yield from self._walk(now, taken)
         if len(taken) == MOST_MISSED:
             # Too many to look at one by one: go on shortly before now, as those reached back.
             self.start(max(taken[-1].timestamp(), now - (taken[-1] - taken[0]).total_seconds() / 2))
-            taken = self._walk(now) or taken[-1:]
+            first, taken = taken[-1:], []
+            yield from self._walk(now, taken)
+            taken = taken or first
             if self.due <= now:
                 self.start(now)
-        return taken
+        yield taken
 
     def move_on(self) -> None:
         """
         Look for the moment after those that were taken.
 
-        Apart from `take`, so that everything due is fired first: this takes 18 us.
+        Apart from `take`, so that everything due is fired first: this takes 2 us.
         """
         if self._taken:
             self._taken = False
             self._advance()
 
-    def _walk(self, now: float) -> list[datetime]:
-        taken: list[datetime] = []
+    def _walk(self, now: float, taken: list[datetime]) -> Iterator[list[datetime]]:
         while self._next is not None and self.due <= now and len(taken) < MOST_MISSED:
             taken.append(self._next)
             self._advance()
-        return taken
+            if len(taken) % AT_ONCE == 0:
+                yield []
 
     def __lt__(self, other: Schedule) -> bool:
         return self.due < other.due
@@ -100,7 +107,9 @@ class Schedules:
         self._looking: IDelayedCall | None = None
 
     def start(self, now: float) -> None:
-        """Begin after ``now``, seconds since the epoch."""
+        """Begin, or begin anew, after ``now``, seconds since the epoch."""
+        self._heap.extend(self._taken)
+        self._taken.clear()
         for schedule in self._heap:
             schedule.start(now)
         heapq.heapify(self._heap)

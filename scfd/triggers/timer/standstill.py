@@ -10,6 +10,8 @@ _log = Logger(namespace="scfd.timer")
 
 #: Seconds from one tick to the next beyond which the process stood still: ticks are 1 s apart.
 LONGEST_STEP = 1.5
+#: Seconds that timers wait at most for a clock that was set back.
+LONGEST_WAIT = 60.0
 #: Seconds that the wall clock may stray from the monotonic one between two ticks.
 DRIFT = 0.5
 
@@ -22,12 +24,14 @@ class Standstill:
     of the machine, or when somebody set the clock, only the wall clock has jumped.
 
     :param monotonic: seconds.
+    :ivar set_back: whether the last look found the clock set back so far that nobody can wait for it.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._wall = self._steady = 0.0
         self._story = ""
+        self.set_back = False
 
     def start(self, now: float) -> None:
         """
@@ -43,13 +47,9 @@ class Standstill:
         steady = self._monotonic()
         wall_step, steady_step = now - self._wall, steady - self._steady
         self._wall, self._steady = now, steady
+        self.set_back = steady_step - wall_step > LONGEST_WAIT
         if wall_step - steady_step < -DRIFT:
-            back = steady_step - wall_step
-            _log.warn(
-                "the clock was set back by {back:.1f} s: timers wait until it has caught up, "
-                "so that none fires twice",
-                back=back,
-            )
+            self._tell_set_back(steady_step - wall_step)
         if wall_step <= LONGEST_STEP:
             return False
         jumped = wall_step - steady_step > DRIFT
@@ -59,6 +59,15 @@ class Standstill:
             else (f"the process stood still for {wall_step:.1f} s")
         )
         return True
+
+    def _tell_set_back(self, back: float) -> None:
+        _log.warn(
+            "the clock was set back by {back:.1f} s: {what}",
+            back=back,
+            what="timers go on from there, and may fire again for moments that have been"
+            if self.set_back
+            else "timers wait until it has caught up, so that none fires twice",
+        )
 
     def tell(self, missed: int) -> None:
         """Log in one line what the last look found, and how many fires were missed by it."""

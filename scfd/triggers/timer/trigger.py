@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, tzinfo
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,13 +25,15 @@ from scfd.interfaces import ITrigger
 from scfd.status.context import Context
 from scfd.triggers.timer.cron import Cron
 from scfd.triggers.timer.jobs import timer_payload
-from scfd.triggers.timer.moments import Schedule, Schedules
-from scfd.triggers.timer.standstill import Standstill
+from scfd.triggers.timer.moments import AT_ONCE, Schedule, Schedules
+from scfd.triggers.timer.standstill import LONGEST_WAIT, Standstill
 
 _log = Logger(namespace="scfd.timer")
 
 #: Seconds: a fire that comes later than this is a missed one.
 LATE = 1.0
+#: Events that a trigger makes before something else has its turn: 1 ms.
+CALLED_AT_ONCE = 50
 #: Events of one trigger that may wait for their turn.
 LONGEST_QUEUE = 10_000
 
@@ -42,6 +45,7 @@ class _Entry:
 
     :ivar running: events that are under way.
     :ivar waiting: (moment, number of missed fires it makes up for) of each event that waits for its turn.
+    :ivar calling: whether those that wait are being called.
     :ivar skipped: fires that were skipped since the last event ended.
     """
 
@@ -49,6 +53,7 @@ class _Entry:
     running: int = 0
     waiting: deque[tuple[datetime, int]] = field(factory=deque)
     skipped: int = 0
+    calling: bool = False
 
 
 @implementer(ITrigger)
@@ -86,6 +91,7 @@ class Timers(Service):
         self._metrics = context.metrics
         self._availability = context.availability
         self._now = context.now
+        self._clock = context.reactor
         self._standstill = Standstill(context.reactor.seconds)
         self._in_flight = InFlight()
         #: Those with fires that wait for the plugin.
@@ -116,18 +122,53 @@ class Timers(Service):
         if not self.running:
             return
         stood_still = self._standstill.look(now)
+        if self._standstill.set_back:
+            self._schedules.start(now)
         if not self._availability.available:
             return
-        due = self._schedules.take_due(now)
+        self._call_held_back()
+        due = deque((schedule, schedule.take(now)) for schedule in self._schedules.take_due(now))
+        done, missed = [], 0
         try:
-            missed = sum(self._fire_all(schedule, now, stood_still) for schedule in due)
+            while due and missed < AT_ONCE:
+                schedule, steps = due[0]
+                if not (moments := next(steps)):
+                    break
+                due.popleft()
+                done.append(schedule)
+                missed += self._fire_all(schedule, moments, now, stood_still)
         finally:
-            self._schedules.put_back(due)
+            self._schedules.put_back(done)
+            if due:
+                self._in_flight.add(Deferred.fromCoroutine(self._catch_up(due, now, stood_still, missed)))
+        if not due:
+            self._standstill.tell(missed)
+
+    async def _catch_up(
+        self,
+        due: Iterable[tuple[Schedule, Iterator[list[datetime]]]],
+        now: float,
+        stood_still: bool,
+        missed: int,
+    ) -> None:
+        """Look at thousands of missed moments in small steps, so that everything else goes on."""
+        for schedule, steps in due:
+            try:
+                await deferLater(self._clock, 0)
+                while not (moments := next(steps)) and self.running:
+                    await deferLater(self._clock, 0)
+                if self.running:
+                    missed += self._fire_all(schedule, moments, now, stood_still)
+            except Exception:
+                _log.failure("missed fires could not be made up")
+            finally:
+                if self._now() < now - LONGEST_WAIT:  # set back meanwhile
+                    schedule.start(self._now())
+                self._schedules.put_back([schedule])
         self._standstill.tell(missed)
 
-    def _fire_all(self, schedule: Schedule, now: float, stood_still: bool) -> int:
+    def _fire_all(self, schedule: Schedule, moments: list[datetime], now: float, stood_still: bool) -> int:
         """:returns: how many fires were missed."""
-        moments = schedule.take(now)
         on_time = not stood_still and now - moments[-1].timestamp() <= LATE
         for entry in schedule.entries:
             self._fire(entry, moments, on_time, now)
@@ -138,15 +179,14 @@ class Timers(Service):
         missed, current = (moments[:-1], moments[-1:]) if on_time else (moments, [])
         made_up = self._to_make_up(entry.trigger, missed, now)
         if entry.trigger.misfire == "all":
-            for moment in made_up:
-                self._submit(entry, moment, 1, in_turn=True)
+            self._queue(entry, [(moment, 1) for moment in made_up])
         elif made_up:
             # In turn, as it stands for more than itself: a process that was frozen in the middle of
             # an event finds that one under way still.
-            self._submit(entry, (current or made_up)[-1], len(made_up), in_turn=True)
+            self._queue(entry, [((current or made_up)[-1], len(made_up))])
             return
         for moment in current:
-            self._submit(entry, moment, 0, in_turn=False)
+            self._submit(entry, moment)
 
     def _to_make_up(self, trigger: TimerSettings, missed: list[datetime], now: float) -> list[datetime]:
         if trigger.misfire == "skip":
@@ -162,16 +202,22 @@ class Timers(Service):
         if count:
             self._metrics.timer_skipped.labels(name, reason).inc(count)
 
-    def _submit(self, entry: _Entry, moment: datetime, missed: int, in_turn: bool) -> None:
-        """Apply the overlap rule. Missed fires that are made up one by one always wait for each other."""
+    def _queue(self, entry: _Entry, fires: list[tuple[datetime, int]]) -> None:
+        """Have fires made in turn, each after the one before has ended."""
+        surplus = max(0, len(entry.waiting) + len(fires) - LONGEST_QUEUE)
+        self._count_skipped(entry.trigger.name, "queue full", surplus)
+        entry.waiting.extend(fires)
+        for _ in range(surplus):
+            entry.waiting.popleft()
+        self._call_waiting(entry)
+
+    def _submit(self, entry: _Entry, moment: datetime) -> None:
+        """Apply the overlap rule to a fire that is on time."""
         name, overlap = entry.trigger.name, entry.trigger.overlap
-        if not entry.running or (overlap == "allow" and not in_turn):
-            self._call(entry, moment, missed)
-        elif in_turn or overlap == "queue":
-            if len(entry.waiting) == LONGEST_QUEUE:
-                entry.waiting.popleft()
-                self._count_skipped(name, "queue full", 1)
-            entry.waiting.append((moment, missed))
+        if overlap == "allow" or not (entry.running or entry.waiting):
+            self._call(entry, moment, 0)
+        elif overlap == "queue" or not entry.running:
+            self._queue(entry, [(moment, 0)])
         else:
             self._count_skipped(name, "overlap", 1)
             entry.skipped += 1
@@ -210,12 +256,17 @@ class Timers(Service):
             self._count_skipped(entry.trigger.name, "misfire", 1)
         else:
             entry.waiting.appendleft((moment, missed or 1))
+            # Until the next tick at least: it would be tried without end while nobody says that it is away.
+            self._held_back[entry] = None
 
     def _available_again(self, available: bool) -> None:
         if available:
-            held_back, self._held_back = self._held_back, {}
-            for entry in held_back:
-                self._call_waiting(entry)
+            self._call_held_back()
+
+    def _call_held_back(self) -> None:
+        held_back, self._held_back = self._held_back, {}
+        for entry in held_back:
+            self._call_waiting(entry)
 
     def _ended(self, _: Any, entry: _Entry) -> None:
         entry.running -= 1
@@ -229,8 +280,17 @@ class Timers(Service):
         self._call_waiting(entry)
 
     def _call_waiting(self, entry: _Entry) -> None:
-        while entry.waiting and not entry.running and self.running:
-            if not self._availability.available:
-                self._held_back[entry] = None
-                return
-            self._call(entry, *entry.waiting.popleft())
+        if entry.calling:
+            return  # an event that has ended at once; the loop below goes on by itself
+        entry.calling = True
+        try:
+            for _ in range(CALLED_AT_ONCE):
+                if not entry.waiting or entry.running or not self.running or entry in self._held_back:
+                    return
+                if not self._availability.available:
+                    self._held_back[entry] = None
+                    return
+                self._call(entry, *entry.waiting.popleft())
+        finally:
+            entry.calling = False
+        self._clock.callLater(0, self._call_waiting, entry)
