@@ -19,7 +19,7 @@ from scfd.events.tasks import TaskStore
 from scfd.lifecycle import Node, ProcessEnd
 from scfd.logs import bridge_stdlib
 from scfd.reactor import exceptions
-from scfd.reports.delivery import Reports
+from scfd.reports.delivery import Limits, Reports
 from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import StateDir
 from scfd.status.context import Context
@@ -53,7 +53,9 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     adapter = build.adapter(cfg, identity, tasks, context)
     client = build.control_plane_client(cfg, reactor)
     outbox = Outbox(cfg.system.state_dir, reactor)
-    reports = Reports(outbox, client, identity, context, cfg.system.outbox_limit)
+    system = cfg.system
+    limits = Limits(system.outbox_limit, system.report_tries, system.report_patience)
+    reports = Reports(outbox, client, identity, context, limits)
     dispatcher = Dispatcher(adapter, identity, tasks, reports, context)
 
     def wrong_version(wanted: str) -> None:

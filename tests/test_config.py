@@ -449,7 +449,8 @@ admin: {listen: "127.0.0.1:0", token: [a]}
 shutdown: 20
 """,
             "1: system.nam: unknown key; did you mean name? "
-            "expected name, version, env, storage_url, node_id, state_dir, outbox_limit",
+            "expected name, version, env, storage_url, node_id, state_dir, outbox_limit, "
+            "report_tries, report_patience",
             f"2: heartbeat.interval: found -1; expected {SECONDS}; at least 0.1, up to 365 days",
             f"4: gateway.listen: found 9000; expected {ADDRESS}",
             "5: gateway.max_body: found '6MB'; "

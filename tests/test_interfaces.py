@@ -29,7 +29,7 @@ from scfd.http1.heads import Route
 from scfd.http1.pool import Pool
 from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
-from scfd.reports.delivery import Reports
+from scfd.reports.delivery import Limits, Reports
 from scfd.reports.outbox import Outbox
 from scfd.status.context import Context
 from scfd.triggers.timer.trigger import Timers
@@ -63,7 +63,7 @@ def _gateway() -> Gateway:
 
 def _reports() -> Reports:
     client = LearningClient(ControlPlaneClient(Peer().http(), Clock()), None)
-    return Reports(Outbox("state", None), client, Identity("node-abc", "v1"), Context(Clock()), 100)
+    return Reports(Outbox("state", None), client, Identity("node-abc", "v1"), Context(Clock()), Limits(100))
 
 
 def _nats_trigger() -> Any:

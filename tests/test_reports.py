@@ -18,8 +18,9 @@ from scfd.control_plane.learning import LearningClient
 from scfd.errors import OutboxFullError, StartupError, StorageError
 from scfd.events.event import TaskResult
 from scfd.identity import Identity, ServerAddress
-from scfd.reports.delivery import CONCURRENCY, FLUSH_LIMIT, Reports
+from scfd.reports.delivery import FLUSH_LIMIT, Limits, Reports
 from scfd.reports.outbox import Entry, Outbox
+from scfd.reports.pace import CONCURRENCY
 from scfd.reports.storage import PAUSE
 from scfd.status.context import Context
 from scfd.status.metrics import Metrics
@@ -112,7 +113,7 @@ class ReportsTestCase(SynchronousTestCase):
     def make_reports(self) -> Reports:
         context = Context(self.clock, metrics=self.metrics)
         client = LearningClient(self.client, self.clock, "1")
-        return Reports(self.outbox, client, self.identity, context, self.limit)
+        return Reports(self.outbox, client, self.identity, context, Limits(self.limit), lambda: 0.0)
 
     def start(self) -> None:
         self.successResultOf(self.reports.startService())
@@ -674,7 +675,7 @@ class OnARealDiskTests(TestCase):
             client,
             identity,
             Context(reactor),
-            1 << 20,
+            Limits(1 << 20),
         )
 
     async def test_what_is_not_delivered_waits_for_the_next_run(self) -> None:

@@ -66,6 +66,10 @@ class SystemSettings:
     :ivar state_dir: a folder for what outlives a restart; empty, the default, leaves it to the platform, see
         `scfd.config.load.default_state_dir`.
     :ivar outbox_limit: bytes of task results that may wait for delivery; 64 MiB by default.
+    :ivar report_tries: how often the control plane must have responded without taking a result, before the
+        result is put aside; 20 by default.
+    :ivar report_patience: seconds that must have passed as well since the first of these responses; an hour
+        by default.
     """
 
     name: str = key(TEXT, "")
@@ -75,6 +79,8 @@ class SystemSettings:
     node_id: str = key(TEXT, "")
     state_dir: str = key(TEXT, "")
     outbox_limit: int = key(SIZE, 64 * 1024 * 1024)
+    report_tries: int = key(whole(1), 20)
+    report_patience: float = key(DURATION, 3600.0)
 
 
 @frozen

@@ -8,13 +8,14 @@ tried again.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+import gc
+import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from attrs import define, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -29,6 +30,8 @@ from scfd.events.event import TaskResult
 from scfd.identity import Identity
 from scfd.interfaces import IReports
 from scfd.reports.outbox import Entry, Outbox
+from scfd.reports.pace import Backoff, Pace
+from scfd.reports.queues import SORTED_AT_ONCE, TaskQueues
 from scfd.reports.storage import DISK_ERRORS, Storage
 from scfd.status.context import Context
 
@@ -37,17 +40,44 @@ _log = Logger(namespace="scfd.reports")
 PATH = "/collectmgr/ReportTaskStatus"
 #: Seconds for one try.
 REQUEST_TIMEOUT = 10.0
-#: Tries under way at a time.
-CONCURRENCY = 16
-#: Seconds before the second try of a result; doubled before each further one, up to the longest.
-FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
 #: Seconds that stopping waits for deliveries; what is left is on disk.
 FLUSH_LIMIT = 3.0
+#: Outcome, in the metric, of the last try of a result that is given up.
+PUT_ASIDE = "put aside"
 
 
 def size_of(result: TaskResult) -> int:
     """Bytes that a result takes up while it waits, roughly: 200 besides its texts."""
     return 200 + len(result.task_id) + len(result.result)
+
+
+@frozen
+class Limits:
+    """
+    :ivar size: bytes of results that may wait, in memory as on disk. Past it further ones are not accepted: a
+        message is delivered again later, a timer's results are lost, and counted.
+    :ivar tries: how often the control plane must have responded without taking a result, before the result is
+        put aside.
+    :ivar patience: seconds that must have passed as well since the first of these responses.
+    """
+
+    size: int
+    tries: int = 20
+    patience: float = 3600.0
+
+
+@define
+class _Tries:
+    """
+    What became of the first result in a task's queue so far.
+
+    :ivar responses: how many did not take it.
+    :ivar since: when the first of them came, by the reactor's clock.
+    """
+
+    backoff: Backoff
+    responses: int = 0
+    since: float = 0.0
 
 
 @implementer(IReports)
@@ -57,8 +87,7 @@ class Reports(Service):
 
     One result of a task is on its way at a time; its later ones wait behind it.
 
-    :param limit: bytes of results that may wait, in memory as on disk. Past it further ones are not
-        accepted: a message is delivered again later, a timer's results are lost, and counted.
+    :param chance: spreads the pauses; gives numbers from 0 to below 1.
     :ivar delivered: how many the control plane took since the start.
     """
 
@@ -68,7 +97,8 @@ class Reports(Service):
         client: LearningClient,
         identity: Identity,
         context: Context,
-        limit: int,
+        limits: Limits,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._outbox = outbox
         self._storage = Storage(context)
@@ -76,12 +106,12 @@ class Reports(Service):
         self._identity = identity
         self._metrics = context.metrics
         self._clock = context.reactor
-        self._limit = limit
-        self._taken = 0
-        self._queues: dict[str, deque[Entry]] = {}
-        self._ready: deque[str] = deque()
-        self._pauses: dict[str, float] = {}
-        self._waiting: dict[str, IDelayedCall] = {}
+        self._limits = limits
+        self._chance = chance
+        self._size = 0
+        self._queues = TaskQueues(self._clock, self._pump)
+        self._pace = Pace(self._clock, self._pump, chance)
+        self._tries: dict[str, _Tries] = {}
         self._in_flight = InFlight()
         self._closed = self._pumping = False
         self._said = ""
@@ -99,27 +129,42 @@ class Reports(Service):
 
     def pending(self) -> int:
         """How many results are accepted and not delivered yet."""
-        return sum(len(queue) for queue in self._queues.values())
+        return len(self._queues)
 
     def startService(self) -> Deferred[None]:
         """:returns: a Deferred that fires when what an earlier run left is known and on its way."""
-        return self._outbox.open().addCallback(self._opened)
+        return Deferred.fromCoroutine(self._open())
 
-    def _opened(self, entries: list[Entry]) -> None:
+    async def _open(self) -> None:
+        # Collections among 100,000 new results are 20-50 ms each, and find nothing.
+        gc.disable()
+        try:
+            entries = await self._read_earlier()
+        finally:
+            gc.enable()
         super().startService()
-        self._taken = sum(size_of(entry.result) for entry in entries)
         if entries:
             _log.info("{count} task results of an earlier run are to be delivered", count=len(entries))
-        self._enqueue(entries)
+        self._queues.add(entries)
+
+    async def _read_earlier(self) -> list[Entry]:
+        entries = await self._outbox.open()
+        for start in range(0, len(entries), SORTED_AT_ONCE):
+            if start:
+                await deferLater(self._clock, 0)
+            self._size += sum(size_of(entry.result) for entry in entries[start : start + SORTED_AT_ONCE])
+        if len(entries) > SORTED_AT_ONCE:
+            gc.freeze()  # they live long: no later collection is to walk through them
+        return entries
 
     async def _flush_and_close(self) -> None:
         super().stopService()
-        for call in self._waiting.values():
-            call.cancel()
-        self._waiting.clear()
+        self._pace.stop()
+        self._queues.stop_pauses()
         flushed = Deferred.fromCoroutine(self._flush())
         await flushed.addTimeout(FLUSH_LIMIT, self._clock).addErrback(lambda _: None)
         self._closed = True
+        self._queues.stop()
         self._storage.close()
         await self._outbox.close()
         if self.pending():
@@ -139,37 +184,30 @@ class Reports(Service):
         if not results:
             return succeed(None)
         size = sum(map(size_of, results))
-        if self._taken + size > self._limit:
+        if self._size + size > self._limits.size:
             self._metrics.results_dropped.labels("outbox full").inc(len(results))
             return fail(
                 OutboxFullError(f"{self.pending()} task results wait for delivery, no more are taken")
             )
-        self._taken += size
+        self._size += size
         node_id = self._identity.node_id
         accepting = self._storage.do(lambda: self._outbox.append(node_id, results))
-        return accepting.addCallbacks(self._enqueue, self._not_accepted, errbackArgs=(size,))
+        return accepting.addCallbacks(self._queues.add, self._not_accepted, errbackArgs=(size,))
 
     def _not_accepted(self, failure: Failure, size: int) -> Failure:
-        self._taken -= size
+        self._size -= size
         return failure
-
-    def _enqueue(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            task_id = entry.result.task_id
-            if task_id not in self._queues:
-                self._queues[task_id] = deque()
-                self._ready.append(task_id)
-            self._queues[task_id].append(entry)
-        self._pump()
 
     def _pump(self) -> None:
         if self._pumping:
             return  # called from inside the loop below, which goes on by itself
         self._pumping = True
-        while self._ready and len(self._in_flight) < CONCURRENCY and not self._closed:
-            task_id = self._ready.popleft()
-            delivery = Deferred.fromCoroutine(self._deliver(self._queues[task_id][0]))
-            delivery.addErrback(self._unexpected, task_id)
+        while not self._closed and self._pace.may_begin(len(self._in_flight)):
+            entry = self._queues.take()
+            if entry is None:
+                break
+            delivery = Deferred.fromCoroutine(self._deliver(entry))
+            delivery.addErrback(self._unexpected, entry.result.task_id)
             self._in_flight.add(delivery).addCallback(lambda _: self._pump())
         self._pumping = False
 
@@ -177,26 +215,79 @@ class Reports(Service):
         if self._closed:
             return
         _log.failure("a task result could not be handled", failure)
-        self._retry(task_id)
+        self._try_later(task_id)
 
     async def _deliver(self, entry: Entry) -> None:
-        task_id = entry.result.task_id
-        outcome, words = await self._try(entry)
+        begun = self._pace.begin()
+        verdict, words = await self._try(entry)
         if self._closed:
             return  # the outbox is closed: the next run delivers it again
-        self._metrics.reports.labels(outcome.value).inc()
-        if outcome in (Verdict.RETRY, Verdict.UNAVAILABLE):
-            self._say_once(f"kept for later: {words}", warn=True)
-            self._retry(task_id)
-            return
-        if outcome is Verdict.REFUSED:
-            _log.error("the result of task {task_id} is refused: {words}", task_id=task_id, words=words)
-            await self._storage.do(lambda: self._outbox.refuse(entry, words))
+        task_id = entry.result.task_id
+        hopeless = verdict is Verdict.RETRY and self._is_hopeless(task_id)
+        self._metrics.reports.labels(PUT_ASIDE if hopeless else verdict.value).inc()
+        if verdict is Verdict.UNAVAILABLE:
+            self._pace.failed(begun)
+        elif verdict is Verdict.RETRY:
+            self._pace.not_taken(begun, task_id)
         else:
+            self._pace.well()
+        if verdict in (Verdict.TAKEN, Verdict.REFUSED) or hopeless:
+            await self._settle(entry, verdict, words)
+        else:
+            self._keep(task_id, verdict, words)
+
+    def _is_hopeless(self, task_id: str) -> bool:
+        """Count a response that did not take a result, and say whether there were enough of them."""
+        now = self._clock.seconds()
+        tries = self._tries_of(task_id)
+        if not tries.responses:
+            tries.since = now
+        tries.responses += 1
+        return tries.responses >= self._limits.tries and now - tries.since >= self._limits.patience
+
+    def _keep(self, task_id: str, verdict: Verdict, words: str) -> None:
+        # One result that is never taken, among others that are, is told once.
+        if verdict is Verdict.UNAVAILABLE or self._tries_of(task_id).responses == 1:
+            self._say_once(f"kept for later: {words}", warn=True)
+        self._try_later(task_id)
+
+    def _try_later(self, task_id: str) -> None:
+        if self.running:
+            self._queues.pause(task_id, self._tries_of(task_id).backoff.pause())
+
+    def _tries_of(self, task_id: str) -> _Tries:
+        tries = self._tries.get(task_id)
+        if tries is None:
+            tries = self._tries[task_id] = _Tries(Backoff(self._chance))
+        return tries
+
+    async def _settle(self, entry: Entry, verdict: Verdict, words: str) -> None:
+        """Take a result out of the outbox, and go on with the next one of its task."""
+        task_id = entry.result.task_id
+        if verdict is Verdict.TAKEN:
             self.delivered += 1
             self._say_once(f"delivered to {self._identity.server.base_url}")
             await self._storage.do(lambda: self._outbox.remove([entry.seq]))
-        self._next(task_id)
+        else:
+            self._log_put_aside(task_id, verdict, words)
+            await self._storage.do(lambda: self._outbox.refuse(entry, words))
+        self._tries.pop(task_id, None)
+        self._size -= size_of(entry.result)
+        self._queues.done(task_id)
+
+    def _log_put_aside(self, task_id: str, verdict: Verdict, words: str) -> None:
+        if verdict is Verdict.REFUSED:
+            _log.error("the result of task {task_id} is refused: {words}", task_id=task_id, words=words)
+            return
+        tries = self._tries_of(task_id)
+        _log.error(
+            "the result of task {task_id} is put aside: the control plane responded to {tries} tries"
+            " in {minutes} minutes and did not take it: {words}",
+            task_id=task_id,
+            tries=tries.responses,
+            minutes=round((self._clock.seconds() - tries.since) / 60),
+            words=words,
+        )
 
     async def _try(self, entry: Entry) -> tuple[Verdict, str]:
         result = entry.result
@@ -216,28 +307,6 @@ class Reports(Service):
         response = exchange.response
         words = response.body[:200].decode("utf-8", "replace")
         return judge(exchange), f"HTTP status {response.status}: {words}"
-
-    def _next(self, task_id: str) -> None:
-        """Forget the first result of a task, and go on with its next one."""
-        self._pauses.pop(task_id, None)
-        queue = self._queues[task_id]
-        self._taken -= size_of(queue.popleft().result)
-        if queue:
-            self._ready.append(task_id)
-        else:
-            del self._queues[task_id]
-
-    def _retry(self, task_id: str) -> None:
-        if not self.running:
-            return
-        pause = self._pauses.get(task_id, FIRST_BACKOFF)
-        self._pauses[task_id] = min(pause * 2, LONGEST_BACKOFF)
-        self._waiting[task_id] = self._clock.callLater(pause, self._again, task_id)
-
-    def _again(self, task_id: str) -> None:
-        del self._waiting[task_id]
-        self._ready.append(task_id)
-        self._pump()
 
     def _say_once(self, text: str, warn: bool = False) -> None:
         """Log what has changed since the last delivery, not each of them."""

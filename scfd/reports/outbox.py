@@ -117,7 +117,7 @@ class Outbox:
             if damage:
                 self._replace(damage)
             self._connect()
-            return self._read()
+            return [_entry(row) for row in self._rows()]
         except (sqlite3.OperationalError, OSError) as error:
             raise StartupError(
                 f"system.state_dir: {self._path} can't be used: {describe(error)}; "
@@ -140,7 +140,8 @@ class Outbox:
         try:
             self._connect()
             (found,) = self._connection().execute("PRAGMA quick_check(1)").fetchone()
-            self._read()
+            for row in self._rows():
+                _entry(row)  # not kept: to free a list of 100,000 holds all threads up for 20 ms
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
@@ -161,9 +162,8 @@ class Outbox:
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(_SCHEMA)
 
-    def _read(self) -> list[Entry]:
-        rows = self._connection().execute(f"{_SELECT} ORDER BY seq")
-        return [_entry(row) for row in rows]
+    def _rows(self) -> sqlite3.Cursor:
+        return self._connection().execute(f"{_SELECT} ORDER BY seq")
 
     def _replace(self, damage: str) -> None:
         """Move a damaged file aside, and save every result that can still be read into a new one."""

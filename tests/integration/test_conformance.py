@@ -76,6 +76,7 @@ class NodeTestCase(TestCase):
         plugin: Mapping[str, Any] | None = None,
         heartbeat: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
+        system: Mapping[str, Any] | None = None,
     ) -> Daemon:
         where = server if server is not None else f"http://127.0.0.1:{self.server.port}"
         config = {
@@ -84,6 +85,7 @@ class NodeTestCase(TestCase):
                 "version": "v1.0.0",
                 "node_id": node_id,
                 "state_dir": str(self.folder / "state"),
+                **(system or {}),
             },
             "heartbeat": {"interval": interval, "server_url": where, **(heartbeat or {})},
             "gateway": {"listen": f"127.0.0.1:{self.gateway}"},
@@ -553,6 +555,25 @@ class TaskStatusTests(NodeTestCase):
             self.assertEqual(moments, sorted(set(moments)))
         await self.daemon.says("error +reports +the result of task status-404 is refused: .*404")
         self.assertRegex(await self.metrics(), r'scfd_reports_total{outcome="refused"} [1-9]')
+
+    @asynchronous
+    async def test_never_taken(self) -> None:
+        """Put aside after the configured tries and time; the task's later results go on."""
+        first: list[str] = []
+
+        def answer(heard: Heard) -> Say:
+            first.append(heard.json["result"])
+            return Say(b"no such row", 500 if heard.json["result"] == first[0] else 200)
+
+        self.server.on_report = answer
+        self.hand_out("task-001")
+        daemon = self.start(system={"report_tries": 2, "report_patience": "500ms"})
+        await daemon.says(
+            "error +reports +the result of task task-001 is put aside: .* 2 tries .*no such row"
+        )
+        told = [report["result"] for report in await self.reported(lambda reports: len(reports) >= 4)]
+        self.assertEqual((told.count(told[0]), told), (2, sorted(told)))
+        self.assertIn('scfd_reports_total{outcome="put aside"} 1.0', await self.metrics())
 
     @asynchronous
     async def test_anything_else_is_tried_again(self) -> None:
