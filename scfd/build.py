@@ -98,7 +98,7 @@ def adapter(cfg: Config, identity: Identity, task_store: TaskStore, context: Con
     :raises scfd.errors.StartupError: when no native plugin fits the config.
     """
     if cfg.adapter.http is not None:
-        return _http_adapter(cfg.adapter.http, context)
+        return _http_adapter(cfg.adapter.http, cfg.origin.secret_variables, context)
     from scfd.adapter.native import Framework, NativeAdapter
     from scfd.adapter.registry import add_plugin_folders, find_plugin
     from scfd.adapter.threads import PluginThreads
@@ -137,8 +137,9 @@ def watchdog(cfg: Config, adapter: IAdapter, context: Context) -> IService | Non
     return Watchdog(adapter.plugin_name, context)
 
 
-def _http_adapter(settings: HttpAdapterSettings, context: Context) -> Any:
+def _http_adapter(settings: HttpAdapterSettings, secrets: frozenset[str], context: Context) -> Any:
     from scfd.adapter.calls import PluginClient
+    from scfd.adapter.environment import of_plugin
     from scfd.adapter.http import HttpAdapter
     from scfd.adapter.process import PluginProcess
     from scfd.http1.connect import connector
@@ -151,7 +152,8 @@ def _http_adapter(settings: HttpAdapterSettings, context: Context) -> Any:
     client = PluginClient(settings.url, pool, health_pool, settings.max_response, reactor)
     process = None
     if settings.command:
-        process = PluginProcess(settings.command, settings.env, settings.cwd, client.is_listening, context)
+        env = of_plugin(settings, secrets, os.environ)
+        process = PluginProcess(settings.command, env, settings.cwd, client.is_listening, context)
     return HttpAdapter(settings, client, process, context)
 
 

@@ -108,7 +108,7 @@ class PluginProcessTestCase(SynchronousTestCase):
         #: Whether the address is taken: what is asked before each start.
         self.taken: Any = succeed(False)
         self.process = PluginProcess(
-            ["python3", "-u", "plugin.py"], {"A": "b"}, "", lambda: self.taken, self.context
+            ["python3", "-u", "plugin.py"], {"PATH": "/bin", "A": "b"}, "", lambda: self.taken, self.context
         )
         self.starts = 0
         self.ends: list[str] = []
@@ -147,7 +147,7 @@ class StartTests(PluginProcessTestCase):
         self.assertEqual(run.command[0], sys.executable)
         self.assertEqual(run.command[-4:], ["--", "python3", "-u", "plugin.py"])
         self.assertEqual(run.fds, {0: "w", 1: "r", 2: "r"})
-        self.assertEqual((run.env["PATH"], run.env["A"]), (os.environ["PATH"], "b"))
+        self.assertEqual((run.env["PATH"], run.env["A"]), ("/bin", "b"))
         self.assertEqual(self.starts, 1)
 
     def test_in_a_folder_of_its_own(self) -> None:

@@ -55,7 +55,7 @@ class _Run(Child):
             self,
             command[0],
             command,
-            env={**os.environ, **env, MARK: self._mark.partition("=")[2]},
+            env={**env, MARK: self._mark.partition("=")[2]},
             childFDs={0: "w", 1: "r", 2: "r"},
         )
 
@@ -90,7 +90,7 @@ def _ignore_cancelled(failure: Failure) -> None:
 class PluginProcess:
     """
     :param command: program and arguments; relative to ``cwd``.
-    :param env: environment variables besides the node's own.
+    :param env: its environment variables.
     :param cwd: empty for the node's own working directory.
     :param address_taken: called before each start: a Deferred of whether another process listens on
         the plugin's address. Then the plugin could not, and requests would reach that process.

@@ -114,6 +114,8 @@ def _http_adapter(http: HttpAdapterSettings) -> str:
         command += f", in {http.cwd}"
     if http.env:
         command += f", with {', '.join(http.env)} set"
+    if command and http.env_pass is not None:
+        command += f", passing on {', '.join(http.env_pass) or 'no more than is always passed on'}"
     return f"HTTP, {http.name} at {without_credentials(http.url)}{command}"
 
 

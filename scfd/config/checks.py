@@ -261,6 +261,12 @@ def _parse_servers(node: Scalar) -> str:
     return parse_host(node.text).lower().rstrip(".")
 
 
+def _parse_variables(node: Scalar) -> str:
+    if not re.fullmatch(r"[^=\s\0]+", node.text):
+        raise ValueError
+    return node.text
+
+
 def _positive(parse: Callable[[Scalar], float]) -> Callable[[Scalar], float]:
     def parsed(node: Scalar) -> float:
         if (value := parse(node)) <= 0:
@@ -363,6 +369,7 @@ NATS_NAME = ScalarCheck("a name without white space and . * > / \\", _parse_nats
 PATH_PREFIX = ScalarCheck("a path, such as /gateway or /api/service", _parse_path_prefix)
 ACCESS_KEY = ScalarCheck("text without white space and /", _parse_access_key)
 SERVERS = ScalarCheck("a host name, an IP address or a CIDR range, such as 10.0.0.0/8", _parse_servers)
+VARIABLES = ScalarCheck("the name of an environment variable, or of several, such as AWS_*", _parse_variables)
 SWITCH = ScalarCheck("true or false", _parse_switch)
 TIMEZONE = ScalarCheck("a time zone's IANA name, such as UTC or Asia/Shanghai", _parse_timezone)
 SUBJECT = ScalarCheck("a subject, such as orders.new, orders.* or orders.>", _parse_subject)

@@ -64,8 +64,8 @@ def _check_adapter(adapter: AdapterSettings, table: Table, findings: Findings) -
         )
     if adapter.http is None or adapter.http.command:
         return
-    for name in ("env", "cwd"):
-        if getattr(adapter.http, name):
+    for name, unset in (("env", {}), ("env_pass", None), ("cwd", "")):
+        if getattr(adapter.http, name) != unset:
             findings.mistake(
                 line_of(table, "adapter", "http", name),
                 f"adapter.http.{name}",

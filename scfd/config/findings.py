@@ -9,7 +9,7 @@ from attrs import Factory, frozen
 from scfd.config.tree import Listing, Node, Scalar, Table, is_odd_number
 from scfd.errors import Mistake
 
-_SECRET = re.compile("token|secret|password|nkey", re.IGNORECASE)
+_SECRET = re.compile("token|secret|passw|passphrase|nkey|api_?key|private_?key", re.IGNORECASE)
 #: Characters of a value that a message shows.
 _SHOWN = 60
 
@@ -64,6 +64,11 @@ def shown(node: Node, key: str) -> str:
     if isinstance(node.value, (int, float)) and is_odd_number(node.text):
         return f"{text}, which YAML reads as {node.value}"
     return repr(text) if isinstance(node.value, str) else text
+
+
+def has_credentials(text: str) -> bool:
+    """Whether a text is a URL, or several joined by commas, with a user name, a password or a token."""
+    return "://" in text and without_credentials(text) != text
 
 
 def without_credentials(urls: str) -> str:

@@ -11,6 +11,7 @@ from attrs import evolve, fields
 from scfd.config.checks import PORT, WRONG, Address
 from scfd.config.cross import check_together
 from scfd.config.findings import Findings
+from scfd.config.origin import origin_of
 from scfd.config.schema import CHECK, read_keys
 from scfd.config.source import read
 from scfd.config.tree import Scalar, Table, flaws
@@ -47,7 +48,7 @@ def load(path: str, environ: Mapping[str, str], trpc_path: str | None = None) ->
     check_together(values, table, findings)
     if findings.mistakes:
         raise ConfigError(findings.mistakes)
-    return _finish(Config(path=path, warnings=tuple(findings.warnings), **values))
+    return _finish(Config(path=path, warnings=tuple(findings.warnings), origin=origin_of(table), **values))
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,16 +99,22 @@ def is_odd_number(text: str) -> bool:
     return _ODD_NUMBER.fullmatch(text) is not None
 
 
-def odd_numbers(node: Node, key: str) -> Iterator[tuple[Scalar, str]]:
-    """Such numbers in a tree, with their keys."""
+def walk(node: Node, key: str = "", line: int = 0) -> Iterator[tuple[str, int, Node]]:
+    """Each value in a tree, itself included: its key, the key's line, and the value."""
+    yield key, line or node.line, node
     if isinstance(node, Table):
         for entry in node.entries:
-            yield from odd_numbers(entry.node, join(key, entry.name))
+            yield from walk(entry.node, join(key, entry.name), entry.line)
     elif isinstance(node, Listing):
         for index, item in enumerate(node.items):
-            yield from odd_numbers(item, f"{key}[{index}]")
-    elif isinstance(node, Scalar) and isinstance(node.value, (int, float)) and is_odd_number(node.text):
-        yield node, key
+            yield from walk(item, f"{key}[{index}]")
+
+
+def odd_numbers(node: Node, key: str) -> Iterator[tuple[Scalar, str]]:
+    """Such numbers in a tree, with their keys."""
+    for where, _, value in walk(node, key):
+        if isinstance(value, Scalar) and isinstance(value.value, (int, float)) and is_odd_number(value.text):
+            yield value, where
 
 
 def join(key: str, name: str) -> str:
@@ -128,13 +134,10 @@ def plain(node: Node) -> Any:
 
 def flaws(path: str, node: Node, key: str = "") -> Iterator[Mistake]:
     """What is wrong with a tree whatever it is meant to be: broken values and duplicate keys."""
-    if isinstance(node, Broken):
-        yield Mistake(path, node.line, key, node.reason)
-    elif isinstance(node, Listing):
-        for index, item in enumerate(node.items):
-            yield from flaws(path, item, f"{key}[{index}]")
-    elif isinstance(node, Table):
-        for name, line in node.duplicates:
-            yield Mistake(path, line, join(key, name), "this key is there already; expected each key once")
-        for entry in node.entries:
-            yield from flaws(path, entry.node, join(key, entry.name))
+    for where, _, value in walk(node, key):
+        if isinstance(value, Broken):
+            yield Mistake(path, value.line, where, value.reason)
+        elif isinstance(value, Table):
+            for name, line in value.duplicates:
+                text = "this key is there already; expected each key once"
+                yield Mistake(path, line, join(where, name), text)

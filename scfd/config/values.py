@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
-from attrs import frozen
+from attrs import field, frozen
 
 from scfd.config.checks import (
     ACCESS_KEY,
@@ -35,6 +35,7 @@ from scfd.config.checks import (
     SWITCH,
     TEXT,
     TIMEZONE,
+    VARIABLES,
     Address,
     at_least,
     choice,
@@ -42,6 +43,7 @@ from scfd.config.checks import (
 )
 from scfd.config.findings import without_credentials
 from scfd.config.nats import NatsSettings
+from scfd.config.origin import Origin
 from scfd.config.schema import FreeForm, ListOf, OneOf, Section, TextMap, key
 from scfd.triggers.timer.cron import Cron
 
@@ -203,7 +205,9 @@ class HttpAdapterSettings:
         top level.
     :ivar heartbeat_extra: JSON values merged over every heartbeat; none by default.
     :ivar command: the program and its arguments, where the node is to run the plugin; none by default.
-    :ivar env: environment variables that the program gets besides the node's own; none by default.
+    :ivar env: environment variables that the program gets besides those that are passed on; none by default.
+    :ivar env_pass: which of the node's own environment variables are passed on, besides a few without which
+        programs do not run; None, the default, is all but those from which the node takes a secret.
     :ivar cwd: the folder it starts in, relative to the node's working directory; that one by default.
     """
 
@@ -219,6 +223,7 @@ class HttpAdapterSettings:
     heartbeat_extra: Mapping[str, Any] = key(FreeForm(json=True), factory=dict, repr=False)
     command: tuple[str, ...] = key(ListOf(FILLED_TEXT), (), repr=False)
     env: Mapping[str, str] = key(TextMap(_ENVIRONMENT, "[^=\0]+"), factory=dict, repr=False)
+    env_pass: tuple[str, ...] | None = key(ListOf(VARIABLES, or_one=True), None)
     cwd: str = key(TEXT, "")
 
 
@@ -366,7 +371,8 @@ class Config:
     :ivar plugin: the plugin's own part, as the file has it; empty by default.
     :ivar admin: None where it is turned off.
     :ivar path: the file.
-    :ivar warnings: whole lines about what the file has and scfd does not use.
+    :ivar warnings: whole lines about what the file has and scfd does not use, or can't.
+    :ivar origin: where the values come from.
     """
 
     #: Sections of functions that the Go framework has.
@@ -383,3 +389,4 @@ class Config:
     dev: DevSettings = key(Section(DevSettings), factory=DevSettings)
     path: str = ""
     warnings: tuple[str, ...] = ()
+    origin: Origin = field(factory=Origin, repr=False, eq=False)

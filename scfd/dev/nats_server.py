@@ -18,6 +18,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from scfd.adapter.child import Child
+from scfd.adapter.environment import passed_on
 from scfd.adapter.guard import guarded
 from scfd.deferreds import from_asyncio
 from scfd.errors import StartupError
@@ -93,7 +94,8 @@ class NatsServer(Service):
         command = [find_nats_server(), "-a", HOST, "-p", str(self._port), "-js", "-sd", self._store]
         process = self._process = ServerProcess(self._reactor)
         argv = guarded(command)
-        self._reactor.spawnProcess(process, argv[0], argv, env=None, childFDs={0: "w", 1: "r", 2: "r"})
+        env = passed_on(os.environ, ())
+        self._reactor.spawnProcess(process, argv[0], argv, env=env, childFDs={0: "w", 1: "r", 2: "r"})
         try:
             await self._ready(process)
             await self._make_streams()

@@ -30,6 +30,7 @@ class SupervisionTests(TestCase):
         self.plugin_folder = self.folder / "plugin"
         self.plugin_folder.mkdir(parents=True)
         self.plugin, self.admin, self.gateway = free_ports(3)
+        self.environ: dict[str, str] = {}
 
     def start(self, *flaws: str, **settings: Any) -> Daemon:
         http = {
@@ -42,12 +43,12 @@ class SupervisionTests(TestCase):
         timer = {"name": "t", "type": "timer", "settings": {"cron": "* * * * * *"}}
         config = {
             "system": {"name": "f", "state_dir": "state"},
-            "admin": {"listen": f"127.0.0.1:{self.admin}"},
+            "admin": {"listen": f"127.0.0.1:{self.admin}", "token": "${SCFD_TOKEN:-}"},
             "gateway": {"listen": f"127.0.0.1:{self.gateway}"},
             "adapter": {"http": http},
             "triggers": [timer],
         }
-        daemon = Daemon(json.dumps(config), self.folder)
+        daemon = Daemon(json.dumps(config), self.folder, self.environ)
         self.addCleanup(daemon.clean_up)
         return daemon.start()
 
@@ -56,6 +57,22 @@ class SupervisionTests(TestCase):
 
     async def metric(self, line: str) -> bool:
         return line in await (await treq.get(self.url("/metrics"), persistent=False)).text()
+
+    def test_secrets_of_the_node_are_in_no_process_below_it(self) -> Deferred[None]:
+        async def check() -> None:
+            self.environ = {"SCFD_TOKEN": "hidden", "OTHER": "passed"}
+            daemon = self.start("daemon")
+            await daemon.says(" ready\n")
+            below = children(daemon.pid)
+            self.assertEqual(len(below), 3)  # the guard, the plugin, its daemon
+            for pid in below:
+                environ = Path(f"/proc/{pid}/environ").read_bytes()
+                self.assertNotIn(b"hidden", environ)
+                self.assertIn(b"OTHER=passed\0", environ)
+            await daemon.says("the plugin does not get SCFD_TOKEN, from which the config takes secrets")
+            self.assertEqual(await daemon.stop(), 0)
+
+        return Deferred.fromCoroutine(check())
 
     def test_one_that_hangs_is_started_again(self) -> Deferred[None]:
         async def check() -> None:
