@@ -14,15 +14,13 @@ class IFramework(Interface):
     task_store = Attribute("The task list, a `scfd.events.tasks.TaskStore`.")
 
 
-class IFunctionPlugin(IPlugin):
+class INativePlugin(IPlugin):
     """
-    Business logic that runs inside the node's process.
+    Business logic in the node's own process: what `ITaskPlugin` and `IFunctionPlugin` have in common.
 
-    An object in a module of the package ``twisted.plugins`` or ``scfd.plugins`` that provides this
-    interface is found by its ``name``.
+    An object in a module of the package ``twisted.plugins`` or ``scfd.plugins`` that provides one of the two
+    is found by its ``name``.
     """
-
-    name = Attribute("What the config calls this plugin: a non-empty str.")
 
     def init(framework):
         """
@@ -34,6 +32,54 @@ class IFunctionPlugin(IPlugin):
             mistake of the user, such as a setting that is missing, raise
             `scfd.errors.StartupError`: its text is shown, without a traceback.
         """
+
+
+class ITaskPlugin(INativePlugin):
+    """
+    A plugin that the node calls for one task or one message at a time.
+
+    It has ``on_task`` of `ITaskHandler`, or ``on_message`` of `IMessageHandler`, or both; having the method
+    is enough, these two need not be declared.
+    """
+
+    name = Attribute("What the config calls this plugin: a non-empty str.")
+
+
+class ITaskHandler(Interface):
+    """The part of an `ITaskPlugin` that handles tasks."""
+
+    def on_task(task, event):
+        """
+        Handle a task. Called for each job that is due at a timer event (a task and an interval) and for each
+        valid task without ``intervals``, ``task_concurrency`` of them at once.
+
+        :param task: a `scfd.events.work.Task`.
+        :param event: a `scfd.events.event.TriggerEvent`.
+        :returns: the task's result, or a Deferred, a coroutine or another awaitable of it. A text or any
+            other JSON value is the result of a task that has succeeded, None an empty one; a
+            `scfd.events.event.TaskResult` has a status of its own. A failure is that task's alone: it is
+            reported as failed, with the failure's words.
+        """
+
+
+class IMessageHandler(Interface):
+    """The part of an `ITaskPlugin` that handles messages."""
+
+    def on_message(message, event):
+        """
+        Handle a message.
+
+        :param message: a `scfd.events.work.Message`.
+        :param event: a `scfd.events.event.TriggerEvent`.
+        :returns: None, a `scfd.events.event.TaskResult` or a list of them, or a Deferred, a coroutine or
+            another awaitable of these. After a failure the message is delivered again.
+        """
+
+
+class IFunctionPlugin(INativePlugin):
+    """A plugin that handles whole events."""
+
+    name = Attribute("What the config calls this plugin: a non-empty str.")
 
     def on_trigger(event):
         """
@@ -48,11 +94,12 @@ class IFunctionPlugin(IPlugin):
 
 class IBlockingPlugin(Interface):
     """
-    A plugin whose ``init``, ``on_trigger`` and ``stop`` block: they wait for files, sockets, locks, or
-    compute for long. It has no methods; declaring it is enough.
+    A plugin whose methods block: they wait for files, sockets, locks, or compute for long. It has no methods;
+    declaring it is enough.
 
-    The node calls these three in threads of the plugin's own, ``adapter.threads`` of them, and
-    ``on_trigger`` in several at once. They return plain values: no Deferred and no coroutine.
+    The node calls ``init``, ``on_task``, ``on_message``, ``on_trigger`` and ``stop`` in threads of the
+    plugin's own, ``adapter.threads`` of them, in several at once. They return plain values: no Deferred and
+    no coroutine.
     """
 
 
@@ -61,7 +108,7 @@ class IStoppable(Interface):
 
     def stop():
         """
-        Called once, after the last ``on_trigger`` has ended, or has used up its time (``shutdown.drain``).
+        Called once, after the last call for an event has ended, or has used up its time (``shutdown.drain``).
 
         :returns: None, or a Deferred or coroutine that ends when the plugin is done.
         """

@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 
 import scfd.plugins
 from scfd.errors import StartupError, describe
-from scfd.interfaces import IFunctionPlugin
+from scfd.interfaces import IFunctionPlugin, IMessageHandler, INativePlugin, ITaskHandler, ITaskPlugin
 
 _PACKAGES = (twisted.plugins, scfd.plugins)
 
@@ -75,17 +75,42 @@ def find_plugin(name: str, system_name: str) -> Any:
 
     :param name: ``adapter.native``; when empty, it is the plugin with the name of the system, else the only
         one there is.
-    :returns: an `IFunctionPlugin`.
+    :returns: an `ITaskPlugin` or an `IFunctionPlugin`.
     :raises StartupError: when there is none, or more than one; it lists those found. Also when the
         plugin lacks a part of the interface.
     """
-    found = [plugin for package in _PACKAGES for plugin in getPlugins(IFunctionPlugin, package)]
+    found = [plugin for package in _PACKAGES for plugin in getPlugins(INativePlugin, package)]
     plugin = _choose(found, name, system_name)
     try:
-        verifyObject(IFunctionPlugin, plugin)
+        _verify(plugin)
     except Invalid as error:
         raise StartupError(f"adapter: {describe(error)}") from error
     return plugin
+
+
+def _verify(plugin: Any) -> None:
+    """
+    :raises Invalid: when the plugin lacks a part of its interface.
+    :raises StartupError: when it is not clear what it is to be called for.
+    """
+    kinds = [kind for kind in (ITaskPlugin, IFunctionPlugin) if kind.providedBy(plugin)]
+    if len(kinds) != 1:
+        found = "both" if kinds else "neither"
+        raise StartupError(
+            f"adapter: plugin {_name(plugin)!r} declares {found} of ITaskPlugin and IFunctionPlugin; "
+            "expected one of them"
+        )
+    verifyObject(kinds[0], plugin)
+    if kinds[0] is ITaskPlugin:
+        parts = {"on_task": ITaskHandler, "on_message": IMessageHandler}
+        handled = [part for name, part in parts.items() if getattr(plugin, name, None) is not None]
+        if not handled:
+            raise StartupError(
+                f"adapter: plugin {_name(plugin)!r} has neither on_task(task, event) nor "
+                "on_message(message, event); expected at least one of them"
+            )
+        for part in handled:
+            verifyObject(part, plugin, tentative=True)
 
 
 def _choose(found: Sequence[Any], name: str, system_name: str) -> Any:

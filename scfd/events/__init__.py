@@ -7,5 +7,15 @@ wire gets is added in the module of its class.
 
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskSnapshot, TaskStore
+from scfd.events.work import Message, Task
 
-__all__ = ["TaskResult", "TaskSnapshot", "TaskStatus", "TaskStore", "TriggerEvent", "TriggerResponse"]
+__all__ = [
+    "Message",
+    "Task",
+    "TaskResult",
+    "TaskSnapshot",
+    "TaskStatus",
+    "TaskStore",
+    "TriggerEvent",
+    "TriggerResponse",
+]

@@ -90,6 +90,7 @@ class TriggerEvent:
     :ivar beside: what of the task list an HTTP plugin gets beside the payload of an event that is no
         timer's: the ``snapshot``, its ``digest``, or ``none`` of it.
     :ivar jobs_json: the jobs of a timer's payload as JSON, without the brackets; empty when none is due.
+    :ivar intervals: those of tasks that are due at a timer's moment; None when no task has any.
     """
 
     type: str
@@ -101,6 +102,7 @@ class TriggerEvent:
     timeout: float | None = field(default=None, eq=False)
     beside: str = field(default="snapshot", eq=False)
     jobs_json: bytes = field(default=b"", eq=False, repr=False)
+    intervals: frozenset[str] | None = field(default=None, eq=False, repr=False)
 
     @property
     def payload(self) -> Any:
@@ -138,6 +140,7 @@ class TriggerEvent:
             self.timeout,
             self.beside,
             self.jobs_json,
+            self.intervals,
         )
 
     def to_json_parts(self, both: bool = False) -> list[bytes]:

@@ -71,6 +71,7 @@ class TaskSnapshot:
     :ivar encoded: each task as JSON.
     :ivar json: ``tasks`` as JSON, an array.
     :ivar jobs: of all valid tasks, whether due or not; None when no task has a list of intervals.
+    :ivar unscheduled: indexes of the valid tasks that have no list of intervals.
     :ivar intervals: those of the jobs, each once.
     """
 
@@ -79,7 +80,9 @@ class TaskSnapshot:
     ids: frozenset[str] = field(init=False, repr=False)
     encoded: tuple[bytes, ...] = field(init=False, repr=False)
     json: bytes = field(init=False, repr=False)
+    _schedule: tuple[tuple[Job, ...] | None, tuple[int, ...]] = field(init=False, repr=False)
     jobs: tuple[Job, ...] | None = field(init=False, repr=False)
+    unscheduled: tuple[int, ...] = field(init=False, repr=False)
     intervals: frozenset[str] = field(init=False, repr=False)
 
     @md5.default
@@ -102,20 +105,33 @@ class TaskSnapshot:
         parts[-1] += b"]"
         return b",".join(parts)
 
-    @jobs.default
-    def _all_jobs(self) -> tuple[Job, ...] | None:
+    @_schedule.default
+    def _read_intervals(self) -> tuple[tuple[Job, ...] | None, tuple[int, ...]]:
         jobs: list[Job] = []
+        unscheduled: list[int] = []
         found = False
         for index, task in enumerate(self.tasks):
+            if not is_valid(task):
+                continue
             intervals = _task_intervals(task)
-            if intervals is not None:
-                found = True
-                jobs += (
-                    (each, index, _job_json(self.encoded[index], each))
-                    for each in intervals
-                    if isinstance(each, str)
-                )
-        return tuple(jobs) if found else None
+            if intervals is None:
+                unscheduled.append(index)
+                continue
+            found = True
+            jobs += (
+                (each, index, _job_json(self.encoded[index], each))
+                for each in intervals
+                if isinstance(each, str)
+            )
+        return tuple(jobs) if found else None, tuple(unscheduled)
+
+    @jobs.default
+    def _all_jobs(self) -> tuple[Job, ...] | None:
+        return self._schedule[0]
+
+    @unscheduled.default
+    def _all_unscheduled(self) -> tuple[int, ...]:
+        return self._schedule[1]
 
     @intervals.default
     def _distinct(self) -> frozenset[str]:
@@ -128,7 +144,7 @@ def _job_json(task: bytes, interval: str) -> bytes:
 
 def _task_intervals(task: Mapping[str, Any]) -> list[Any] | None:
     params = task.get("task_params")
-    if not is_valid(task) or not isinstance(params, str):
+    if not isinstance(params, str):
         return None
     try:
         value = from_json(params.encode("utf-8", "surrogatepass"))

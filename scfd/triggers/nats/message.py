@@ -128,11 +128,12 @@ class MessageEvent(TriggerEvent):
         # Only asked for what has not been set yet.
         if name in ("_payload", "payload_json", "metadata"):
             self._read()
-        elif name in ("type", "snapshot", "timeout", "beside", "jobs_json", "_node"):
+        elif name in ("type", "snapshot", "timeout", "beside", "jobs_json", "intervals", "_node"):
             _set(self, "type", "nats")
             _set(self, "timeout", self._settings.timeout)
             _set(self, "beside", self._settings.tasks)
             _set(self, "jobs_json", b"")
+            _set(self, "intervals", None)
             if name == "snapshot":
                 _set(self, "snapshot", EMPTY_SNAPSHOT)
             elif name == "_node":

@@ -242,6 +242,7 @@ class Timers(Service):
             payload_json=payload.parts,
             timeout=trigger.timeout,
             jobs_json=payload.jobs,
+            intervals=payload.intervals,
         )
         dispatched = self._in_flight.add(self._dispatch(event))
         entry.running += 1
