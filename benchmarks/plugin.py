@@ -77,6 +77,7 @@ class Events:
             identity,
             self._tasks,
             context,
+            build.Outside({}),
         )
         client = LearningClient(ControlPlaneClient(build.http_client(reactor), reactor), reactor, "1")
         self.reports = Reports(Outbox(folder, reactor), client, identity, context, Limits(64 << 20))

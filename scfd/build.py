@@ -25,6 +25,7 @@ from scfd.events.tasks import TaskStore
 from scfd.identity import Identity, ServerAddress
 from scfd.interfaces import IAdapter, IBlockingPlugin
 from scfd.reactor import ExceptionHandler
+from scfd.reports.outbox import Outbox
 from scfd.status.context import Context
 from scfd.triggers.timer.trigger import Timers
 from scfd.triggers.timer.zone import process_zone
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from scfd.http1.contract import Backend
     from scfd.http1.front import Front
     from scfd.http1.pool import Pool
+    from scfd.triggers.nats.access import Access
+    from scfd.triggers.nats.connection import Connection
 
 Dispatch = Callable[[TriggerEvent], "Deferred[None]"]
 
@@ -65,15 +68,50 @@ def http_client(reactor: Any) -> HTTPClient:
     return HTTPClient(_agent(reactor))
 
 
-def _signer(cfg: Config) -> Signer | None:
+def _signer(cfg: Config, now: Callable[[], float]) -> Signer | None:
     auth = cfg.heartbeat.auth
-    return Signer(auth.access_key, auth.secret_key, time.time) if auth is not None else None
+    return Signer(auth.access_key, auth.secret_key, now) if auth is not None else None
 
 
-def control_plane_client(cfg: Config, reactor: Any) -> LearningClient:
+class Outside:
+    """
+    What a node reaches beyond its own code: plugin, network and disk. `scfd.testing` has one in memory.
+
+    :param environ: the environment variables.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+
+    def plugin(self, cfg: Config) -> Any:
+        """
+        :returns: the native plugin that the config means.
+        :raises scfd.errors.StartupError: there is none, or it can't be used.
+        """
+        from scfd.adapter.registry import add_plugin_folders, find_plugin
+
+        add_plugin_folders(cfg.adapter.path)
+        return find_plugin(cfg.adapter.native, cfg.system.name)
+
+    def http_client(self, reactor: Any) -> HTTPClient:
+        """What makes requests to the control plane."""
+        return http_client(reactor)
+
+    def outbox(self, state_dir: str, reactor: Any) -> Outbox:
+        """Where task results are until they are delivered."""
+        return Outbox(state_dir, reactor)
+
+    def nats_connection(self, access: Access, name: str) -> Connection:
+        """:param name: by which servers list this node."""
+        from scfd.triggers.nats.connection import Connection
+
+        return Connection(access, name)
+
+
+def control_plane_client(cfg: Config, context: Context, outside: Outside) -> LearningClient:
     """The client of the control plane that heartbeat and reports share."""
-    heartbeat, signer = cfg.heartbeat, _signer(cfg)
-    client = ControlPlaneClient(http_client(reactor), reactor, signer)
+    reactor, heartbeat, signer = context.reactor, cfg.heartbeat, _signer(cfg, context.now)
+    client = ControlPlaneClient(outside.http_client(reactor), reactor, signer)
     return LearningClient(
         client, reactor, heartbeat.protocol, heartbeat.api_prefix, signed=signer is not None
     )
@@ -92,7 +130,9 @@ def identity(cfg: Config, environ: Mapping[str, str]) -> Identity:
     return made
 
 
-def adapter(cfg: Config, identity: Identity, task_store: TaskStore, context: Context) -> Any:
+def adapter(
+    cfg: Config, identity: Identity, task_store: TaskStore, context: Context, outside: Outside
+) -> Any:
     """
     :returns: an `IAdapter`.
     :raises scfd.errors.StartupError: when no native plugin fits the config.
@@ -100,11 +140,9 @@ def adapter(cfg: Config, identity: Identity, task_store: TaskStore, context: Con
     if cfg.adapter.http is not None:
         return _http_adapter(cfg.adapter.http, cfg.origin.secret_variables, context)
     from scfd.adapter.native import Framework, NativeAdapter
-    from scfd.adapter.registry import add_plugin_folders, find_plugin
     from scfd.adapter.threads import PluginThreads
 
-    add_plugin_folders(cfg.adapter.path)
-    plugin = find_plugin(cfg.adapter.native, cfg.system.name)
+    plugin = outside.plugin(cfg)
     threads = None
     if IBlockingPlugin.providedBy(plugin):
         threads = PluginThreads(cfg.adapter.threads, context)
@@ -157,13 +195,15 @@ def _http_adapter(settings: HttpAdapterSettings, secrets: frozenset[str], contex
     return HttpAdapter(settings, client, process, context)
 
 
-def timers(cfg: Config, dispatch: Dispatch, task_store: TaskStore, context: Context) -> Timers:
+def timers(
+    cfg: Config, dispatch: Dispatch, task_store: TaskStore, context: Context, outside: Outside
+) -> Timers:
     """All timer triggers; expressions are read in the process's own zone."""
     triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, TimerSettings)]
-    return Timers(triggers, dispatch, task_store, process_zone(os.environ), context)
+    return Timers(triggers, dispatch, task_store, process_zone(outside.environ), context)
 
 
-def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str, IService]:
+def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context, outside: Outside) -> dict[str, IService]:
     """The NATS triggers and, before them, their connections, by the names of these services."""
     triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, NatsSettings)]
     if not triggers:
@@ -171,7 +211,6 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str
     # 150 ms and 11 MiB that a node without NATS saves.
     from scfd.triggers.nats.access import Access
     from scfd.triggers.nats.acks import Acks
-    from scfd.triggers.nats.connection import Connection
     from scfd.triggers.nats.consumer import Consumer
     from scfd.triggers.nats.dead_letter import DeadLetters
     from scfd.triggers.nats.deliveries import Deliveries
@@ -179,7 +218,7 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context) -> dict[str
 
     metrics, reactor = context.metrics, context.reactor
     name = f"scfd {cfg.system.node_id or cfg.system.name}".strip()
-    connections = {access: Connection(access, name) for access in map(Access.of, triggers)}
+    connections = {access: outside.nats_connection(access, name) for access in map(Access.of, triggers)}
     services: dict[str, IService] = {
         f"nats connection {number}": connection
         for number, connection in enumerate(connections.values(), start=1)
@@ -315,4 +354,6 @@ def dev_control_plane(cfg: Config, reactor: Any) -> IService | None:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(cfg.gateway.listen.host, cfg.gateway.listen.host)
         node_url = f"http://{Address(host, cfg.gateway.listen.port)}"
     token = "" if cfg.gateway is None else cfg.gateway.probe_token
-    return ControlPlane(cfg.dev.control_plane, node_url, reactor, _agent(reactor), token, keys=_signer(cfg))
+    return ControlPlane(
+        cfg.dev.control_plane, node_url, reactor, _agent(reactor), token, keys=_signer(cfg, time.time)
+    )

@@ -83,18 +83,23 @@ class Node(MultiService):
     def _begin(self) -> None:
         self._readiness.enter(Phase.STARTING)
         self._starting = Deferred.fromCoroutine(self._start())
-        self._starting.addErrback(self._could_not_start)
+        self._starting.addErrback(self.could_not_start)
 
     async def _start(self) -> None:
         for service in self:
             # Before it starts: a service that is interrupted while it starts has to be stopped as well.
             self._started.append(service)
             await maybeDeferred(service.startService)
-        freeze_heap()
+        self.settled()
         self._readiness.enter(Phase.RUNNING)
         _log.info("ready")
 
-    def _could_not_start(self, failure: Failure) -> None:
+    def settled(self) -> None:
+        """Called once all services are up."""
+        freeze_heap()
+
+    def could_not_start(self, failure: Failure) -> None:
+        """Say why, and end the process."""
         if failure.check(CancelledError):
             return
         reason = failure.getErrorMessage()

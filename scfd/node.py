@@ -16,11 +16,11 @@ from scfd.control_plane.probe import ProbeHandler
 from scfd.dispatch import Dispatcher
 from scfd.errors import EXIT_VERSION_MISMATCH
 from scfd.events.tasks import TaskStore
+from scfd.identity import Identity
 from scfd.lifecycle import Node, ProcessEnd
 from scfd.logs import bridge_stdlib
 from scfd.reactor import exceptions
 from scfd.reports.delivery import Limits, Reports
-from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import StateDir
 from scfd.status.context import Context
 from scfd.triggers.timer.ticks import HOUR, MINUTE, SECOND, Tick
@@ -30,29 +30,39 @@ _log = Logger(namespace="scfd.config")
 
 def make_node(cfg: Config, reactor: Any) -> Node:
     """
-    Collaborators first, then the tree of services. They start from top to bottom, each once the one
-    before is up; they drain together, and stop from bottom to top.
+    A node that has this process for itself.
 
     :raises scfd.errors.StartupError: when no plugin fits the config.
     """
     bridge_stdlib()
     if not cfg.system.state_dir:
         cfg = evolve(cfg, system=evolve(cfg.system, state_dir=default_state_dir(os.environ)))
-    for warning in cfg.warnings:
-        _log.warn("{warning}", warning=warning)
-    context = Context(reactor)
-    metrics = context.metrics
+    context, identity = Context(reactor), build.identity(cfg, os.environ)
     build.report_refused_connections(exceptions, context)
-    identity, tasks = build.identity(cfg, os.environ), TaskStore()
     process = ProcessEnd(reactor)
     node = Node(context, identity, cfg.shutdown.drain, process.end)
     process.handle_signals(node.hurry)
     # Before the reactor waits for its threads, which is part of the same phase.
     reactor.addSystemEventTrigger("during", "shutdown", process.insist)
+    add_services(node, cfg, identity, context, build.Outside(os.environ))
+    return node
 
-    adapter = build.adapter(cfg, identity, tasks, context)
-    client = build.control_plane_client(cfg, reactor)
-    outbox = Outbox(cfg.system.state_dir, reactor)
+
+def add_services(
+    node: Node, cfg: Config, identity: Identity, context: Context, outside: build.Outside
+) -> None:
+    """
+    Collaborators first, then the tree of services. They start from top to bottom, each once the one
+    before is up; they drain together, and stop from bottom to top.
+
+    :raises scfd.errors.StartupError: when no plugin fits the config.
+    """
+    for warning in cfg.warnings:
+        _log.warn("{warning}", warning=warning)
+    reactor, metrics, tasks = context.reactor, context.metrics, TaskStore()
+    adapter = build.adapter(cfg, identity, tasks, context, outside)
+    client = build.control_plane_client(cfg, context, outside)
+    outbox = outside.outbox(cfg.system.state_dir, reactor)
     system = cfg.system
     limits = Limits(system.outbox_limit, system.report_tries, system.report_patience)
     reports = Reports(outbox, client, identity, context, limits)
@@ -67,7 +77,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     interval, servers = cfg.heartbeat.interval, cfg.heartbeat.allowed_servers
     heartbeat = Heartbeat(client, identity, tasks, adapter, interval, context, on_wrong_version)
     probe = ProbeHandler(identity, tasks, adapter, heartbeat, dispatcher, context, allowed_servers=servers)
-    timers = build.timers(cfg, dispatcher.dispatch, tasks, context)
+    timers = build.timers(cfg, dispatcher.dispatch, tasks, context, outside)
     summary = Summary(dispatcher, reports, context.now())
     metrics.tasks.set_function(lambda: len(tasks.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)
@@ -84,7 +94,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
         "plugin": adapter,
         "heartbeat": heartbeat,
         "timers": timers,
-        **build.nats_triggers(cfg, dispatcher.dispatch, context),
+        **build.nats_triggers(cfg, dispatcher.dispatch, context, outside),
         # At once: a second may have begun since the timers were made.
         "second tick": Tick(SECOND, timers.tick, reactor, context.now, at_once=True),
         "minute tick": Tick(MINUTE, summary.log, reactor, context.now),
@@ -94,4 +104,3 @@ def make_node(cfg: Config, reactor: Any) -> Node:
         if service is not None:
             service.setName(name)
             service.setServiceParent(node)
-    return node

@@ -71,6 +71,7 @@ def _nats_trigger() -> Any:
         Config(triggers=(NatsSettings("q", "nats://127.0.0.1", "S", "c", "s.>"),)),
         lambda event: succeed(None),
         Context(Clock(), lambda: 0.0),
+        build.Outside({}),
     )
     return services["nats trigger q"]
 

@@ -46,6 +46,7 @@ class Node:
             Config(triggers=triggers),
             self.dispatch,
             context,
+            build.Outside({}),
         )
         self._stopped = False
 
