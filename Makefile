@@ -16,12 +16,13 @@ REQUIREMENTS := setup.cfg setup.py pyproject.toml
 LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check-install bench chaos clean
+.PHONY: help run test lint schema check-install bench chaos clean
 
 help:
 	@echo "make run            run a node with CONFIG=$(CONFIG); ctrl-C ends it"
 	@echo "make test           run the tests; TESTS=tests.test_logs for some of them"
 	@echo "make lint           check style (ruff), types (mypy) and the direction of imports (import-linter)"
+	@echo "make schema         write the JSON Schema of the config again, after a change of its classes"
 	@echo "make check-install  install in new environments, three ways, and look that all of it works"
 	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
 	@echo "make chaos          faults at random for MINUTES=$(MINUTES), twice; counts what was lost"
@@ -42,6 +43,10 @@ lint: $(TEST)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+
+# A test compares it with the config's classes.
+schema: $(TEST)
+	$(BIN)/scfd schema > scfd.schema.json && mv scfd.schema.json scfd/config/
 
 check-install: $(TEST)
 	$(BIN)/trial .ci/check_install.py

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from scfd import __version__, config
 from scfd.cli.check import explain
+from scfd.cli.schema import as_text
 from scfd.errors import StartupError
 from scfd.triggers.timer.zone import process_zone
 
@@ -45,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"scfd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_check(commands)
+    text = "Print a JSON Schema of the config, for editors that complete and check YAML files."
+    schema = commands.add_parser("schema", help="print a JSON Schema of the config", description=text)
+    schema.set_defaults(run=_schema)
     return parser
 
 
@@ -58,6 +62,11 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="a Go deployment's trpc_go.yaml: gateway address and heartbeat period, where FILE does not say",
     )
     check.set_defaults(run=_check)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    print(as_text(), end="")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from attrs import frozen
+from attrs import field, frozen
 
 from scfd.config.findings import Findings, is_secret
 from scfd.config.tree import Node, Scalar, is_odd_number
@@ -64,11 +64,13 @@ class ScalarCheck:
     :ivar accepted: how a message says what is accepted.
     :ivar parse: makes the value; raises ValueError for one that is not accepted.
     :ivar explains: whether the text of that ValueError is for the user, in place of the usual one.
+    :ivar schema: the check as JSON Schema has it, where it has parameters; see `scfd.cli.schema`.
     """
 
     accepted: str
     parse: Callable[[Scalar], Any]
     explains: bool = False
+    schema: Mapping[str, Any] = field(factory=dict, eq=False)
 
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         """:returns: the value, or `WRONG` when a mistake was noted."""
@@ -286,7 +288,14 @@ def at_least(least: float, or_zero: bool = False) -> ScalarCheck:
         return value
 
     limit = f"{'0, or ' if or_zero else ''}at least {least:g}"
-    return ScalarCheck(_SECONDS_TEXT.format(limit=limit), parse)
+    bounds = _bounds("number", least, LONGEST, 0 if or_zero else None)
+    return ScalarCheck(_SECONDS_TEXT.format(limit=limit), parse, schema=bounds)
+
+
+def _bounds(kind: str, least: float, most: float | None, also: int | None) -> dict[str, Any]:
+    """As JSON Schema has them."""
+    bounds = {"minimum": least} if most is None else {"minimum": least, "maximum": most}
+    return {"type": kind, **(bounds if also is None else {"anyOf": [{"const": also}, bounds]})}
 
 
 def _filled(node: Scalar) -> str:
@@ -309,7 +318,8 @@ def whole(least: int, most: int | None = None, also: int | None = None) -> Scala
             raise ValueError
         return value
 
-    return ScalarCheck(f"a whole number, {limits}" + (f", or {also}" if also is not None else ""), parse)
+    accepted = f"a whole number, {limits}" + (f", or {also}" if also is not None else "")
+    return ScalarCheck(accepted, parse, schema=_bounds("integer", least, most, also))
 
 
 def choice(*words: str) -> ScalarCheck:
@@ -320,7 +330,7 @@ def choice(*words: str) -> ScalarCheck:
             raise ValueError
         return node.text
 
-    return ScalarCheck(" or ".join((", ".join(words[:-1]), words[-1])), parse)
+    return ScalarCheck(" or ".join((", ".join(words[:-1]), words[-1])), parse, schema={"enum": list(words)})
 
 
 def _parse_switch(node: Scalar) -> bool:
