@@ -87,7 +87,7 @@ def _matching(pattern: str, *kinds: str) -> Schema:
 
 
 _SCALARS = ("number", "boolean")
-#: The checks without parameters.
+#: The checks without parameters; one that is not here takes any text.
 _CHECKS: Mapping[ScalarCheck, Schema] = {
     checks.TEXT: {"type": ["string", *_SCALARS], "pattern": _TEXT},
     checks.FILLED_TEXT: {"type": ["string", *_SCALARS], "pattern": rf"^(?=[\s\S]*\S){_TEXT[1:]}"},
@@ -119,6 +119,7 @@ _CHECKS: Mapping[ScalarCheck, Schema] = {
     },
     checks.PATH_PREFIX: _matching(r"(?:/[\w.~%-]+)+/?"),
     checks.ACCESS_KEY: _matching(r"[\x21-\x2e\x30-\x7e]+", *_SCALARS),
+    checks.VARIABLES: _matching(r"[^=\s]+", *_SCALARS),
     checks.SWITCH: {"type": ["boolean", "string"], "pattern": _VARIABLE},
 }
 
@@ -271,7 +272,7 @@ def _default(value: Any) -> Any:
 
 def _value(check: Any) -> Schema:
     if isinstance(check, ScalarCheck):
-        return _with_text(check.schema) if check.schema else dict(_CHECKS[check])
+        return _with_text(check.schema) if check.schema else _CHECKS.get(check, _CHECKS[checks.TEXT])
     if isinstance(check, Section):
         return _section(check.cls)
     if isinstance(check, ListOf):
