@@ -175,7 +175,12 @@ class Explain(CliCase):
         self.assertIn(
             "  as seven     0 */5 * * * * *\n  in Go        0 0 */5 * * * *\n  next in Go   2026-", out
         )
-        self.assertIn("warning: t: its cron has six fields; scfd reads them as second to day of week", out)
+        self.assertIn(
+            "warning: c.yaml:1: triggers[0].settings.cron: found six fields, '0 */5 * * * *'; scfd reads "
+            "them as second to day of week, the Go framework as minute to year, '0 0 */5 * * * *'; "
+            "expected seven fields, which mean the same to both: '0 */5 * * * * *'",
+            out,
+        )
 
     def test_six_fields_that_go_would_not_read(self) -> None:
         out = self.of_timer("0 0 0 15 8 1")

@@ -55,7 +55,9 @@ class GoodFiles(ConfigCase):
     def test_defaults(self) -> None:
         """A file without any section that matters: no gateway, but the endpoint for operators."""
         config = self.load("system: {name: f}")
-        self.assertEqual(config, Config(system=SystemSettings(name="f"), path=self.path))
+        (warning,) = config.warnings
+        self.assertIn("nothing ever calls the plugin", warning)
+        self.assertEqual(config, Config(system=SystemSettings(name="f"), path=self.path, warnings=(warning,)))
         self.assertIsNone(config.gateway)
         self.assertEqual(config.admin, AdminSettings(Address("127.0.0.1", 9002), ""))
 
@@ -186,6 +188,8 @@ plugin: {market: spot}
                 "c.yaml:15: triggers[0].settings.cache_enabled: not used by scfd",
                 "c.yaml:16: triggers[0].settings.cache_ttl: not used by scfd",
                 "c.yaml:17: triggers[0].settings.backfill_field_keys: not used by scfd",
+                "c.yaml:2: heartbeat: no heartbeat is ever sent: nobody says where the control plane is; "
+                "expected server_url, or a section gateway, where a probe may say it",
             ],
         )
 

@@ -66,7 +66,7 @@ class Trpc(ConfigCase):
         """As in the Go framework's own example: the default counts, with a warning."""
         for network in ("", ", network: tcp"):
             trpc = f"server: {{service: [{{name: heartbeat, protocol: timer{network}}}]}}"
-            config = self.both("system: {}", trpc)
+            config = self.both("gateway:", trpc)
             self.assertEqual(config.heartbeat.interval, 9.0)
             self.assertEqual(len(config.warnings), 1)
             self.assertIn("server.service[0].network: has no period", config.warnings[0])

@@ -14,10 +14,6 @@ from scfd.config.values import Config, HttpAdapterSettings, TimerSettings, Trigg
 from scfd.identity import NODE_ID_VARIABLES, ServerAddress
 from scfd.triggers.timer.cron import Cron
 
-_SIX_FIELDS = (
-    "{}: its cron has six fields; scfd reads them as second to day of week, the Go framework as minute to"
-    " year; expected seven fields, which mean the same to both"
-)
 #: How many of a timer's next moments are shown.
 NEXT_FIRES = 5
 
@@ -47,13 +43,9 @@ def explain(config: Config, environ: Mapping[str, str], now: datetime) -> Iterat
     for trigger in config.triggers:
         yield ""
         yield from map(_printable, _trigger(trigger, now))
-    warnings = [
-        *config.warnings,
-        *(_SIX_FIELDS.format(t.name) for t in config.triggers if _is_of_six_fields(t)),
-    ]
-    if warnings:
+    if config.warnings:
         yield ""
-        yield from (f"warning: {_printable(warning)}" for warning in warnings)
+        yield from (f"warning: {_printable(warning)}" for warning in config.warnings)
 
 
 def _printable(text: str) -> str:
@@ -163,7 +155,7 @@ def _timer(trigger: TimerSettings, now: datetime) -> Iterator[str]:
     if trigger.jobs_only:
         yield "  only         when a job is due"
     yield from _next_fires("next", trigger.cron, now)
-    if _is_of_six_fields(trigger):
+    if trigger.has_six_fields:
         yield from _in_go(trigger.cron.expression, now)
 
 
@@ -171,10 +163,6 @@ def _next_fires(name: str, cron: Cron, now: datetime) -> Iterator[str]:
     for moment in islice(cron.moments_after(now), NEXT_FIRES):
         yield f"  {name:<12} {moment.isoformat(timespec='seconds')}"
         name = ""
-
-
-def _is_of_six_fields(trigger: TriggerSettings) -> bool:
-    return isinstance(trigger, TimerSettings) and len(trigger.cron.expression.split()) == 6
 
 
 def _in_go(six: str, now: datetime) -> Iterator[str]:

@@ -2,75 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import combinations
 from typing import Any
+from urllib.parse import urlsplit
 
 from scfd.config.checks import SUBJECT, WRONG, Address
 from scfd.config.findings import Findings, shown
 from scfd.config.nats import NatsSettings, subject_matches, subjects_overlap
+from scfd.config.origin import Origin
 from scfd.config.tree import Listing, Scalar, Table
-from scfd.config.values import AdapterSettings, HeartbeatSettings
+from scfd.config.values import AdapterSettings, HeartbeatSettings, TriggerSettings
 
-_EVERYWHERE = ("0.0.0.0", "::")
+#: Hosts that stand for every interface.
+EVERYWHERE = ("0.0.0.0", "::")
 
 
-def check_together(values: Mapping[str, Any], table: Table, findings: Findings) -> None:
+def check_together(values: Mapping[str, Any], table: Table, origin: Origin, findings: Findings) -> None:
     """
     :param values: the sections by name; `WRONG` for those with mistakes of their own, which are skipped.
-    :param table: the tree that they were made of, for line numbers.
+    :param table: the tree that they were made of.
+    :param origin: of that tree.
     """
+    mistakes: list[tuple[str, str]] = []
     if values["heartbeat"] is not WRONG:
-        _check_server(values["heartbeat"], table, findings)
+        mistakes += _server_mistakes(values["heartbeat"])
     if values["adapter"] is not WRONG:
-        _check_adapter(values["adapter"], table, findings)
+        mistakes += _adapter_mistakes(values["adapter"])
+        if values["adapter"].native and values["adapter"].http is not None:
+            text = "found both native and http; expected one of the two"
+            findings.mistake(origin.line_of("adapter.http"), "adapter", text)
+    if values["triggers"] is not WRONG:
+        mistakes += _nats_mistakes(values["triggers"])
+    mistakes += _clashes(values, origin)
+    mistakes += _calls_of_itself(values)
+    for key, text in mistakes:
+        findings.mistake(origin.line_of(key), key, text)
     _check_names(table, findings)
-    check_nats(values["triggers"], table, findings)
-    _check_listeners(values, table, findings)
 
 
-def line_of(table: Table, *names: str) -> int:
-    """The line of a key, or of the innermost section around it that the file has; 0 for none."""
-    line = 0
-    for name in names:
-        entry = table.get(name)
-        if entry is None:
-            break
-        line = entry.line
-        if not isinstance(entry.node, Table):
-            break
-        table = entry.node
-    return line
-
-
-def _check_server(heartbeat: HeartbeatSettings, table: Table, findings: Findings) -> None:
+def _server_mistakes(heartbeat: HeartbeatSettings) -> Iterator[tuple[str, str]]:
+    """:returns: keys and what is wrong with them, as the functions that follow."""
     given = {"server_ip": bool(heartbeat.server_ip), "server_port": bool(heartbeat.server_port)}
     if heartbeat.server_url or all(given.values()) or not any(given.values()):
         return
     there, missing = sorted(given, key=lambda name: given[name], reverse=True)
-    findings.mistake(
-        line_of(table, "heartbeat", there),
-        f"heartbeat.{there}",
-        f"set without {missing}; expected server_ip and server_port together, or server_url",
-    )
+    text = f"set without {missing}; expected server_ip and server_port together, or server_url"
+    yield f"heartbeat.{there}", text
 
 
-def _check_adapter(adapter: AdapterSettings, table: Table, findings: Findings) -> None:
-    if adapter.native and adapter.http is not None:
-        findings.mistake(
-            line_of(table, "adapter", "http"),
-            "adapter",
-            "found both native and http; expected one of the two",
-        )
+def _adapter_mistakes(adapter: AdapterSettings) -> Iterator[tuple[str, str]]:
     if adapter.http is None or adapter.http.command:
         return
     for name, unset in (("env", {}), ("env_pass", None), ("cwd", "")):
         if getattr(adapter.http, name) != unset:
-            findings.mistake(
-                line_of(table, "adapter", "http", name),
-                f"adapter.http.{name}",
-                "set without command; expected to set both, for a plugin that the node starts",
-            )
+            text = "set without command; expected to set both, for a plugin that the node starts"
+            yield f"adapter.http.{name}", text
 
 
 def _check_names(table: Table, findings: Findings) -> None:
@@ -90,17 +79,40 @@ def _check_names(table: Table, findings: Findings) -> None:
         lines.setdefault(name.node.text, name.line)
 
 
-def _check_listeners(values: Mapping[str, Any], table: Table, findings: Findings) -> None:
-    listeners = sorted(_listeners(values), key=lambda listener: line_of(table, *listener[0].split(".")))
-    for index, (key, address) in enumerate(listeners):
-        for other_key, other in listeners[:index]:
+def _clashes(values: Mapping[str, Any], origin: Origin) -> Iterator[tuple[str, str]]:
+    found = sorted(listeners(values), key=lambda listener: origin.line_of(listener[0]))
+    for index, (key, address) in enumerate(found):
+        for other_key, other in found[:index]:
             if address.port == other.port and _overlap(address.host, other.host):
-                text = f"the same port as {other_key}; expected a port that no other endpoint uses"
-                findings.mistake(line_of(table, *key.split(".")), key, text)
+                yield key, f"the same port as {other_key}; expected a port that no other endpoint uses"
                 break
 
 
-def _listeners(values: Mapping[str, Any]) -> Iterator[tuple[str, Address]]:
+def _calls_of_itself(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """URLs of others that lead to an endpoint of the node itself."""
+    adapter, heartbeat = values["adapter"], values["heartbeat"]
+    urls = {}
+    if adapter is not WRONG and adapter.http is not None:
+        urls["adapter.http.url"] = adapter.http.url
+    if heartbeat is not WRONG and heartbeat.server_url:
+        urls["heartbeat.server_url"] = heartbeat.server_url
+    elif heartbeat is not WRONG and heartbeat.server_ip and heartbeat.server_port:
+        urls["heartbeat.server_ip"] = f"http://{Address(heartbeat.server_ip, heartbeat.server_port)}"
+    for key, url in urls.items():
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        for other_key, other in listeners(values):
+            of_control_plane = key.startswith("heartbeat.") and other_key == "dev.control_plane.listen"
+            if port == other.port and _leads_to(parts.hostname or "", other.host) and not of_control_plane:
+                yield key, f"leads to the node's own {other_key}; expected the address of another program"
+                break
+
+
+def listeners(values: Mapping[str, Any]) -> Iterator[tuple[str, Address]]:
+    """
+    :param values: the sections by name; `WRONG` for those with mistakes of their own.
+    :returns: keys, and where the node listens because of them.
+    """
     dev = values["dev"]
     sections = {
         "gateway": values["gateway"],
@@ -116,7 +128,16 @@ def _listeners(values: Mapping[str, Any]) -> Iterator[tuple[str, Address]]:
 
 def _overlap(one: str, other: str) -> bool:
     hosts = {"127.0.0.1" if host == "localhost" else host for host in (one, other)}
-    return len(hosts) == 1 or any(host in _EVERYWHERE for host in hosts)
+    return len(hosts) == 1 or any(host in EVERYWHERE for host in hosts)
+
+
+def _leads_to(host: str, listening: str) -> bool:
+    return _overlap(host, listening) and (is_loopback(host) or host == listening or host in EVERYWHERE)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or an IP address, as a config has it, is reached from this machine only."""
+    return host in ("localhost", "::1") or re.fullmatch(r"127\.[0-9.]+", host) is not None
 
 
 #: Ways to log in; a trigger has one of them.
@@ -125,32 +146,37 @@ _LOGINS = ("user", "token", "nkey", "credentials")
 _CHANGES = ("deliver", "ack_wait", "max_deliver", "max_ack_pending", "create_stream")
 
 
-def check_nats(triggers: Any, table: Table, findings: Findings) -> None:
-    """
-    :param triggers: the value of ``triggers``; `WRONG` when it has mistakes of its own.
-    :param table: the whole file.
-    """
-    entry = table.get("triggers")
-    if triggers is WRONG or entry is None or not isinstance(entry.node, Listing):
-        return
+def _nats_mistakes(triggers: Sequence[TriggerSettings]) -> Iterator[tuple[str, str]]:
     consumers: dict[tuple[str, ...], str] = {}
-    for index, (trigger, node) in enumerate(zip(triggers, entry.node.items, strict=True)):
-        settings = node.get("settings") if isinstance(node, Table) else None
-        if not isinstance(trigger, NatsSettings) or settings is None or not isinstance(settings.node, Table):
+    for index, trigger in enumerate(triggers):
+        if not isinstance(trigger, NatsSettings):
             continue
-        lines = {entry.name: entry.line for entry in settings.node.entries}
-        mistakes = (
+        for name, text in (
             *_login_mistakes(trigger),
+            *_package_mistakes(trigger),
             *_subject_mistakes(trigger),
             *_consumer_mistakes(trigger),
             *_shared(trigger, consumers),
-        )
-        for name, text in mistakes:
-            findings.mistake(lines.get(name, settings.line), f"triggers[{index}].settings.{name}", text)
+        ):
+            yield f"triggers[{index}].settings.{name}", text
+
+
+def _package_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
+    """What nats-py needs besides, and imports only when it is too late for a clear word."""
+    schemes = {urlsplit(url).scheme for url in trigger.url.split(",")}
+    needed = {
+        "url": "aiohttp" if schemes & {"ws", "wss"} else "",
+        "nkey": "nkeys" if trigger.nkey else "",
+        "credentials": "nkeys" if trigger.credentials else "",
+    }
+    for name, package in needed.items():
+        if package and find_spec(package) is None:
+            extra = "ws" if package == "aiohttp" else package
+            text = f"needs the package {package}, which is not installed"
+            yield name, f"{text}; expected it: pip install 'scfd[{extra}]'"
 
 
 def _subject_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
-    """:returns: keys and what is wrong with them."""
     if trigger.subject and trigger.subjects:
         yield "subjects", "set beside subject; expected one of the two"
     elif not trigger.filters and not trigger.bind:

@@ -37,7 +37,7 @@ class Findings:
 
     def warning(self, line: int, key: str, text: str) -> None:
         """Note something that does no harm."""
-        self.warnings.append(f"{self.path}:{line}: {key}: {text}")
+        self.warnings.append(str(Mistake(self.path, line, key, text)))
 
 
 def is_secret(name: str) -> bool:

@@ -10,6 +10,7 @@ from attrs import evolve, fields
 
 from scfd.config.checks import PORT, WRONG, Address
 from scfd.config.cross import check_together
+from scfd.config.dead_ends import dead_ends
 from scfd.config.findings import Findings
 from scfd.config.origin import origin_of
 from scfd.config.schema import CHECK, read_keys
@@ -45,10 +46,14 @@ def load(path: str, environ: Mapping[str, str], trpc_path: str | None = None) ->
     values = _with_defaults(values)
     _apply_trpc(values, trpc, table)
     _apply_port(values, environ, findings)
-    check_together(values, table, findings)
+    origin = origin_of(table)
+    check_together(values, table, origin, findings)
     if findings.mistakes:
         raise ConfigError(findings.mistakes)
-    return _finish(Config(path=path, warnings=tuple(findings.warnings), origin=origin_of(table), **values))
+    config = _finish(Config(path=path, origin=origin, **values))
+    for key, text in dead_ends(config, environ):
+        findings.warning(origin.line_of(key), key, text)
+    return evolve(config, warnings=tuple(findings.warnings))
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def origin_of(table: Table) -> Origin:
     variables: set[str] = set()
     secrets = []
     for key, line, node in walk(table):
-        lines[key] = line
+        if key:
+            lines[key] = line
         if isinstance(node, Scalar) and node.text and (is_secret(key) or has_credentials(node.text)):
             if not node.variables:
                 secrets.append(key)

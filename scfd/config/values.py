@@ -273,6 +273,11 @@ class TimerSettings:
     timeout: float | None = key(POSITIVE_DURATION, None)
     jobs_only: bool = key(SWITCH, False)
 
+    @property
+    def has_six_fields(self) -> bool:
+        """Whether the Go framework reads the expression in another way than scfd."""
+        return len(self.cron.expression.split()) == 6
+
 
 TriggerSettings = TimerSettings | NatsSettings
 TRIGGERS: Mapping[str, type] = {cls.type: cls for cls in (TimerSettings, NatsSettings)}

@@ -82,6 +82,7 @@ class ControlPlane(MultiService):
     async def _start(self) -> None:
         if self._task_file is not None:
             self._state.tasks = await self._in_thread(self._task_file.read)
+            self._warn()
         self._port = listen(
             "dev.control_plane.listen",
             self._listen,
@@ -129,6 +130,12 @@ class ControlPlane(MultiService):
                 self._state.tasks = tasks
                 noun = "task" if len(tasks) == 1 else "tasks"
                 _log.info("the task file has changed: {count} {noun}", count=len(tasks), noun=noun)
+                self._warn()
+
+    def _warn(self) -> None:
+        assert self._task_file is not None
+        for warning in self._task_file.warnings:
+            _log.warn("{warning}", warning=warning)
 
     def stopService(self) -> Deferred[None]:
         """:returns: a Deferred that fires when the port is closed and no response is waiting any more."""

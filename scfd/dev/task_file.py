@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -12,6 +14,20 @@ from scfd.errors import ConfigError, Mistake
 from scfd.events.wire import to_json
 
 Task = dict[str, Any]
+
+#: What the generations of the control plane put into a task.
+KNOWN_KEYS = (
+    "task_id",
+    "task_params",
+    "invalid",
+    "planned_exec_node",
+    "id",
+    "rule_id",
+    "data_type",
+    "symbol",
+    "interval",
+    "is_deleted",
+)
 
 
 class TaskFile:
@@ -25,10 +41,12 @@ class TaskFile:
     Both methods read the disk: call them in a thread.
 
     :param path: the file, as its user names it.
+    :ivar warnings: whole lines about what is odd in it; of the last read.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.warnings: tuple[str, ...] = ()
         self._seen: tuple[int, int] | None = None
 
     def read(self) -> tuple[Task, ...]:
@@ -44,7 +62,9 @@ class TaskFile:
             raise ConfigError([Mistake(self._path, 0, "", f"can't be read: {error.strerror}")]) from None
         except UnicodeDecodeError:
             raise ConfigError([Mistake(self._path, 0, "", "is not UTF-8 text")]) from None
-        return parse_tasks(text, self._path)
+        tasks = parse_tasks(text, self._path)
+        self.warnings = tuple(map(str, unknown_keys(text, self._path)))
+        return tasks
 
     def read_if_changed(self) -> tuple[Task, ...] | None:
         """
@@ -59,6 +79,26 @@ class TaskFile:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size
+
+
+def unknown_keys(text: str, path: str) -> Iterator[Mistake]:
+    """
+    Keys that no control plane knows. Plugins may: they are handed out as they are.
+
+    :param text: what `parse_tasks` takes.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if isinstance(root, yaml.MappingNode):
+        for key, _ in root.value:
+            if key.value != "tasks":
+                yield Mistake(path, key.start_mark.line + 1, key.value, "not used; expected tasks, a list")
+    for index, entry in enumerate(_entries(root, path)):
+        for key, _ in entry.value:
+            if key.value not in KNOWN_KEYS:
+                nearest = difflib.get_close_matches(key.value, KNOWN_KEYS, n=1, cutoff=0.5)
+                hint = f" did you mean {nearest[0]}?" if nearest else ""
+                text = f"unknown key, handed out as it is;{hint} expected {', '.join(KNOWN_KEYS)}"
+                yield Mistake(path, key.start_mark.line + 1, f"tasks[{index}].{key.value}", text)
 
 
 def parse_tasks(text: str, path: str) -> tuple[Task, ...]:

@@ -62,7 +62,7 @@ class Access:
     def options(self) -> dict[str, Any]:
         """
         :returns: what `nats.aio.client.Client.connect` needs besides a server.
-        :raises StartupError: a file can't be read, or a package is missing.
+        :raises StartupError: a file can't be read.
         """
         options: dict[str, Any] = {}
         if self.user:
@@ -70,13 +70,11 @@ class Access:
         elif self.token:
             options.update(token=self.token)
         elif self.nkey:
-            _need_nkeys("nkey")
             if _SEED.fullmatch(self.nkey):
                 options.update(nkeys_seed_str=self.nkey)
             else:
                 options.update(nkeys_seed=_readable("nkey", self.nkey))
         elif self.credentials:
-            _need_nkeys("credentials")
             options.update(user_credentials=_readable("credentials", self.credentials))
         if self.tls is not None:
             options.update(tls=_tls_context(self.tls), tls_handshake_first=self.tls.handshake_first)
@@ -99,15 +97,6 @@ def without_login(server: str) -> str:
     """A server's URL without the credentials in it."""
     url = urlsplit(server)
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
-
-
-def _need_nkeys(setting: str) -> None:
-    try:
-        import nkeys  # noqa: F401 - nats-py imports it when it signs, too late for a clear word
-    except ImportError:
-        raise StartupError(
-            f"NATS: {setting} needs the package nkeys; install it with: pip install 'scfd[nkeys]'"
-        ) from None
 
 
 def _readable(setting: str, path: str) -> str:
