@@ -202,3 +202,66 @@ class BrokenPluginTests(RegistryTestCase):
                 mistake,
             )
             self.assertIn("IFunctionPlugin.on_trigger(event)", mistake)
+
+    def test_a_class_in_place_of_an_object(self) -> None:
+        file = self.write(PLUGIN)
+        self.add()
+        self.assertEqual(
+            self.mistake("x"),
+            f"adapter.native: there is no native plugin 'x'; {file}:8: Plugin is a class; "
+            "expected an object of it in the module, such as plugin = Plugin()",
+        )
+
+    def test_a_class_that_is_imported(self) -> None:
+        """Where it is used and where it is written are two files."""
+        other = self.plugin("other", folder=self.working_directory)
+        file = self.write(f"from twisted.plugins.{other.stem} import Plugin\n")
+        self.add()
+        self.assertIn(f"found: other; {file}: Plugin is a class; expected an object", self.mistake("x"))
+
+    def test_one_that_does_not_declare_what_it_is(self) -> None:
+        source = PLUGIN.replace("@implementer(IPlugin, IFunctionPlugin)", "")
+        file = self.write(f"{source}\n\nplugin = Plugin('x')\n")
+        self.add()
+        for name in ("", "x"):
+            self.assertIn(
+                f"; {file}:8: Plugin, whose object is there, declares no interface; "
+                "expected @implementer(IFunctionPlugin) before the class",
+                self.mistake(name),
+            )
+
+    def test_a_class_that_does_not_declare_what_it_is(self) -> None:
+        self.write("class Mine:\n    def on_task(self, task, event):\n        pass\n")
+        self.add()
+        self.assertIn(
+            "Mine is a class; expected @implementer(ITaskPlugin) before the class, and an object of it",
+            self.mistake(),
+        )
+
+    def test_a_module_elsewhere_that_can_not_be_imported(self) -> None:
+        """Such as one that is installed: twisted.plugin only logs a traceback."""
+        elsewhere = Path(self.mktemp()).absolute()
+        file = self.write("\n\nimport no_such_module\n", folder=elsewhere)
+        self.add_to_packages(elsewhere)
+        expected = (
+            f"there is no native plugin 'x'; plugin module {file}: line 3 of {file}: "
+            "ModuleNotFoundError: No module named 'no_such_module'"
+        )
+        self.assertIn(expected, self.mistake("x"))
+        self.flushLoggedErrors(ModuleNotFoundError)
+
+    def add_to_packages(self, folder: Path) -> None:
+        twisted.plugins.__path__.append(str(folder / "twisted" / "plugins"))
+        self.working_directory.joinpath("twisted/plugins").mkdir(parents=True, exist_ok=True)
+        self.add(".")
+
+    def test_a_module_that_ends_the_process(self) -> None:
+        self.write("import sys\nsys.exit(0)\n")
+        error = self.assertRaises(StartupError, self.add)
+        self.assertIn("line 2 of ", str(error))
+
+    def test_without_the_cache_nothing_is_written(self) -> None:
+        file = self.plugin("one")
+        self.add()
+        self.assertEqual(find_plugin("one", "", cached=False).name, "one")
+        self.assertEqual(list(file.parent.glob("dropin.cache")), [])

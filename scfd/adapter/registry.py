@@ -16,6 +16,7 @@ from zope.interface import Invalid
 from zope.interface.verify import verifyObject
 
 import scfd.plugins
+from scfd.adapter.survey import place, survey
 from scfd.errors import StartupError, describe
 from scfd.interfaces import IFunctionPlugin, IMessageHandler, INativePlugin, ITaskHandler, ITaskPlugin
 
@@ -60,8 +61,8 @@ def _import_all(folder: Path, package: ModuleType) -> None:
     for file in sorted(folder.glob("[!_]*.py")):
         try:
             importlib.import_module(f"{package.__name__}.{file.stem}")
-        except Exception as error:
-            raise StartupError(f"plugin module {file}: {_place(error)}{describe(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise StartupError(f"plugin module {file}: {place(error)}") from error
 
 
 def _extend(package: ModuleType) -> None:
@@ -69,23 +70,31 @@ def _extend(package: ModuleType) -> None:
     package.__path__.extend(path for path in pluginPackagePaths(package.__name__) if path not in known)
 
 
-def find_plugin(name: str, system_name: str) -> Any:
+def find_plugin(name: str, system_name: str, cached: bool = True) -> Any:
     """
     Find the native plugin of a config.
 
     :param name: ``adapter.native``; when empty, it is the plugin with the name of the system, else the only
         one there is.
+    :param cached: import only modules that have plugins, by the cache of twisted.plugin, written beside them.
     :returns: an `ITaskPlugin` or an `IFunctionPlugin`.
-    :raises StartupError: when there is none, or more than one; it lists those found. Also when the
-        plugin lacks a part of the interface.
+    :raises StartupError: when there is none, or more than one; it lists those found, and what looks like one.
+        Also when the plugin lacks a part of the interface.
     """
-    found = [plugin for package in _PACKAGES for plugin in getPlugins(INativePlugin, package)]
-    plugin = _choose(found, name, system_name)
+    seen = None if cached else survey(_PACKAGES)
+    if seen is None:
+        found = [plugin for package in _PACKAGES for plugin in getPlugins(INativePlugin, package)]
+    else:
+        found = seen.plugins
+    matching = _matching(found, name, system_name)
+    if not matching:
+        raise StartupError(_none(name, found, (seen or survey(_PACKAGES)).faults))
+    _check_single(matching, found)
     try:
-        _verify(plugin)
+        _verify(matching[0])
     except Invalid as error:
         raise StartupError(f"adapter: {describe(error)}") from error
-    return plugin
+    return matching[0]
 
 
 def _verify(plugin: Any) -> None:
@@ -113,44 +122,45 @@ def _verify(plugin: Any) -> None:
             verifyObject(part, plugin, tentative=True)
 
 
-def _choose(found: Sequence[Any], name: str, system_name: str) -> Any:
-    names = sorted({str(_name(plugin)) for plugin in found})
-    listed = (
-        f"found: {', '.join(names)}"
-        if names
-        else "none found in twisted/plugins or scfd/plugins, neither here nor on sys.path"
-    )
+def _matching(found: Sequence[Any], name: str, system_name: str) -> list[Any]:
     if name:
-        matching = [plugin for plugin in found if _name(plugin) == name]
-        if not matching:
-            raise StartupError(f"adapter.native: there is no native plugin {name!r}; {listed}")
+        return [plugin for plugin in found if _name(plugin) == name]
+    return [plugin for plugin in found if _name(plugin) == system_name] or list(found)
+
+
+def _none(name: str, found: Sequence[Any], faults: Sequence[str]) -> str:
+    """What to say when no plugin is the one that is meant."""
+    if found:
+        listed = [f"found: {', '.join(_names(found))}"]
+    elif faults:
+        listed = []
     else:
-        matching = [plugin for plugin in found if _name(plugin) == system_name] or list(found)
-        if not matching:
-            raise StartupError(f"adapter: the config names no plugin, and there is none installed; {listed}")
-        if len(names) > 1 and len(matching) > 1:
-            raise StartupError(
-                "adapter: the config names no plugin, and there are several; "
-                f"set adapter.native to one; {listed}"
-            )
+        listed = ["none found in twisted/plugins or scfd/plugins, neither here nor on sys.path"]
+    if name:
+        begin = f"adapter.native: there is no native plugin {name!r}"
+    else:
+        begin = "adapter: the config names no plugin, and there is none installed"
+    return "; ".join((begin, *listed, *faults))
+
+
+def _check_single(matching: Sequence[Any], found: Sequence[Any]) -> None:
+    names = _names(matching)
+    if len(names) > 1:
+        raise StartupError(
+            "adapter: the config names no plugin, and there are several; "
+            f"set adapter.native to one; found: {', '.join(_names(found))}"
+        )
     if len(matching) > 1:
         places = ", ".join(sorted(type(plugin).__module__ for plugin in matching))
         raise StartupError(
             f"adapter: there are several plugins {_name(matching[0])!r} (in {places}); keep one"
         )
-    return matching[0]
+
+
+def _names(plugins: Sequence[Any]) -> list[str]:
+    return sorted({str(_name(plugin)) for plugin in plugins})
 
 
 def _name(plugin: Any) -> Any:
     """A plugin's name, or None: an author may have forgotten it."""
     return getattr(plugin, "name", None)
-
-
-def _place(error: BaseException) -> str:
-    """Where it was raised, when that is in another file than the message says itself."""
-    if isinstance(error, SyntaxError):
-        return ""
-    where = error.__traceback__
-    while where is not None and where.tb_next is not None:
-        where = where.tb_next
-    return f"line {where.tb_lineno} of {where.tb_frame.f_code.co_filename}: " if where is not None else ""
