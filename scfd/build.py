@@ -33,6 +33,7 @@ from scfd.web import Guarded, Listener, NoSuchPath, QuietSite, Routes, RoutesRes
 
 if TYPE_CHECKING:
     from scfd.adapter.http import HttpAdapter
+    from scfd.admin.parts import Parts
     from scfd.http1.activity import Activity
     from scfd.http1.connect import Connector
     from scfd.http1.contract import Backend
@@ -233,13 +234,14 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context, outside: Ou
     return services
 
 
-def admin(cfg: Config, identity: Identity, context: Context) -> IService | None:
+def admin(parts: Parts) -> IService | None:
     """The endpoint for operators, unless it is turned off."""
+    cfg, context = parts.cfg, parts.context
     if cfg.admin is None:
         return None
     from scfd.admin.routes import AdminRoutes
 
-    routes = AdminRoutes(identity, context, cfg.admin.token)
+    routes = AdminRoutes(parts, cfg.admin.token)
     site = QuietSite(Guarded(RoutesResource(routes, NoSuchPath()), cfg.admin.hosts))
     return Listener("admin.listen", cfg.admin.listen, site, context.reactor)
 

@@ -17,12 +17,16 @@ from scfd.events.trace import trace_id
 from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IReports
 from scfd.status.context import Context
+from scfd.status.history import PastEvent
 from scfd.status.metrics import Count, Distribution
 from scfd.status.said import Said
 
 _log = Logger(namespace="scfd.dispatch")
 #: Results of one event that the outbox is given at once: 50,000 would hold the reactor for 0.4 s.
 AT_ONCE = 1000
+
+#: Characters of a task's last result that are kept for operators.
+TEXT_KEPT = 200
 
 _STATUSES = frozenset(map(int, TaskStatus))
 
@@ -34,6 +38,19 @@ class _Figures(NamedTuple):
     seconds: Distribution
 
 
+class LastResult(NamedTuple):
+    """
+    What became of a task last.
+
+    :ivar text: its beginning.
+    :ivar at: seconds since the epoch.
+    """
+
+    status: int
+    text: str
+    at: float
+
+
 class Dispatcher:
     """
     Hands events to the plugin, and its results to the reports.
@@ -42,6 +59,7 @@ class Dispatcher:
     :ivar succeeded: events since the start whose results are on disk.
     :ivar failed: events since the start that failed.
     :ivar failing: the tasks of the list whose last result was a failure, wholly or partly.
+    :ivar last_results: of the tasks in the list, by their ids.
     """
 
     def __init__(
@@ -57,9 +75,12 @@ class Dispatcher:
         self._task_store = task_store
         self._reports = reports
         self._metrics = context.metrics
+        self._history = context.history
+        self._now = context.now
         self._clock = context.reactor
         self.running = self.succeeded = self.failed = 0
         self.failing: set[str] = set()
+        self.last_results: dict[str, LastResult] = {}
         self._last_snapshot = EMPTY_SNAPSHOT
         self._figures: dict[str, _Figures] = {}
         self._unstored: set[str] = set()
@@ -72,7 +93,20 @@ class Dispatcher:
         :returns: a Deferred that fires when the results are on disk. It fails when the plugin or the disk
             fails; the event may then be tried again.
         """
+        return self._given(event.at_node(self._node_metadata(), self._task_store.snapshot))
+
+    def by_hand(self, event: TriggerEvent) -> Deferred[PastEvent]:
+        """
+        Have the plugin handle an event that an operator has asked for.
+
+        :returns: a Deferred of what became of it. It does not fail.
+        """
         event = event.at_node(self._node_metadata(), self._task_store.snapshot)
+        noted = self._history.follow(event)
+        self._given(event).addErrback(lambda failure: None)  # what has failed is in the history
+        return noted
+
+    def _given(self, event: TriggerEvent) -> Deferred[None]:
         began = self._clock.seconds()
         self.running += 1
         try:
@@ -84,11 +118,14 @@ class Dispatcher:
             self._acted(acted.result, event, began)
             return succeed(None)
         done: Deferred[Any] = acted
-        return done.addBoth(self._acted, event, began)
+        done.addBoth(self._acted, event, began)
+        if not done.called:
+            self._history.begun(event, began, done)
+        return done
 
     def _acted(self, result: TriggerResponse | Failure, event: TriggerEvent, began: float) -> Any:
         if not isinstance(result, Failure):
-            self._note_snapshot(event.snapshot)
+            self._note_snapshot(self._task_store.snapshot)
             if result.unstored:
                 self._note_unstored(event.name, result.unstored)
             if result.task_results:
@@ -99,20 +136,35 @@ class Dispatcher:
                 return accepted.addBoth(self._ended, event, began)
         return self._ended(result, event, began)
 
-    def _accepted(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> Deferred[Any]:
+    def _accepted(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> Deferred[list[TaskResult]]:
+        """:returns: a Deferred of those that could be used, once they are on disk."""
         if len(results) <= AT_ONCE:
-            accepted: Deferred[Any] = self._reports.put(self._usable(event, results))
-            return accepted
+            usable = self._usable(event, results)
+            accepted: Deferred[Any] = self._reports.put(usable)
+            return accepted.addCallback(lambda _: usable)
         return Deferred.fromCoroutine(self._accept_in_parts(event, results))
 
-    async def _accept_in_parts(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> None:
+    async def _accept_in_parts(
+        self, event: TriggerEvent, results: tuple[TaskResult, ...]
+    ) -> list[TaskResult]:
+        accepted: list[TaskResult] = []
         for start in range(0, len(results), AT_ONCE):
-            await self._reports.put(self._usable(event, results[start : start + AT_ONCE]))
+            usable = self._usable(event, results[start : start + AT_ONCE])
+            await self._reports.put(usable)
+            accepted += usable
+        return accepted
 
     def _ended(self, result: object, event: TriggerEvent, began: float) -> Failure | None:
+        """
+        :param result: task results that are on disk; a failure of the plugin or the disk; or anything else
+            where there are no results.
+        """
         figures = self._figures.get(event.name) or self._make_figures(event.name)
-        figures.seconds.observe(max(0.0, self._clock.seconds() - began))
+        seconds = max(0.0, self._clock.seconds() - began)
+        figures.seconds.observe(seconds)
         self.running -= 1
+        failure = result if isinstance(result, Failure) else None
+        self._history.ended(event, seconds, failure, result if isinstance(result, list) else ())
         if isinstance(result, Failure):
             if result.check(PluginUnavailableError):
                 # Said once by the adapter. Nothing of the event was handled; its trigger keeps it.
@@ -215,10 +267,15 @@ class Dispatcher:
         if snapshot is not self._last_snapshot:
             # Tasks that have left the list are forgotten, or a changing list would fill the set.
             self.failing &= snapshot.ids
+            for task_id in self.last_results.keys() - snapshot.ids:
+                del self.last_results[task_id]
             self._last_snapshot = snapshot
 
     def _note_failing(self, results: list[TaskResult], snapshot: TaskSnapshot) -> None:
+        now = self._now()
         for result in results:
+            if result.task_id in snapshot.ids:
+                self.last_results[result.task_id] = LastResult(result.status, result.result[:TEXT_KEPT], now)
             if (
                 result.status in (TaskStatus.FAILED, TaskStatus.PARTLY_FAILED)
                 and result.task_id in snapshot.ids

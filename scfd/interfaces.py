@@ -148,9 +148,35 @@ class IDrainable(Interface):
 
 class ITrigger(IDrainable):
     """
-    A service that makes events. It knows a callable ``dispatch(event)``, not who is behind it:
-    that returns a Deferred which fires when the plugin's results are on disk.
+    A service that makes events, of one trigger or several. It knows a callable ``dispatch(event)``, not who
+    is behind it: that returns a Deferred which fires when the plugin's results are on disk.
     """
+
+    def names():
+        """:returns: the names of its triggers."""
+
+    def state(name):
+        """
+        :returns: a dict of JSON values for operators: ``type``, ``paused`` (a bool), and what comes next, in
+            fields that depend on the type.
+        """
+
+    def event(name, payload, tasks, metadata):
+        """
+        Make an event by hand.
+
+        :param payload: a JSON value in place of the event's own; None leaves that.
+        :param tasks: the ids of the tasks it is to have; None for all.
+        :param metadata: strings to strings, over the event's own.
+        :returns: a `scfd.events.event.TriggerEvent` as ``dispatch`` takes it.
+        :raises ValueError: there can't be such an event; the text says what was expected.
+        """
+
+    def pause(name):
+        """Make no more events until `resume` is called."""
+
+    def resume(name):
+        """Make events again."""
 
 
 class IAdapter(Interface):

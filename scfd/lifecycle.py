@@ -117,6 +117,11 @@ class Node(MultiService):
         self.running = False
         return Deferred.fromCoroutine(self._stop())
 
+    def leave(self, why: str) -> None:
+        """Drain, and end with status 0: somebody has asked for it in another way than by a signal."""
+        _log.info("{why}: stopping", why=why)
+        self._end(EXIT_ASKED_TO_STOP)
+
     def leave_for_version(self, wanted: str, status: int) -> None:
         """End, so that the platform starts another version of the business code."""
         _log.critical(

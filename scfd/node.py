@@ -9,6 +9,7 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from scfd import build
+from scfd.admin.parts import Parts
 from scfd.admin.summary import Summary
 from scfd.config import Config, default_state_dir
 from scfd.control_plane.heartbeat import Heartbeat, VersionLog
@@ -17,6 +18,7 @@ from scfd.dispatch import Dispatcher
 from scfd.errors import EXIT_VERSION_MISMATCH
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity
+from scfd.interfaces import ITrigger
 from scfd.lifecycle import Node, ProcessEnd
 from scfd.logs import bridge_stdlib
 from scfd.reactor import exceptions
@@ -78,6 +80,9 @@ def add_services(
     heartbeat = Heartbeat(client, identity, tasks, adapter, interval, context, on_wrong_version)
     probe = ProbeHandler(identity, tasks, adapter, heartbeat, dispatcher, context, allowed_servers=servers)
     timers = build.timers(cfg, dispatcher.dispatch, tasks, context, outside)
+    nats = build.nats_triggers(cfg, dispatcher.dispatch, context, outside)
+    triggers = (timers, *(service for service in nats.values() if ITrigger.providedBy(service)))
+    parts = Parts(cfg, identity, context, adapter, dispatcher, tasks, client, reports, triggers, node.leave)
     summary = Summary(dispatcher, reports, context.now())
     metrics.tasks.set_function(lambda: len(tasks.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)
@@ -85,7 +90,7 @@ def add_services(
 
     services = {
         "state": StateDir(cfg.system.state_dir),
-        "admin": build.admin(cfg, identity, context),
+        "admin": build.admin(parts),
         "gateway": build.gateway(cfg, probe, adapter, context),
         "dev nats": build.dev_nats(cfg, reactor),
         "dev control plane": build.dev_control_plane(cfg, reactor),
@@ -94,7 +99,7 @@ def add_services(
         "plugin": adapter,
         "heartbeat": heartbeat,
         "timers": timers,
-        **build.nats_triggers(cfg, dispatcher.dispatch, context, outside),
+        **nats,
         # At once: a second may have begun since the timers were made.
         "second tick": Tick(SECOND, timers.tick, reactor, context.now, at_once=True),
         "minute tick": Tick(MINUTE, summary.log, reactor, context.now),

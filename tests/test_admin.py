@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.admin.routes import AdminRoutes
-from scfd.identity import Identity
-from scfd.status.context import Context
-from scfd.web import NoSuchPath, RoutesResource
-from tests.http_fakes import Caller, Received
+from tests.http_fakes import Received
+from tests.operated import Operated
 
 
-class ControlRoutesTests(SynchronousTestCase):
+class AdminRoutesTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(1_800_000_000)
-        self.context = Context(self.clock, self.clock.seconds)
-        self.readiness, self.metrics = self.context.readiness, self.context.metrics
+        self.node = Operated()
+        self.clock = self.node.clock
+        self.readiness, self.metrics = self.node.context.readiness, self.node.context.metrics
+        self.readiness.well("node")
 
     def request(self, method: str, target: str, *headers: str, token: str = "") -> Received:
-        routes = AdminRoutes(Identity("node-abc", "v1"), self.context, token)
-        return Caller(RoutesResource(routes, NoSuchPath())).request(method, target, *headers)
+        return (Operated(token=token) if token else self.node).request(method, target, *headers)
 
     def test_live(self) -> None:
         answer = self.request("GET", "/live")
@@ -42,16 +37,31 @@ class ControlRoutesTests(SynchronousTestCase):
             (
                 503,
                 [
-                    {"component": "plugin", "reason": "exit status 1", "since": "2027-01-15T08:00:00Z"},
+                    {
+                        "component": "plugin",
+                        "severity": "problem",
+                        "reason": "exit status 1",
+                        "since": "2027-01-15T08:00:00Z",
+                        "advice": "",
+                    },
                     {
                         "component": "nats trigger q",
+                        "severity": "problem",
                         "reason": "not connected",
                         "since": "2027-01-15T08:00:02Z",
+                        "advice": "",
                     },
                 ],
             ),
         )
         self.assertEqual(self.request("HEAD", "/ready").status, 503)
+
+    def test_warnings_leave_it_ready(self) -> None:
+        self.readiness.warning("trigger t", "its last 5 events have all failed", "scfd events --failed")
+        answer = self.request("GET", "/ready")
+        self.assertEqual(answer.status, 200)
+        (warning,) = answer.json()
+        self.assertEqual((warning["severity"], warning["advice"]), ("warning", "scfd events --failed"))
 
     def test_ready_again(self) -> None:
         self.readiness.problem("plugin", "exit status 1")
@@ -66,7 +76,7 @@ class ControlRoutesTests(SynchronousTestCase):
         self.assertIn(b'scfd_heartbeats_total{outcome="accepted"} 3.0\n', answer.body)
 
     def test_everything_else(self) -> None:
-        for method, target in (("GET", "/"), ("POST", "/live"), ("GET", "/ready/"), ("DELETE", "/metrics")):
+        for method, target in (("GET", "/x"), ("GET", "/ready/"), ("GET", "/rpc")):
             with self.subTest(method=method, target=target):
                 self.assertEqual(self.request(method, target).status, 404)
 

@@ -15,7 +15,8 @@ class ReadinessTests(SynchronousTestCase):
         self.readiness = Readiness(self.clock.seconds)
 
     def told(self) -> list[dict[str, str]]:
-        return [problem.to_dict() for problem in self.readiness.problems()]
+        keys = ("component", "reason", "since")
+        return [{key: problem.to_dict()[key] for key in keys} for problem in self.readiness.problems()]
 
     def test_ready_while_there_are_no_problems(self) -> None:
         self.assertEqual(self.told(), [])
@@ -51,6 +52,29 @@ class ReadinessTests(SynchronousTestCase):
             self.clock.advance(1)
         self.readiness.problem("b", "still ill")
         self.assertEqual([problem.component for problem in self.readiness.problems()], ["b", "a", "c"])
+
+    def test_warnings_are_no_problems(self) -> None:
+        self.readiness.enter(Phase.RUNNING)
+        self.readiness.warning("trigger t", "paused by an operator", "scfd resume t")
+        self.assertEqual(self.told(), [])
+        self.assertEqual(
+            [one.to_dict() for one in self.readiness.all()],
+            [
+                {
+                    "component": "trigger t",
+                    "severity": "warning",
+                    "reason": "paused by an operator",
+                    "since": "2025-01-01T00:00:00Z",
+                    "advice": "scfd resume t",
+                }
+            ],
+        )
+
+    def test_a_warning_that_becomes_a_problem_begins_anew(self) -> None:
+        self.readiness.warning("outbox", "nearly full")
+        self.clock.advance(5)
+        self.readiness.problem("outbox", "full")
+        self.assertEqual(self.told()[-1]["since"], "2025-01-01T00:00:05Z")
 
     def test_well_of_an_unknown_component(self) -> None:
         self.readiness.well("nobody")

@@ -143,6 +143,18 @@ class HttpAdapter(Service):
         self._readiness.problem("plugin", reason)
         _log.error("the plugin can take no events: {reason}", reason=reason)
 
+    def restart(self, why: str) -> None:
+        """
+        Have the plugin's process ended and started again.
+
+        :raises ValueError: it is not the node's.
+        """
+        if self._process is None:
+            raise ValueError("the plugin is not run by the node (adapter.http.command): restart it there")
+        self._watch.cancel()
+        self._down(why)
+        self._process.restart(why, "asked for")
+
     def _process_ended(self, how: str) -> None:
         """The node's own plugin is down; it is being started again."""
         self._watch.cancel()

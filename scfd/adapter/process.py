@@ -115,7 +115,7 @@ class PluginProcess:
         self._run: _Run | None = None
         self._on_start: Callable[[], object] = lambda: None
         self._on_end: Callable[[str], object] = lambda how: None
-        self._given_up = ""
+        self._given_up: tuple[str, str] | None = None
         self._stopped = False
         self.end = self.cannot_run = ""
         self._starting: Deferred[None] = succeed(None)
@@ -167,7 +167,7 @@ class PluginProcess:
             how, kind = f"it can't be started: {run.last_line}", "not started"
         self.cannot_run = run.last_line if status in (EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE) else ""
         if self._given_up:
-            how, kind, self._given_up = self._given_up, "not responding", ""
+            (how, kind), self._given_up = self._given_up, None
         self._try_again(how, kind)
 
     def _try_again(self, how: str, reason: str) -> None:
@@ -187,14 +187,17 @@ class PluginProcess:
         self._again = self._reactor.callLater(self._backoff, self._begin)
         self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
 
-    def restart(self, why: str) -> None:
+    def restart(self, why: str, kind: str = "not responding") -> None:
         """
-        End a process that has failed, and start it again as after any other end.
+        End the process, and start it again as after any other end; at once where it is waiting for that.
 
         :param why: for a person, such as ``it has stopped responding``.
+        :param kind: for the metrics.
         """
-        if self._run is not None and not self._given_up:
-            self._given_up = why
+        if self._again is not None and self._again.active():
+            self._again.reset(0)
+        elif self._run is not None and self._given_up is None:
+            self._given_up = why, kind
             self._run.end()
 
     def stop(self) -> Deferred[None]:

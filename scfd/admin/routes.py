@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CONTENT_TYPE_LATEST
+from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
-from scfd.identity import Identity
-from scfd.status.context import Context
+from scfd.admin.parts import Parts
 from scfd.web import Response, Routes, route, shows_token
 
 
 class AdminRoutes(Routes):
     """
-    :param token: when not empty, ``/metrics`` asks for it as ``Authorization: Bearer <token>``;
-        ``/live`` and ``/ready`` never do, since orchestrators' probes carry no credentials.
+    :param token: when not empty, all but ``/live`` and ``/ready`` ask for it as ``Authorization: Bearer
+        <token>``; these two never do, since orchestrators' probes carry no credentials.
     """
 
-    def __init__(self, identity: Identity, context: Context, token: str) -> None:
-        self._identity = identity
-        self._readiness = context.readiness
-        self._metrics = context.metrics
+    def __init__(self, parts: Parts, token: str) -> None:
+        self._parts = parts
+        self._readiness = parts.context.readiness
+        self._metrics = parts.context.metrics
         self._token = token
+        self._rpc: Any = None
 
     @route("GET", "/live")
     @route("HEAD", "/live")
@@ -31,13 +34,34 @@ class AdminRoutes(Routes):
     @route("GET", "/ready")
     @route("HEAD", "/ready")
     def ready(self, headers: Headers, body: bytes) -> Response:
-        """200 with ``[]``, or 503 with a list of ``{"component", "reason", "since"}``."""
-        problems = [problem.to_dict() for problem in self._readiness.problems()]
-        return Response.json(problems, 503 if problems else 200)
+        """
+        A list of ``{"component", "severity", "reason", "since", "advice"}``: status 503 where one of them is
+        a ``problem``, 200 where there are only warnings, or none.
+        """
+        noted = [problem.to_dict() for problem in self._readiness.all()]
+        return Response.json(noted, 503 if self._readiness.problems() else 200)
 
     @route("GET", "/metrics")
     def metrics(self, headers: Headers, body: bytes) -> Response:
         """Prometheus's text format."""
         if not shows_token(headers, self._token):
-            return Response(401, b"a Bearer token is asked for\n", {"WWW-Authenticate": "Bearer"})
+            return _unauthorized()
         return Response(200, self._metrics.exposition(), {"Content-Type": CONTENT_TYPE_LATEST})
+
+    @route("POST", "/rpc")
+    def rpc(self, headers: Headers, body: bytes) -> Response | Deferred[Response]:
+        """JSON-RPC 2.0: see `scfd.admin.rpc`."""
+        if not shows_token(headers, self._token):
+            return _unauthorized()
+        if self._rpc is None:
+            # When somebody asks for it first: txJSON-RPC takes 30 ms to be imported.
+            from scfd.admin.methods import groups
+            from scfd.admin.rpc import Rpc
+
+            self._rpc = Rpc(groups(self._parts))
+        responded: Deferred[Response] = self._rpc.respond(body)
+        return responded
+
+
+def _unauthorized() -> Response:
+    return Response(401, b"a Bearer token is asked for\n", {"WWW-Authenticate": "Bearer"})

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from scfd import __version__, config
+from scfd.cli import operate
 from scfd.cli.check import explain
 from scfd.cli.schema import as_text
+from scfd.cli.remote import EXIT_NOT_REACHED, NotReachedError, RefusedError
 from scfd.errors import StartupError
 from scfd.triggers.timer.zone import process_zone
 
@@ -20,8 +22,8 @@ EXIT_MISTAKE = 1
 def main(argv: Sequence[str] | None = None) -> int:
     """
     :param argv: the arguments after the program's name; by default those of the process.
-    :returns: the exit status: 0, or 1 for a mistake of the user, which is on stderr. The wrong
-        arguments end in argparse's own ``SystemExit`` with status 2.
+    :returns: the exit status: 0; 1 for a mistake of the user, which is on stderr, or a refusal of the node;
+        3 where a node can't be reached. Wrong arguments end in argparse's own ``SystemExit``, status 2.
     """
     for stream in (sys.stdout, sys.stderr):
         # Names in a config may hold what the terminal's encoding does not have.
@@ -31,9 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(argv)
         status: int = options.run(options)
         print(end="", flush=True)
-    except StartupError as error:
+    except (StartupError, RefusedError) as error:
         print(error, file=sys.stderr)
         return EXIT_MISTAKE
+    except NotReachedError as error:
+        print(error, file=sys.stderr)
+        return EXIT_NOT_REACHED
+    except KeyboardInterrupt:
+        return 0  # the end of --follow and top
     except BrokenPipeError:
         # Whoever read has read enough. The interpreter flushes once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -49,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "Print a JSON Schema of the config, for editors that complete and check YAML files."
     schema = commands.add_parser("schema", help="print a JSON Schema of the config", description=text)
     schema.set_defaults(run=_schema)
+    operate.add_commands(commands)
     return parser
 
 

@@ -129,13 +129,17 @@ class TriggerEvent:
         return self.metadata.get("traceparent", "")
 
     def at_node(self, metadata: Mapping[str, str], snapshot: TaskSnapshot) -> TriggerEvent:
-        """The event with what the node has to add to it, and in a trace."""
+        """
+        The event with what the node has to add to it, and in a trace.
+
+        :param snapshot: for an event that has none of its own.
+        """
         return TriggerEvent(
             self.type,
             self.name,
             self._payload,
             {**self.metadata, **metadata, "traceparent": traceparent(self.metadata)},
-            snapshot,
+            snapshot if self.snapshot is EMPTY_SNAPSHOT else self.snapshot,
             self.payload_json,
             self.timeout,
             self.beside,

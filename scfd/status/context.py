@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import Factory, field, frozen
 
+from scfd.status.history import History
 from scfd.status.metrics import Metrics
 from scfd.status.readiness import Availability, Readiness
 
@@ -26,3 +27,4 @@ class Context:
     metrics: Metrics = field(factory=Metrics)
     readiness: Readiness = Factory(lambda self: Readiness(self.now), takes_self=True)
     availability: Availability = field(factory=Availability)
+    history: History = Factory(lambda self: History(self.now, self.readiness), takes_self=True)

@@ -30,19 +30,29 @@ class Problem:
     :ivar component: who has it, such as ``plugin`` or ``nats trigger my-queue``.
     :ivar reason: one line for a person.
     :ivar since: when it began, seconds since the epoch.
+    :ivar advice: what an operator can do; empty where the reason says it.
+    :ivar severity: ``problem``, or ``warning`` for what does not keep the node from being ready.
     """
 
     component: str
     reason: str
     since: float
+    advice: str = ""
+    severity: str = "problem"
 
     def to_dict(self) -> dict[str, str]:
-        return {"component": self.component, "reason": self.reason, "since": rfc3339(self.since)}
+        return {
+            "component": self.component,
+            "severity": self.severity,
+            "reason": self.reason,
+            "since": rfc3339(self.since),
+            "advice": self.advice,
+        }
 
 
 class Readiness:
     """
-    Collects problems, at most one for each component; the node is ready while there are none.
+    Collects problems and warnings, at most one for each component; the node is ready without problems.
 
     :param now: the wall clock, seconds since the epoch.
     :ivar phase: set by `enter`.
@@ -51,7 +61,7 @@ class Readiness:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self.phase = Phase.STARTING
-        self._problems: dict[str, Problem] = {}
+        self._noted: dict[str, Problem] = {}
 
     def enter(self, phase: Phase) -> None:
         """Begin a phase of the node's life. It is not ready in any but `Phase.RUNNING`."""
@@ -61,18 +71,35 @@ class Readiness:
         else:
             self.problem("node", phase.value)
 
-    def problem(self, component: str, reason: str) -> None:
-        """Say what is wrong with a component now. A new reason does not change ``since``."""
-        known = self._problems.get(component)
-        self._problems[component] = Problem(component, reason, known.since if known else self._now())
+    def problem(self, component: str, reason: str, advice: str = "") -> None:
+        """
+        Say what is wrong with a component now. A new reason does not change ``since``.
+
+        :param advice: what an operator can do about it.
+        """
+        self._note(component, reason, advice, "problem")
+
+    def warning(self, component: str, reason: str, advice: str = "") -> None:
+        """The same for what an operator should look at though the node is ready."""
+        self._note(component, reason, advice, "warning")
+
+    def _note(self, component: str, reason: str, advice: str, severity: str) -> None:
+        known = self._noted.get(component)
+        same = known is not None and known.severity == severity
+        since = known.since if known is not None and same else self._now()
+        self._noted[component] = Problem(component, reason, since, advice, severity)
 
     def well(self, component: str) -> None:
         """Say that nothing is wrong with a component, or no longer."""
-        self._problems.pop(component, None)
+        self._noted.pop(component, None)
 
     def problems(self) -> list[Problem]:
         """The longest-standing first; empty when the node is ready."""
-        return sorted(self._problems.values(), key=lambda problem: problem.since)
+        return [problem for problem in self.all() if problem.severity == "problem"]
+
+    def all(self) -> list[Problem]:
+        """Problems and warnings, the longest-standing first."""
+        return sorted(self._noted.values(), key=lambda problem: problem.since)
 
 
 class Availability:

@@ -31,6 +31,7 @@ class Consumer:
     :ivar made: whether the last `bind` has made it.
     :ivar floor: the last known ``ack_floor``: all messages up to this stream sequence are acknowledged.
         None until the consumer has been seen.
+    :ivar pending: messages that it has not delivered yet; None until the server has said so.
     :ivar rebinds: counts how often it was bound again.
     """
 
@@ -40,6 +41,7 @@ class Consumer:
         self._name = f"consumer {settings.consumer_name} of stream {settings.stream}"
         self._stream_created = ""
         self._said: set[str] = set()
+        self.pending: int | None = None
         self._pending = metrics.nats_pending.labels(settings.name)
         self._ack_pending = metrics.nats_ack_pending.labels(settings.name)
         self._is_paused = metrics.nats_paused.labels(settings.name)
@@ -116,6 +118,7 @@ class Consumer:
         self._is_paused.set(bool(self.paused))
         self.crowded = 0 < self.config.get("max_waiting", 0) <= info.get("num_waiting", 0)
         self.floor = int(info["ack_floor"]["stream_seq"])
+        self.pending = info["num_pending"]
         self._pending.set(info["num_pending"])
         self._ack_pending.set(info["num_ack_pending"])
 

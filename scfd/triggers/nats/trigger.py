@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from scfd.config import NatsSettings
+from scfd.events.event import TriggerEvent
+from scfd.events.wire import to_json
 from scfd.interfaces import ITrigger
 from scfd.status.context import Context
 from scfd.triggers.nats.client import Message
@@ -79,7 +81,7 @@ class NatsTrigger(Service):
         self._next_lag = 0.0
         self._extending = self._loop(deliveries.extend)
         self._looking = self._loop(self._look)
-        self._draining = False
+        self._draining = self._paused = False
         #: What is wrong, as it was last logged; None while all is well.
         self._problem: str | None = None
         #: Whether the consumer was lost before it gave any sign of life, and how often in a row.
@@ -90,12 +92,67 @@ class NatsTrigger(Service):
         self._problem = "not connected yet"
         self._readiness.problem(self._component, self._problem)
         self._connection.watch(self._disconnected)
-        self._availability.watch(self._availability_changed)
-        self._deliveries.set_ready(self._availability.available)
+        self._availability.watch(lambda _: self._may_have_changed())
+        self._deliveries.set_ready(self._may_consume)
         self._looking.start(LOOK_INTERVAL, now=False)
         self._extend_in_time()
         self._running = Deferred.fromCoroutine(self._run())
         self._running.addErrback(self._run_failed)
+
+    def names(self) -> tuple[str]:
+        """See `ITrigger`; likewise what follows."""
+        return (self._settings.name,)
+
+    def state(self, name: str) -> dict[str, Any]:
+        settings, consumer = self._settings, self._consumer
+        return {
+            "type": "nats",
+            "stream": settings.stream,
+            "subject": ", ".join(settings.filters),
+            "consumer": settings.consumer_name,
+            "pending": consumer.pending,
+            "held": self._deliveries.held,
+            "problem": self._problem,
+            "paused": self._paused,
+        }
+
+    def event(
+        self, name: str, payload: Any, tasks: Iterable[str] | None, metadata: Mapping[str, str]
+    ) -> TriggerEvent:
+        if payload is None:
+            raise ValueError("expected a payload: the message to be handled")
+        if tasks is not None:
+            raise ValueError("found tasks; expected none: a message has no tasks of its own")
+        settings = self._settings
+        own = {"subject": next(iter(settings.filters), ""), "stream": settings.stream, "fired_by": "operator"}
+        return TriggerEvent(
+            "nats",
+            name,
+            payload,
+            {**own, **metadata},
+            payload_json=to_json(payload),
+            timeout=settings.timeout,
+            beside=settings.tasks,
+        )
+
+    def pause(self, name: str) -> None:
+        self._set_paused(True)
+
+    def resume(self, name: str) -> None:
+        self._set_paused(False)
+
+    def _set_paused(self, paused: bool) -> None:
+        self._paused = paused
+        _log.warn(
+            "{trigger}: {what} by an operator",
+            trigger=self._settings.name,
+            what="paused" if paused else "resumed",
+        )
+        self._may_have_changed()
+
+    @property
+    def _may_consume(self) -> bool:
+        return self._availability.available and not self._paused
 
     def drain(self) -> Deferred[None]:
         """Stop pulling, finish the running messages, give the others back: see `IDrainable`."""
@@ -176,7 +233,7 @@ class NatsTrigger(Service):
     async def _consume(self) -> None:
         """Pull messages while the plugin is available. Ends with `LostError`."""
         while True:
-            if not self._availability.available:
+            if not self._may_consume:
                 await self._change()
                 continue
             terms = PullTerms.of(self._settings, self._consumer.config)
@@ -266,8 +323,8 @@ class NatsTrigger(Service):
         self._deliveries.acks_may_be_lost()
         self._lost(self._connection.reason)
 
-    def _availability_changed(self, available: bool) -> None:
-        self._deliveries.set_ready(available)
+    def _may_have_changed(self) -> None:
+        self._deliveries.set_ready(self._may_consume)
         changed, self._changed = self._changed, None
         if changed is not None and not changed.called:
             changed.callback(None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, tzinfo
+from math import isfinite
 from typing import Any
 
 from attrs import define, field
@@ -19,12 +20,12 @@ from scfd.config import TimerSettings
 from scfd.deferreds import InFlight
 from scfd.errors import PluginUnavailableError
 from scfd.events.event import Later, TriggerEvent
-from scfd.events.tasks import TaskStore
-from scfd.events.wire import rfc3339
+from scfd.events.tasks import TaskSnapshot, TaskStore
+from scfd.events.wire import rfc3339, to_json
 from scfd.interfaces import ITrigger
 from scfd.status.context import Context
 from scfd.triggers.timer.cron import Cron
-from scfd.triggers.timer.jobs import timer_payload
+from scfd.triggers.timer.jobs import TimerPayload, timer_payload
 from scfd.triggers.timer.moments import AT_ONCE, Schedule, Schedules
 from scfd.triggers.timer.standstill import LONGEST_WAIT, Standstill
 
@@ -47,6 +48,7 @@ class _Entry:
     :ivar waiting: (moment, number of missed fires it makes up for) of each event that waits for its turn.
     :ivar calling: whether those that wait are being called.
     :ivar skipped: fires that were skipped since the last event ended.
+    :ivar paused: whether an operator has stopped it.
     """
 
     trigger: TimerSettings
@@ -54,6 +56,7 @@ class _Entry:
     waiting: deque[tuple[datetime, int]] = field(factory=deque)
     skipped: int = 0
     calling: bool = False
+    paused: bool = False
 
 
 @implementer(ITrigger)
@@ -82,10 +85,11 @@ class Timers(Service):
         sharing: dict[tuple[Cron, tzinfo | None], list[_Entry]] = defaultdict(list)
         for trigger in triggers:
             sharing[trigger.cron, trigger.timezone].append(_Entry(trigger))
-        self._schedules = Schedules(
-            (Schedule(cron, where or zone, entries) for (cron, where), entries in sharing.items()),
-            context.reactor,
-        )
+        schedules = [Schedule(cron, where or zone, entries) for (cron, where), entries in sharing.items()]
+        self._entries = {
+            entry.trigger.name: (entry, schedule) for schedule in schedules for entry in schedule.entries
+        }
+        self._schedules = Schedules(schedules, context.reactor)
         self._dispatch = dispatch
         self._task_store = task_store
         self._metrics = context.metrics
@@ -112,6 +116,58 @@ class Timers(Service):
         """Stop firing: see `IDrainable`. Events that wait for their turn are dropped."""
         self.running = False
         return self._in_flight.drained()
+
+    def names(self) -> Iterable[str]:
+        """See `ITrigger`; likewise what follows."""
+        return self._entries.keys()
+
+    def state(self, name: str) -> dict[str, Any]:
+        entry, schedule = self._entries[name]
+        trigger = entry.trigger
+        return {
+            "type": "timer",
+            "cron": trigger.cron.expression,
+            "timezone": trigger.timezone.key if trigger.timezone is not None else "",
+            "next": rfc3339(schedule.due) if isfinite(schedule.due) else None,
+            "running": entry.running,
+            "waiting": len(entry.waiting),
+            "paused": entry.paused,
+        }
+
+    def event(
+        self, name: str, payload: Any, tasks: Iterable[str] | None, metadata: Mapping[str, str]
+    ) -> TriggerEvent:
+        entry, _ = self._entries[name]
+        trigger, snapshot = entry.trigger, self._task_store.snapshot
+        if tasks is not None:
+            snapshot = _only(snapshot, frozenset(tasks))
+        intervals = None if snapshot.jobs is None else snapshot.intervals
+        own = TimerPayload(snapshot, intervals)
+        return TriggerEvent(
+            "timer",
+            name,
+            Later(own.value) if payload is None else payload,
+            {
+                "granularity": trigger.cron.granularity,
+                "fire_time": rfc3339(round(self._now(), 3)),
+                "fired_by": "operator",
+                **metadata,
+            },
+            snapshot,
+            payload_json=own.parts if payload is None else to_json(payload),
+            timeout=trigger.timeout,
+            jobs_json=own.jobs if payload is None else b"",
+        )
+
+    def pause(self, name: str) -> None:
+        self._entries[name][0].paused = True
+        _log.warn("{trigger}: paused by an operator", trigger=name)
+
+    def resume(self, name: str) -> None:
+        entry, _ = self._entries[name]
+        entry.paused = False
+        _log.warn("{trigger}: resumed by an operator", trigger=name)
+        self._call_waiting(entry)
 
     def tick(self, now: float) -> None:
         """
@@ -176,6 +232,9 @@ class Timers(Service):
 
     def _fire(self, entry: _Entry, moments: list[datetime], on_time: bool, now: float) -> None:
         """Apply a trigger's misfire rule: the last of the moments is on time, or all are missed."""
+        if entry.paused:
+            self._count_skipped(entry.trigger.name, "paused", len(moments))
+            return
         missed, current = (moments[:-1], moments[-1:]) if on_time else (moments, [])
         made_up = self._to_make_up(entry.trigger, missed, now)
         if entry.trigger.misfire == "all":
@@ -286,7 +345,9 @@ class Timers(Service):
         entry.calling = True
         try:
             for _ in range(CALLED_AT_ONCE):
-                if not entry.waiting or entry.running or not self.running or entry in self._held_back:
+                if not entry.waiting or entry.running or entry.paused or not self.running:
+                    return
+                if entry in self._held_back:
                     return
                 if not self._availability.available:
                     self._held_back[entry] = None
@@ -295,3 +356,16 @@ class Timers(Service):
         finally:
             entry.calling = False
         self._clock.callLater(0, self._call_waiting, entry)
+
+
+def _only(snapshot: TaskSnapshot, ids: frozenset[str]) -> TaskSnapshot:
+    """
+    A task list of some tasks of another.
+
+    :raises ValueError: one of them is not in it, or not valid.
+    """
+    strangers = sorted(ids - snapshot.ids)
+    if strangers:
+        known = f"such as {min(snapshot.ids)!r}" if snapshot.ids else "but there is none now"
+        raise ValueError(f"tasks: found {strangers[0]!r}; expected ids of valid tasks, {known}")
+    return TaskSnapshot(tuple(task for task in snapshot.tasks if task["task_id"] in ids))

@@ -1,0 +1,373 @@
+"""The last events of each trigger, for whoever asks what happened."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from scfd.errors import EventError, PluginUnavailableError, describe
+from scfd.events.event import TaskResult, TaskStatus, TriggerEvent
+from scfd.events.wire import rfc3339, to_json
+from scfd.status.readiness import Readiness
+
+#: Bytes that all events kept take up at the most, roughly: each trigger has its share, and no more than
+#: `MOST_BYTES_OF_TRIGGER` of them.
+MOST_BYTES, MOST_BYTES_OF_TRIGGER = 32 << 20, 2 << 20
+#: Successes of one trigger that are kept in a second. Of more, nobody could read each, and to keep one takes
+#: as long as a plugin that does nothing.
+SUCCESSES_A_SECOND = 20
+#: Task results of one event that are kept; those that failed come first.
+MOST_RESULTS = 50
+#: Characters that are kept of an error, of a traceback, and of a task's result.
+MOST_ERROR, MOST_TRACEBACK, MOST_RESULT = 2_000, 16_000, 500
+#: Bytes of a message that are kept with its event, which can be replayed by them.
+MOST_PAYLOAD = 64 << 10
+#: Bytes that an event takes besides its texts.
+_BASE = 1_500
+
+SUCCEEDED, FAILED, TASKS_FAILED, NOT_SENT, CANCELLED = (
+    "succeeded",
+    "failed",
+    "tasks failed",
+    "not sent",
+    "cancelled",
+)
+_FAILURES = frozenset((TaskStatus.FAILED, TaskStatus.PARTLY_FAILED))
+
+
+@frozen
+class PastEvent:
+    """
+    An event that has ended.
+
+    :ivar id: that of its span, the third part of the ``traceparent`` which its plugin was given.
+    :ivar number: rises with each event that is kept.
+    :ivar at: when the plugin was given it, seconds since the epoch.
+    :ivar lateness: seconds after the moment it was meant for; None where there is no such moment.
+    :ivar seconds: how long it took.
+    :ivar outcome: one of the five above: ``tasks failed`` is an event that the plugin has handled with a
+        failure among its task results.
+    :ivar results: the task results that are kept, of ``result_count``.
+    :ivar statuses: how many task results had each status.
+    :ivar payload: of a message, as its event had it; None where it was too long.
+    """
+
+    id: str
+    number: int
+    trigger: str
+    type: str
+    at: float
+    lateness: float | None
+    seconds: float
+    outcome: str
+    metadata: dict[str, str]
+    error: str
+    traceback: str
+    results: tuple[TaskResult, ...]
+    result_count: int
+    statuses: dict[int, int]
+    payload: Any
+    payload_size: int
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes up, roughly."""
+        texts = sum(len(result.task_id) + len(result.result) + 100 for result in self.results)
+        fields = sum(len(name) + len(value) + 120 for name, value in self.metadata.items())
+        return _BASE + len(self.error) + len(self.traceback) + texts + fields + self.payload_size
+
+    def summary(self) -> dict[str, Any]:
+        """The event as a line of a list."""
+        return {
+            "id": self.id,
+            "number": self.number,
+            "trigger": self.trigger,
+            "type": self.type,
+            "at": rfc3339(self.at),
+            "lateness": None if self.lateness is None else round(self.lateness, 4),
+            "seconds": round(self.seconds, 6),
+            "outcome": self.outcome,
+            "error": self.error,
+            "results": self.result_count,
+            "statuses": {str(status): count for status, count in self.statuses.items()},
+            "delivery": int(self.metadata.get("num_delivered", 0)),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            **self.summary(),
+            "traceback": self.traceback,
+            "metadata": self.metadata,
+            "task_results": [
+                {"task_id": result.task_id, "status": result.status, "result": result.result}
+                for result in self.results
+            ],
+            "payload": self.payload,
+        }
+
+
+@frozen(eq=False)
+class RunningEvent:
+    """
+    An event that the plugin is working on.
+
+    :ivar began: by the monotonic clock.
+    :ivar done: cancelling it ends the event.
+    """
+
+    event: TriggerEvent
+    began: float
+    done: Deferred[Any]
+
+    @property
+    def id(self) -> str:
+        """See `PastEvent`."""
+        return span_id(self.event)
+
+
+@define
+class _Shelf:
+    """The last events of one kind and one trigger, with the bytes they take."""
+
+    events: deque[tuple[PastEvent, int]] = field(factory=deque)
+    size: int = 0
+
+    def add(self, event: PastEvent, most: int, most_bytes: int) -> None:
+        self.events.append((event, event.size))
+        self.size += self.events[-1][1]
+        while len(self.events) > most or (self.size > most_bytes and len(self.events) > 1):
+            self.size -= self.events.popleft()[1]
+
+
+@define
+class _Trigger:
+    """
+    :ivar second: when the second began in which ``in_second`` successes have been seen.
+    :ivar in_a_row: how many of the last events have failed.
+    """
+
+    succeeded: _Shelf = field(factory=_Shelf)
+    failed: _Shelf = field(factory=_Shelf)
+    second: float = 0.0
+    in_second: int = 0
+    in_a_row: int = 0
+
+
+class History:
+    """
+    Successes and failures are kept apart, so that many of these do not push out the few of those.
+
+    :param now: the wall clock, seconds since the epoch.
+    :param readiness: is told of triggers whose last events have all failed.
+    :param most: how many successes, and how many failures, are kept of each trigger; 0 keeps none.
+    :param failing_after: how many events in a row make a trigger a failing one.
+    """
+
+    def __init__(
+        self, now: Callable[[], float], readiness: Readiness, most: int = 200, failing_after: int = 5
+    ) -> None:
+        self._now = now
+        self._readiness = readiness
+        self._most = most
+        self._failing_after = failing_after
+        self._triggers: dict[str, _Trigger] = {}
+        self._running: dict[int, RunningEvent] = {}
+        self._followed: dict[int, tuple[TriggerEvent, Deferred[PastEvent]]] = {}
+        self._watchers: list[Callable[[PastEvent], object]] = []
+        self._number = 0
+
+    def begun(self, event: TriggerEvent, began: float, done: Deferred[Any]) -> None:
+        """An event is under way; one that has ended at once needs no such call."""
+        self._running[id(event)] = RunningEvent(event, began, done)
+
+    def follow(self, event: TriggerEvent) -> Deferred[PastEvent]:
+        """:returns: a Deferred of what became of an event that is about to begin. It does not fail."""
+        ended: Deferred[PastEvent] = Deferred()
+        self._followed[id(event)] = event, ended
+        return ended
+
+    def ended(
+        self,
+        event: TriggerEvent,
+        seconds: float,
+        failure: Failure | None = None,
+        results: Sequence[TaskResult] = (),
+    ) -> None:
+        """
+        An event has ended.
+
+        :param seconds: how long it took.
+        :param results: of its tasks, whether they could be kept or not.
+        """
+        self._running.pop(id(event), None)
+        trigger = self._triggers.get(event.name)
+        if trigger is None:
+            trigger = self._triggers[event.name] = _Trigger()
+        now = self._now()
+        if failure is None and not results:
+            if trigger.in_a_row:
+                self._works(event.name, trigger)
+            if not 0 <= now - trigger.second < 1:
+                trigger.second, trigger.in_second = now, 0
+            trigger.in_second += 1
+            if trigger.in_second > SUCCESSES_A_SECOND and not self._followed:
+                return
+        outcome = _outcome(failure, results)
+        if outcome == FAILED or (results and all(result.status in _FAILURES for result in results)):
+            self._fails(event.name, trigger, failure, results)
+        elif outcome in (SUCCEEDED, TASKS_FAILED) and trigger.in_a_row:
+            self._works(event.name, trigger)
+        followed = self._followed.pop(id(event), None)
+        if self._most or followed:
+            past = self._past(event, now - seconds, seconds, outcome, failure, results)
+            self._keep(trigger, past)
+            if followed:
+                followed[1].callback(past)
+
+    def _fails(
+        self, name: str, trigger: _Trigger, failure: Failure | None, results: Sequence[TaskResult]
+    ) -> None:
+        trigger.in_a_row += 1
+        if trigger.in_a_row >= self._failing_after:
+            why = failure.getErrorMessage() if failure is not None else results[0].result
+            self._readiness.warning(
+                _component(name),
+                f"its last {trigger.in_a_row} events have all failed, the last one with: "
+                f"{' '.join(why.split())[:200]}",
+                f"scfd events --failed --trigger {name}",
+            )
+
+    def _works(self, name: str, trigger: _Trigger) -> None:
+        if trigger.in_a_row >= self._failing_after:
+            self._readiness.well(_component(name))
+        trigger.in_a_row = 0
+
+    def _past(
+        self,
+        event: TriggerEvent,
+        at: float,
+        seconds: float,
+        outcome: str,
+        failure: Failure | None,
+        results: Sequence[TaskResult],
+    ) -> PastEvent:
+        self._number += 1
+        metadata = dict(event.metadata)
+        meant = metadata.get("fire_time")
+        return PastEvent(
+            span_id(event),
+            self._number,
+            event.name,
+            event.type,
+            at,
+            max(0.0, at - _seconds(meant)) if meant else None,
+            seconds,
+            outcome,
+            metadata,
+            describe(cast(BaseException, failure.value))[:MOST_ERROR] if failure is not None else "",
+            _traceback(failure),
+            _shown_results(results),
+            len(results),
+            dict(Counter(int(result.status) for result in results)),
+            *_kept_payload(event),
+        )
+
+    def _keep(self, trigger: _Trigger, past: PastEvent) -> None:
+        shelf = trigger.succeeded if past.outcome == SUCCEEDED else trigger.failed
+        most_bytes = min(MOST_BYTES_OF_TRIGGER, MOST_BYTES // len(self._triggers)) // 2
+        shelf.add(past, self._most, most_bytes)
+        for watcher in self._watchers:
+            watcher(past)
+
+    def watch(self, watcher: Callable[[PastEvent], object]) -> Callable[[], None]:
+        """
+        Have each event that is kept told as it ends.
+
+        :param watcher: must not raise.
+        :returns: a function that ends it.
+        """
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    def running(self) -> list[RunningEvent]:
+        """The events under way, the oldest first."""
+        return list(self._running.values())
+
+    def last(self, trigger: str = "", failed: bool = False) -> list[PastEvent]:
+        """
+        The events that are kept, the newest first.
+
+        :param trigger: of this one only, where it is not empty.
+        :param failed: whether successes are left out.
+        """
+        triggers = self._triggers.values() if not trigger else filter(None, [self._triggers.get(trigger)])
+        found = [past for kept in triggers for past in _of(kept, failed)]
+        return sorted(found, key=lambda past: past.number, reverse=True)
+
+    def find(self, id: str) -> PastEvent | RunningEvent | None:
+        """The newest event with an id, whether it has ended or not."""
+        for running in self._running.values():
+            if running.id == id:
+                return running
+        return next((past for past in self.last() if past.id == id), None)
+
+
+def _outcome(failure: Failure | None, results: Sequence[TaskResult]) -> str:
+    if failure is None:
+        return TASKS_FAILED if any(result.status in _FAILURES for result in results) else SUCCEEDED
+    if failure.check(PluginUnavailableError):
+        return NOT_SENT
+    return CANCELLED if failure.check(CancelledError) else FAILED
+
+
+def span_id(event: TriggerEvent) -> str:
+    """The id of an event: that of its span in the trace context."""
+    return event.traceparent[36:52]
+
+
+def _component(trigger: str) -> str:
+    return f"trigger {trigger}"
+
+
+def _of(kept: _Trigger, failed: bool) -> Iterator[PastEvent]:
+    for shelf in (kept.failed,) if failed else (kept.failed, kept.succeeded):
+        for past, _ in shelf.events:
+            yield past
+
+
+def _traceback(failure: Failure | None) -> str:
+    if failure is None or failure.check(EventError):
+        return ""  # said in words for its reader already
+    return failure.getTraceback()[-MOST_TRACEBACK:]
+
+
+def _shown_results(results: Sequence[TaskResult]) -> tuple[TaskResult, ...]:
+    if len(results) > MOST_RESULTS:
+        results = sorted(results[:10_000], key=lambda result: result.status not in _FAILURES)[:MOST_RESULTS]
+    return tuple(
+        TaskResult(result.task_id, int(result.status), result.result[:MOST_RESULT]) for result in results
+    )
+
+
+def _kept_payload(event: TriggerEvent) -> tuple[Any, int]:
+    """
+    What a message's event can be replayed by; a timer is fired again with the tasks of that moment.
+
+    :returns: the payload, and its bytes as JSON, roughly.
+    """
+    if event.type == "timer":
+        return None, 0
+    encoded = event.payload_json if isinstance(event.payload_json, bytes) else to_json(event.payload)
+    return (event.payload, len(encoded)) if len(encoded) <= MOST_PAYLOAD else (None, 0)
+
+
+def _seconds(moment: str) -> float:
+    """RFC 3339 as seconds since the epoch; Python 3.10 does not know the Z."""
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
