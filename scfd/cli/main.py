@@ -11,8 +11,8 @@ from datetime import datetime
 from scfd import __version__, config
 from scfd.cli import operate
 from scfd.cli.check import explain
-from scfd.cli.schema import as_text
 from scfd.cli.remote import EXIT_NOT_REACHED, NotReachedError, RefusedError
+from scfd.cli.schema import as_text
 from scfd.errors import StartupError
 from scfd.triggers.timer.zone import process_zone
 
