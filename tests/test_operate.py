@@ -1,0 +1,88 @@
+"""Tests for scfd.cli.table, and for scfd.cli.remote against what is no node."""
+
+from __future__ import annotations
+
+import io
+import threading
+from contextlib import redirect_stderr, redirect_stdout
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from scfd.cli import main as command
+from scfd.cli.table import duration, table
+
+
+class TableTests(SynchronousTestCase):
+    def test_columns(self) -> None:
+        self.assertEqual(
+            table(("A", "LONG"), [("xyz", 1), ("", None), ("a\x1b[31m\nb", "ü")]),
+            ["A            LONG", "xyz          1", "", "a\\x1b[31m b  ü"],
+        )
+        self.assertEqual(table(("A",), []), [])
+
+    def test_durations(self) -> None:
+        for seconds, text in (
+            (None, ""),
+            (0, "0.0 ms"),
+            (0.0123, "12 ms"),
+            (1.25, "1.2 s"),
+            (119, "119 s"),
+            (600, "10 min"),
+            (10_000, "2.8 h"),
+            (1_000_000, "12 d"),
+        ):
+            self.assertEqual(duration(seconds), text)
+
+
+class RemoteTests(SynchronousTestCase):
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """The exit status and what is on standard error."""
+        errors = io.StringIO()
+        with redirect_stderr(errors), redirect_stdout(io.StringIO()):
+            status = command.main(arguments)
+        return status, errors.getvalue()
+
+    def serve(self, status: int, body: bytes) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: object) -> None: ...
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(thread.join)
+        self.addCleanup(server.shutdown)
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    def test_what_is_no_node(self) -> None:
+        for status, body, said in (
+            (404, b"", "HTTP status 404"),
+            (401, b"", "asks for its admin.token"),
+            (200, b"<html>", "no node at"),
+            (200, b"[]", "not the admin endpoint of a node"),
+            (200, b"{}", "not the admin endpoint of a node"),
+        ):
+            with self.subTest(body=body):
+                ended, errors = self.command("status", "--url", self.serve(status, body))
+                self.assertEqual((ended, said in errors, errors.count("\n")), (3, True, 1), errors)
+
+    def test_what_the_node_refuses(self) -> None:
+        url = self.serve(200, b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": "no such"}}')
+        self.assertEqual(self.command("pause", "x", "--url", url), (1, "no such\n"))
+
+    def test_which_node_is_meant(self) -> None:
+        here = Path.cwd()
+        self.assertFalse((here / "etc").exists() or (here / "config.yaml").exists())
+        self.assertIn("--config FILE, or its --url", self.command("status")[1])
+        self.assertIn("expected such as http://", self.command("status", "--url", "localhost:9002")[1])
+        off = Path(self.mktemp())
+        off.write_text('admin: {listen: ""}\n')
+        self.assertIn("turned off", self.command("status", "--config", str(off))[1])
