@@ -56,7 +56,7 @@ class CommandTests(TestCase):
             path=str(self.folder),
         )
         assert status == expected, f"scfd {arguments}: status {status}: {out.decode()}{err.decode()}"
-        return (out if status != 1 or out else err).decode() + (err.decode() if status == 3 else "")
+        return str((err if status and not out else out).decode())
 
     async def asked(self, *arguments: str, expected: int = 0) -> Any:
         return json.loads(await self.scfd(*arguments, "--json", expected=expected))
