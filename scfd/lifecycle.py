@@ -74,6 +74,13 @@ class Node(MultiService):
         self._started: list[IService] = []
         self._starting: Deferred[None] = succeed(None)
         self._draining: Deferred[Any] = succeed(None)
+        self._on_ready: Callable[[], object] = lambda: None
+
+    def on_ready(self, call: Callable[[], object]) -> None:
+        """
+        :param call: called once all services are up.
+        """
+        self._on_ready = call
 
     def startService(self) -> None:
         """Begin once the reactor runs; before that nothing could be waited for."""
@@ -93,6 +100,7 @@ class Node(MultiService):
         self.settled()
         self._readiness.enter(Phase.RUNNING)
         _log.info("ready")
+        self._on_ready()
 
     def settled(self) -> None:
         """Called once all services are up."""

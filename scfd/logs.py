@@ -145,7 +145,7 @@ class ConsoleObserver:
 
 class LogFile:
     """
-    The file of ``--logfile``, by default ``twistd.log`` of a daemon; none in the foreground.
+    The file of ``--logfile``, by default a daemon's ``scfd.log`` in the state folder; none in the foreground.
 
     :ivar path: set before twistd asks for the observer, which it knows by the name of a function without
         parameters.

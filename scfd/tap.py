@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from twisted.python import usage
@@ -14,6 +14,9 @@ from scfd.errors import EXIT_COULD_NOT_START, StartupError
 
 if TYPE_CHECKING:
     from scfd.config import Config
+
+#: twistd's own default, in the working directory.
+_PID_FILE = "twistd.pid"
 
 
 def _give_up(error: StartupError) -> NoReturn:
@@ -30,6 +33,8 @@ class Options(usage.Options):
         ["trpc-config", None, None, "A Go deployment's trpc_go.yaml: gateway address, heartbeat period."],
     ]
     config: Config
+    #: To be called once the node is up.
+    started: Callable[[], None] | None = None
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         if self.parent is not None:  # under twistd
@@ -45,23 +50,99 @@ class Options(usage.Options):
             self.config = config.load(self["config"], os.environ, self["trpc-config"])
         except StartupError as error:
             _give_up(error)
-        if self.parent is not None:
-            self._adjust(self.parent)
+        if self.parent is None:
+            return
+        try:
+            if "nodaemon" not in self.parent:
+                self._adjust_twist(self.parent)
+            elif self.parent["nodaemon"] or self.parent["debug"]:
+                self._adjust_foreground(self.parent)
+            else:
+                self._go_into_background(self.parent)
+        except StartupError as error:
+            _give_up(error)
 
     @staticmethod
-    def _adjust(twistd: Any) -> None:
-        """Set other defaults for twistd's own options: no files in the foreground, and a log for people."""
-        if twistd["nodaemon"] and twistd["pidfile"] == "twistd.pid":
-            twistd["pidfile"] = ""
-        if twistd["logger"] or twistd.get("syslog"):
-            return
-        if twistd["nodaemon"] and twistd["logfile"] in (None, "-"):
-            twistd["logger"] = "scfd.logs.console"
-        elif twistd["logfile"] != "-":
-            from scfd import logs
+    def _adjust_twist(twist: Any) -> None:
+        """``python -m twisted scfd`` is in the foreground: a log for people, unless it goes to a file."""
+        from scfd import logs
 
-            logs.log_file.path = twistd["logfile"] or "twistd.log"
-            twistd["logger"] = "scfd.logs.log_file.observer"
+        if twist["logFile"] is sys.stdout:
+            twist["fileLogObserverFactory"] = lambda stream: logs.console()
+
+    @staticmethod
+    def _adjust_foreground(twistd: Any) -> None:
+        """Set other defaults for twistd's own options: no pid file, and a log for people."""
+        if twistd["pidfile"] == _PID_FILE:
+            twistd["pidfile"] = ""
+        if twistd["logger"] or twistd["syslog"]:
+            return
+        if twistd["logfile"] in (None, "-"):
+            twistd["logger"] = "scfd.logs.console"
+        else:
+            _log_to_file(twistd, twistd["logfile"])
+
+    def _go_into_background(self, twistd: Any) -> None:
+        """Go on in another process. twistd itself would do so too late to see whether the services start."""
+        from scfd import daemon
+
+        if twistd["umask"] is None:
+            twistd["umask"] = daemon.UMASK
+        os.umask(twistd["umask"])
+        told = []
+        if not (twistd["logger"] or twistd["syslog"]):
+            path = os.path.abspath(twistd["logfile"] or self._default_log_file())
+            _log_to_file(twistd, path)
+            told.append(f"; log file {path}")
+        if twistd["pidfile"]:
+            path = os.path.abspath(twistd["pidfile"])
+            _check_pid_file(path)
+            told.append(f"; pid file {path}")
+        twistd["nodaemon"] = True
+        self.started = daemon.detach(
+            lambda: f"scfd: runs in the background as process {os.getpid()}{''.join(told)}"
+        )
+
+    def _default_log_file(self) -> str:
+        """In the state folder: the working directory may be any, such as ``/``."""
+        from scfd.config import default_state_dir
+        from scfd.reports.state_dir import make_state_dir
+
+        state_dir = self.config.system.state_dir or default_state_dir(os.environ)
+        make_state_dir(state_dir)
+        return os.path.join(state_dir, "scfd.log")
+
+
+def _log_to_file(twistd: Any, path: str) -> None:
+    """:raises StartupError: when it can't be written; twistd itself would show a traceback."""
+    from scfd import logs
+
+    try:
+        open(path, "ab").close()
+    except OSError as error:
+        raise StartupError(
+            f"the log file {path} can't be written: {error.strerror}; expected another one in --logfile"
+        ) from None
+    logs.log_file.path = path
+    twistd["logger"] = "scfd.logs.log_file.observer"
+
+
+def _check_pid_file(path: str) -> None:
+    """:raises StartupError: when it can't be written, or the process that it names is alive."""
+    try:
+        with open(path) as file:
+            running = int(file.read())
+        os.kill(running, 0)
+    except (ValueError, OSError):  # there is none, or it is left from a process that is gone
+        if not os.access(path if os.path.exists(path) else os.path.dirname(path), os.W_OK):
+            raise StartupError(
+                f"the pid file {path} can't be written; expected another one in --pidfile"
+            ) from None
+    else:
+        raise StartupError(
+            f"the pid file {path} names process {running}, which runs; "
+            "stop that one, or name another file with --pidfile"
+        )
 
 
 def makeService(options: Options) -> Any:
@@ -76,6 +157,9 @@ def makeService(options: Options) -> Any:
     from scfd.node import make_node
 
     try:
-        return make_node(options.config, reactor)
+        node = make_node(options.config, reactor)
     except StartupError as error:
         _give_up(error)
+    if options.started is not None:
+        node.on_ready(options.started)
+    return node

@@ -12,6 +12,7 @@ from scfd import __version__, config
 from scfd.cli import operate
 from scfd.cli.check import explain
 from scfd.cli.remote import EXIT_NOT_REACHED, NotReachedError, RefusedError
+from scfd.cli.run import DEFAULT_CONFIGS, config_file, run
 from scfd.cli.schema import as_text
 from scfd.errors import StartupError
 from scfd.triggers.timer.zone import process_zone
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scfd", description="Commands around a scfd node.")
     parser.add_argument("--version", action="version", version=f"scfd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
     _add_check(commands)
     text = "Print a JSON Schema of the config, for editors that complete and check YAML files."
     schema = commands.add_parser("schema", help="print a JSON Schema of the config", description=text)
@@ -60,15 +62,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Run a node in the foreground, its log on standard output, until ctrl-C."
+    command = commands.add_parser("run", help="run a node in the foreground", description=text)
+    command.add_argument(
+        "config", metavar="CONFIG", nargs="?", help=f"the config; by default {' or '.join(DEFAULT_CONFIGS)}"
+    )
+    _add_trpc_config(command)
+    command.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    return run(config_file(options.config), options.trpc_config)
+
+
+def _add_trpc_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--trpc-config",
+        metavar="FILE",
+        help="a Go deployment's trpc_go.yaml: gateway address, heartbeat period, where CONFIG does not say",
+    )
+
+
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "Check a config, or say what it means. Nothing is started or written."
     check = commands.add_parser("check", help="check a config and say what it means", description=text)
     check.add_argument("file", metavar="FILE", help="the config, such as etc/config.yaml")
-    check.add_argument(
-        "--trpc-config",
-        metavar="FILE",
-        help="a Go deployment's trpc_go.yaml: gateway address and heartbeat period, where FILE does not say",
-    )
+    _add_trpc_config(check)
     check.set_defaults(run=_check)
 
 

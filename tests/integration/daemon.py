@@ -62,14 +62,12 @@ class Daemon(ProcessProtocol):
         self.status: int | None = None
 
     def start(self, *arguments: str) -> Daemon:
-        command = arguments or ("-n", "scfd", "--config", "config.yaml")
-        reactor.spawnProcess(
-            self,
-            sys.executable,
-            [sys.executable, TWISTD, *command],
-            env=self._environ,
-            path=str(self._folder),
-        )
+        return self.start_python(TWISTD, *(arguments or ("-n", "scfd", "--config", "config.yaml")))
+
+    def start_python(self, *arguments: str) -> Daemon:
+        """Start another program, by the arguments of its Python."""
+        command = [sys.executable, *arguments]
+        reactor.spawnProcess(self, command[0], command, env=self._environ, path=str(self._folder))
         return self
 
     @property
