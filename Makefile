@@ -12,16 +12,23 @@ CREATED := $(VENV)/.created
 DEV := $(VENV)/.installed-dev
 TEST := $(VENV)/.installed-test
 BENCH := $(VENV)/.installed-bench
+NEWEST := $(VENV)/newest
+LOCK := $(VENV)/lock
 REQUIREMENTS := setup.cfg setup.py pyproject.toml
+# What is installed is what the tests passed with, byte for byte; `make lock` brings it up to date.
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+THIS_ALONE := --no-deps --no-build-isolation --editable .
 LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint schema check-install bench chaos clean
+.PHONY: help run test test-newest lint lock schema check-install bench chaos clean
 
 help:
 	@echo "make run            run a node with CONFIG=$(CONFIG); ctrl-C ends it"
 	@echo "make test           run the tests; TESTS=tests.test_logs for some of them"
+	@echo "make test-newest    run the unit tests with the newest releases of all packages, not the locked ones"
 	@echo "make lint           check style (ruff), types (mypy) and the direction of imports (import-linter)"
+	@echo "make lock           lock the newest releases of all packages in requirements/*.txt, with their hashes"
 	@echo "make schema         write the JSON Schema of the config again, after a change of its classes"
 	@echo "make check-install  install in new environments, three ways, and look that all of it works"
 	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
@@ -38,11 +45,29 @@ run: $(DEV)
 test: $(TEST)
 	$(BIN)/$(if $(TESTS),trial $(TESTS),python -m tests)
 
+# In an environment of its own; each time with what is newest.
+test-newest: $(CREATED)
+	@$(BIN)/python -m venv --clear $(NEWEST)
+	@$(NEWEST)/bin/pip --disable-pip-version-check --quiet install --editable '.[dev,test]'
+	$(NEWEST)/bin/trial --temp-directory=$(NEWEST)/trial tests/test_*.py
+
 lint: $(TEST)
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+
+# One set of releases for all supported versions of Python. test.txt comes first, and has all that the others have.
+lock: $(CREATED)
+	@test -x $(LOCK)/bin/uv || { $(BIN)/python -m venv $(LOCK) && $(LOCK)/bin/pip --quiet install uv; }
+	@for file in test:dev,test,nkeys,cls dev:dev,nkeys,cls node:nkeys,cls; do \
+	  name=$${file%%:*}; echo "requirements/$$name.txt"; \
+	  UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-https://pypi.org/simple}} \
+	  $(LOCK)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
+	    --no-annotate --custom-compile-command "make lock" $$(echo $${file#*:} | sed 's/\(^\|,\)/ --extra /g') \
+	    $$(test $$name = test || echo --constraints requirements/test.txt) \
+	    --output-file requirements/$$name.txt setup.cfg requirements/build.in || exit 1; \
+	done
 
 # A test compares it with the config's classes.
 schema: $(TEST)
@@ -79,18 +104,21 @@ $(CREATED):
 	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(DEV): $(CREATED) $(REQUIREMENTS)
+$(DEV): $(CREATED) $(REQUIREMENTS) requirements/dev.txt
 	@echo "installing scfd and what it needs (about a minute the first time)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@$(PIP) install $(THIS_ALONE)
 	@touch $@
 
 # The tests run a whole node, so they need what `make run` needs.
-$(TEST): $(CREATED) $(REQUIREMENTS)
+$(TEST): $(CREATED) $(REQUIREMENTS) requirements/test.txt
 	@echo "installing scfd, what it needs and what its tests need (about a minute the first time)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,test]'
+	@$(PIP) install --require-hashes --requirement requirements/test.txt
+	@$(PIP) install $(THIS_ALONE)
+	@$(PIP) check
 	@touch $(DEV) $@
 
 $(BENCH): $(TEST)
 	@echo "installing what the measurements compare with"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(PIP) install --editable '.[bench]'
 	@touch $@
