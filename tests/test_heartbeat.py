@@ -49,7 +49,7 @@ def tasks(*names: str) -> list[dict[str, Any]]:
 def parse_response(body: bytes) -> Orders:
     """What a body of generation 1 asks for."""
     response = ServerResponse(200, body)
-    return read_response(Exchange(1, response, decoded(response), True))
+    return read_response(Exchange(1, 1, response, decoded(response), True))
 
 
 class ParseResponseTests(SynchronousTestCase):
@@ -539,7 +539,7 @@ class VersionLogTests(HeartbeatTestCase):
 class Generation3Tests(SynchronousTestCase):
     def read(self, value: Any, status: int = 200) -> Orders:
         response = ServerResponse(status, json.dumps(value).encode())
-        return read_response(Exchange(3, response, decoded(response), True))
+        return read_response(Exchange(3, 3, response, decoded(response), True))
 
     def accepted(self, **fields: Any) -> Orders:
         return self.read({"ret_info": {"code": 0, "msg": ""}, **fields})

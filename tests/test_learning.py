@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -190,6 +192,68 @@ class AutoTests(LearningTestCase):
         self.report()
         self.assertLessEqual(len(self.requests()), 3)
 
+    def test_a_response_to_another_generations_form_is_no_refusal(self) -> None:
+        """Generation 2 takes no instance_id; the request in its own form then meets a fault."""
+        self.generation = 3
+        self.report()
+        wrong_form = ServerResponse(500, b'{"code": 500, "message": "request failed with status 400"}')
+        for then in (
+            ServerResponse(503, b""),
+            ServerResponse(200, b'{"ret_info": {"code": 1, "msg": "no"}}'),
+        ):
+            with self.subTest(then=then):
+                self.answer = lambda url, body, r=then: wrong_form if "instance_id" in body else r
+                self.assertNotIn(judge(self.report()), (Verdict.REFUSED, Verdict.TAKEN))
+                self.answer = None
+                self.assertEqual(judge(self.report()), Verdict.TAKEN)
+
+    def test_a_404_whose_other_form_meets_a_fault_is_no_refusal(self) -> None:
+        self.report()
+        self.generation = 3
+        report = self.start_report()
+        self.answer = lambda url, body: real(3, url, body) if "Heartbeat" in url else ServerResponse(503, b"")
+        self.heartbeat()
+        self.assertEqual(judge(self.successResultOf(report)), Verdict.RETRY)
+
+    def test_keys_that_are_missing(self) -> None:
+        """Of the 404 and the 401, the latter says what to do."""
+        self.client = self.make(signed=False)
+        no_keys = ServerResponse(401, b"service auth failed")
+        self.answer = lambda url, body: no_keys if "/api/" in url else ServerResponse(404, b"")
+        exchange = self.report()
+        self.assertEqual((exchange.response, judge(exchange)), (no_keys, Verdict.UNAVAILABLE))
+
+    def test_servers_that_take_turns_behind_an_address(self) -> None:
+        """Each request goes to either of them; none is refused, and most are taken at once."""
+        for first, second in itertools.permutations((1, 2, 3), 2):
+            chance, self.client = random.Random(1), self.make()
+            self.answer = lambda url, body, pair=(first, second), c=chance: real(c.choice(pair), url, body)
+            verdicts = []
+            for _ in range(20):
+                report = self.start_report()
+                while not report.called:
+                    self.heartbeat()
+                verdicts.append(judge(self.successResultOf(report)))
+            with self.subTest(first=first, second=second, verdicts=verdicts):
+                self.assertNotIn(Verdict.REFUSED, verdicts)
+                self.assertGreaterEqual(verdicts.count(Verdict.TAKEN), 10)
+
+    def test_turns_are_said_once(self) -> None:
+        with capturedLogs() as events:
+            for _ in range(20):
+                for self.generation in (2, 3):
+                    self.assertEqual(judge(self.report()), Verdict.TAKEN)
+        self.assertEqual(len(events), 9)
+        self.assertEqual(
+            formatEvent(events[-1]),
+            f"{SERVER} responds as generation 3 and as 2 by turns:"
+            " expected servers of one generation behind an address",
+        )
+        self.clock.advance(60)
+        self.generation = 2
+        self.report()
+        self.assertEqual(self.client.generation(SERVER), 2)
+
     def test_a_failure_is_passed_on(self) -> None:
         self.answer = lambda url, body: ConnectionRefusedError()
         call = self.client.call(SERVER, METHOD, lambda g: {}, 5)
@@ -220,9 +284,22 @@ class FixedTests(LearningTestCase):
             for generation in (1, 2, 3):
                 with self.subTest(fixed=fixed, generation=generation):
                     self.client, self.generation = self.make(str(fixed)), generation
-                    verdict = judge(self.report())
+                    report = self.start_report()
+                    self.clock.advance(CONFIRM_TIMEOUT)
+                    verdict = judge(self.successResultOf(report))
                     self.assertEqual(verdict is Verdict.TAKEN, fixed == generation)
                     self.assertEqual(self.requests(), [request])
+
+    def test_a_404_is_no_refusal_while_heartbeats_get_one_too(self) -> None:
+        """The server has become another, or the setting is wrong."""
+        self.client = self.make("1")
+        self.assertEqual(judge(self.report()), Verdict.TAKEN)
+        self.generation = 3
+        report = self.start_report()
+        self.heartbeat()
+        self.assertNoResult(report)
+        self.clock.advance(CONFIRM_TIMEOUT)
+        self.assertEqual(judge(self.successResultOf(report)), Verdict.RETRY)
 
     def test_says_once_that_the_server_speaks_another(self) -> None:
         self.client, self.generation = self.make("2"), 3

@@ -113,6 +113,7 @@ class ReportsTestCase(SynchronousTestCase):
     def make_reports(self) -> Reports:
         context = Context(self.clock, metrics=self.metrics)
         client = LearningClient(self.client, self.clock, "1")
+        client.on_doubt = lambda: client.note("http://10.0.0.1:18202", 1)  # as a heartbeat would find out
         return Reports(self.outbox, client, self.identity, context, Limits(self.limit), lambda: 0.0)
 
     def start(self) -> None:
@@ -670,6 +671,7 @@ class OnARealDiskTests(TestCase):
         identity = Identity("node-abc", "v1", ServerAddress("10.0.0.1", 18202))
         http = ControlPlaneClient(self.server.http(), self.server.reactor)
         client = LearningClient(http, reactor, "1")
+        client.on_doubt = lambda: client.note("http://10.0.0.1:18202", 1)
         return Reports(
             Outbox(self.folder, reactor),
             client,

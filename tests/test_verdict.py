@@ -16,7 +16,7 @@ from scfd.control_plane.verdict import Verdict, judge
 
 def judged(generation: int, status: int, body: bytes, trpc_ret: str = "", proven: bool = True) -> Verdict:
     response = ServerResponse(status, body, trpc_ret)
-    return judge(Exchange(generation, response, decoded(response), proven))
+    return judge(Exchange(generation, generation, response, decoded(response), proven))
 
 
 class Generation1Tests(SynchronousTestCase):
@@ -103,6 +103,10 @@ class Generation1And2Tests(SynchronousTestCase):
     def test_a_404_of_generation_2_means_the_path(self) -> None:
         self.assertEqual(judged(2, 404, b"404 page not found"), Verdict.RETRY)
         self.assertEqual(judged(2, 400, b""), Verdict.REFUSED)
+
+    def test_a_404_that_says_that_it_means_the_path(self) -> None:
+        """It may be of another server behind the same address."""
+        self.assertEqual(judged(1, 404, b"404 page not found\n"), Verdict.RETRY)
 
     def test_a_404_of_a_server_that_nothing_is_known_of(self) -> None:
         self.assertEqual(judged(1, 404, b"404 page not found", proven=False), Verdict.RETRY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import Factory, define, evolve, frozen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -21,6 +21,8 @@ HEARTBEAT = "/cloudnode/ReportHeartbeatInner"
 CONFIRM_TIMEOUT = 30.0
 #: Addresses whose generation is remembered.
 _REMEMBERED = 16
+#: So many changes of an address's generation in so many seconds are taken for several servers behind it.
+_CHANGES, _CHANGES_PERIOD = 8, 60.0
 
 
 @frozen
@@ -28,15 +30,29 @@ class Exchange:
     """
     A call that got a response.
 
+    :ivar asked: the generation whose form the request had.
     :ivar generation: the one by whose rules the response is to be read.
     :ivar value: the body as JSON; None when it is not JSON.
     :ivar proven: whether the server has been seen to speak it, or the config says that it does.
     """
 
+    asked: int
     generation: int
     response: ServerResponse
     value: Any
     proven: bool
+
+
+@define
+class _Known:
+    """
+    :ivar changes: the moments, by the reactor's clock, at which it became another.
+    :ivar mixed: whether it has been said that several servers are behind the address.
+    """
+
+    generation: int
+    changes: list[float] = Factory(list)
+    mixed: bool = False
 
 
 class LearningClient:
@@ -63,14 +79,15 @@ class LearningClient:
         self._fixed = None if protocol == "auto" else int(protocol)
         self._prefix = prefix
         self._first = 3 if signed or prefix == generations.PREFIXES[3] else 1
-        self._learned: dict[str, int] = {}
-        self._waiting: list[Deferred[None]] = []
+        self._learned: dict[str, _Known] = {}
+        self._waiting: dict[Deferred[int], str] = {}
         self.on_doubt: Callable[[], object] = lambda: None
         self._contradicted = False
 
     def generation(self, server: str) -> int:
         """The generation whose form the next request to this base URL gets."""
-        return self._fixed or self._learned.get(server, self._first)
+        known = self._learned.get(server)
+        return self._fixed or (known.generation if known else self._first)
 
     async def call(self, server: str, method: str, form: Callable[[int], object], timeout: float) -> Exchange:
         """
@@ -83,28 +100,31 @@ class LearningClient:
         :param timeout: seconds for each request.
         """
         asked: int | None = self.generation(server)
-        first: Exchange | None = None
+        best: Exchange | None = None
         tried: list[int] = []
         while asked is not None:
             exchange, spoken = await self._ask(server, method, asked, form(asked), timeout)
             tried.append(asked)
             if spoken is not None:
-                self._note(server, spoken)
-            if asked == 1 and method != HEARTBEAT and self._learned.get(server) == 1 and _is_404(exchange):
+                self.note(server, spoken)
+            is_404 = exchange.response.status == 404
+            if is_404 and asked == 1 == self.generation(server) and exchange.proven and method != HEARTBEAT:
                 # A refusal, or the server speaks another generation now. A heartbeat finds out: this call
                 # would be made twice if it was repeated in another form.
-                if not await self._confirmed(server):
-                    return evolve(exchange, proven=False)
-                asked = self.generation(server)
+                asked = await self._confirmed(server)
+                exchange = evolve(exchange, proven=asked == 1)
             else:
                 asked = self._next(asked, spoken, exchange)
+            # One that proves nothing does not replace that in the form which was expected, but for the
+            # one that asks for keys.
+            if best is None or spoken is not None or exchange.response.status == 401:
+                best = exchange
             if asked in tried:
-                asked = None
-            # A response that proves nothing does not replace the one in the form that was expected.
-            if first is None or spoken is not None:
-                first = exchange
-        assert first is not None, "at least one request has been made"
-        return first
+                # A 404 and the trap: two servers take turns here, and each got the other one's form.
+                turns = spoken is None and exchange.response.status != best.response.status
+                asked = tried[-1] if turns and len(tried) == 2 else None
+        assert best is not None, "at least one request has been made"
+        return best
 
     async def _ask(
         self, server: str, method: str, asked: int, body: object, timeout: float
@@ -118,20 +138,19 @@ class LearningClient:
             value = await deferToThreadPool(self._reactor, pool, generations.decoded, response)
         spoken = generations.spoken(asked, value, response)
         proven = self._fixed is not None or server in self._learned or spoken is not None
-        return Exchange(self._fixed or spoken or asked, response, value, proven), spoken
+        return Exchange(asked, self._fixed or spoken or asked, response, value, proven), spoken
 
-    async def _confirmed(self, server: str) -> bool:
-        """:returns: whether a response that came from now on proves what the server speaks."""
-        proof: Deferred[None] = Deferred()
-        self._waiting.append(proof)
+    async def _confirmed(self, server: str) -> int | None:
+        """:returns: what the server speaks by the next response that proves it; None when none comes."""
+        proof: Deferred[int] = Deferred()
+        self._waiting[proof] = server
         self.on_doubt()
         try:
-            await proof.addTimeout(CONFIRM_TIMEOUT, self._reactor)
+            return await proof.addTimeout(CONFIRM_TIMEOUT, self._reactor)
         except TimeoutError:
-            return False
+            return None
         finally:
-            self._waiting = [other for other in self._waiting if other is not proof]
-        return True
+            self._waiting.pop(proof, None)
 
     def _next(self, asked: int, spoken: int | None, exchange: Exchange) -> int | None:
         """:returns: the generation whose form to try now; None when the response stands."""
@@ -145,27 +164,47 @@ class LearningClient:
             return 3 if asked == 1 else 1  # perhaps the path is that of the other generations
         return None
 
-    def _note(self, server: str, spoken: int) -> None:
+    def note(self, server: str, spoken: int) -> None:
+        """A response has proven which generation a server speaks."""
         if self._fixed is not None:
-            if spoken != self._fixed and not self._contradicted:
-                self._contradicted = True
-                _log.warn(
-                    "heartbeat.protocol is {fixed}, but {server} responds as generation {spoken}:"
-                    " expected auto or {spoken}",
-                    fixed=self._fixed,
-                    server=server,
-                    spoken=spoken,
-                )
-            return
-        if self._learned.pop(server, None) != spoken:
-            _log.info("{server} speaks generation {spoken} of the protocol", server=server, spoken=spoken)
-        self._learned[server] = spoken
+            self._compare(server, spoken)
+        else:
+            self._learn(server, spoken)
+        if self._fixed in (None, spoken):
+            for proof in [proof for proof, asker in self._waiting.items() if asker == server]:
+                del self._waiting[proof]
+                proof.callback(spoken)
+
+    def _compare(self, server: str, spoken: int) -> None:
+        if spoken != self._fixed and not self._contradicted:
+            self._contradicted = True
+            _log.warn(
+                "heartbeat.protocol is {fixed}, but {server} responds as generation {spoken}:"
+                " expected auto or {spoken}",
+                fixed=self._fixed,
+                server=server,
+                spoken=spoken,
+            )
+
+    def _learn(self, server: str, spoken: int) -> None:
+        known = self._learned.pop(server, None) or _Known(0)
+        self._learned[server] = known  # as the last one
         if len(self._learned) > _REMEMBERED:
             del self._learned[next(iter(self._learned))]
-        waiting, self._waiting = self._waiting, []
-        for proof in waiting:
-            proof.callback(None)
-
-
-def _is_404(exchange: Exchange) -> bool:
-    return exchange.response.status == 404
+        if spoken == known.generation:
+            return
+        now = self._reactor.seconds()
+        known.changes = [moment for moment in known.changes if moment > now - _CHANGES_PERIOD]
+        if len(known.changes) < _CHANGES:
+            known.generation, known.mixed = spoken, False
+            known.changes.append(now)
+            _log.info("{server} speaks generation {spoken} of the protocol", server=server, spoken=spoken)
+        elif not known.mixed:
+            known.mixed = True
+            _log.warn(
+                "{server} responds as generation {known} and as {spoken} by turns:"
+                " expected servers of one generation behind an address",
+                server=server,
+                known=known.generation,
+                spoken=spoken,
+            )

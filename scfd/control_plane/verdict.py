@@ -14,6 +14,9 @@ REFUSALS = (400, 404, 409, 422)
 #: Statuses that tell of the server or of the node's rights, and nothing of the result.
 NOT_ABOUT_THE_RESULT = (401, 403, 429, 502, 503, 504)
 
+#: What Go's HTTP server, and so a control plane, says of a path that it does not have.
+_NO_SUCH_PATH = b"404 page not found"
+
 
 class Verdict(Enum):
     """
@@ -30,7 +33,13 @@ class Verdict(Enum):
 
 
 def judge(exchange: Exchange) -> Verdict:
-    """Read the response to a report."""
+    """Read the response to a report. One in another generation's form has not been refused by its server."""
+    verdict = _judge(exchange)
+    misread = exchange.asked != exchange.generation
+    return Verdict.RETRY if misread and verdict is Verdict.REFUSED else verdict
+
+
+def _judge(exchange: Exchange) -> Verdict:
     response, value = exchange.response, exchange.value
     info = return_info(value, response)
     if info is not None and response.status == 200:
@@ -38,7 +47,9 @@ def judge(exchange: Exchange) -> Verdict:
     status = wrapped_status(response) or response.status
     if status in NOT_ABOUT_THE_RESULT:
         return Verdict.UNAVAILABLE
-    wrong_path = response.status == 404 and (exchange.generation == 2 or not exchange.proven)
+    wrong_path = response.status == 404 and (
+        exchange.generation == 2 or not exchange.proven or response.body.strip() == _NO_SUCH_PATH
+    )
     if exchange.generation == 3 or wrong_path:
         # Generation 3 responds with status 200 and ret_info, so this is from something in front of it.
         return Verdict.RETRY
