@@ -23,14 +23,14 @@ class FakeConnection:
     """
     What `scfd.triggers.nats.connection.Connection` offers to the parts of a trigger.
 
-    :ivar answers: (reply, payload) of each acknowledgement.
+    :ivar responses: (reply, payload) of each acknowledgement.
     :ivar sent: (subject, payload, reply) of all else that was said.
-    :ivar requests: (subject, payload, the Deferred of its answer).
+    :ivar requests: (subject, payload, the Deferred of its response).
     :ivar deliver: what subscribed, to be called with messages.
     """
 
     def __init__(self) -> None:
-        self.answers: list[tuple[str, bytes]] = []
+        self.responses: list[tuple[str, bytes]] = []
         self.sent: list[tuple[str, bytes, str]] = []
         self.requests: list[tuple[str, bytes, Deferred[Any]]] = []
         self.deliver: Callable[[Message], object] = lambda message: None
@@ -47,9 +47,9 @@ class FakeConnection:
     def new_inbox(self) -> str:
         return "_INBOX.test"
 
-    def answer(self, reply: str, payload: bytes = b"") -> None:
+    def respond(self, reply: str, payload: bytes = b"") -> None:
         assert reply.startswith("$JS.ACK."), reply
-        self.answers.append((reply, payload))
+        self.responses.append((reply, payload))
 
     def send(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
         self.sent.append((subject, payload, reply))
@@ -58,9 +58,9 @@ class FakeConnection:
         self, subject: str, payload: bytes, timeout: float, headers: dict[str, str] | None = None
     ) -> Deferred[Any]:
         assert timeout > 0
-        answer: Deferred[Any] = Deferred()
-        self.requests.append((subject, payload, answer))
-        return answer
+        response: Deferred[Any] = Deferred()
+        self.requests.append((subject, payload, response))
+        return response
 
     def subscribe(self, subject: str, callback: Callable[[Message], object]) -> Deferred[Any]:
         self.deliver = callback

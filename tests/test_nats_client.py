@@ -83,6 +83,17 @@ class ClientTests(TestCase):
 
         return Deferred.fromCoroutine(check())
 
+    def test_the_end_of_a_pull_request(self) -> Deferred[None]:
+        """Said so often that it is passed over; what a publisher has put in a message is not."""
+
+        async def check() -> None:
+            header = b"NATS/1.0 409 Batch Completed\r\n\r\n"
+            said, stored = b"HMSG s 1 32 32\r\n", b"HMSG s 1 r 32 32\r\n"
+            messages = await self.feed(said + header + b"\r\n" + stored + header + b"\r\n")
+            self.assertEqual([message.reply for message in messages], ["r"])
+
+        return Deferred.fromCoroutine(check())
+
     def test_the_release_of_nats_py(self) -> Deferred[None]:
         return from_asyncio(check_nats_py())
 

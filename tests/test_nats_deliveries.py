@@ -1,4 +1,4 @@
-"""Tests for scfd.triggers.nats.deliveries and answers: turns, deadlines, failures, the end of a node."""
+"""Tests for scfd.triggers.nats.deliveries and acks: turns, deadlines, failures, the end of a node."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class DeliveriesCase(SynchronousTestCase):
             self.deliveries.received(a_message(sequence, delivered))
 
     @property
-    def answers(self) -> list[tuple[int, str]]:
-        """(sequence, what was said) of each answer."""
-        return [(int(reply.split(".")[5]), payload.decode()) for reply, payload in self.connection.answers]
+    def responses(self) -> list[tuple[int, str]]:
+        """(sequence, what was said) of each response."""
+        return [(int(reply.split(".")[5]), payload.decode()) for reply, payload in self.connection.responses]
 
     @property
     def extended(self) -> list[int]:
@@ -85,7 +85,7 @@ class UnavailableTests(DeliveriesCase):
     def test_the_message_waits_here_for_the_plugin(self) -> None:
         self.receive(1, 2, 3)
         self.refuse(2, 1)
-        self.assertEqual((self.answers, self.begun, self.deliveries.held), ([], [1, 2], 3))
+        self.assertEqual((self.responses, self.begun, self.deliveries.held), ([], [1, 2], 3))
         self.deliveries.extend()
         self.deliveries.extend()
         self.assertEqual(sorted(self.extended), [1, 2, 3])
@@ -93,12 +93,12 @@ class UnavailableTests(DeliveriesCase):
         self.assertEqual(self.begun, [1, 2, 1, 2])
         for sequence in (1, 2):
             self.plugin[sequence].callback(None)
-        self.assertEqual(self.answers, [(1, "+ACK"), (2, "+ACK")])
+        self.assertEqual(self.responses, [(1, "+ACK"), (2, "+ACK")])
 
     def test_other_failures_count(self) -> None:
         self.receive(1)
         self.plugin[1].errback(PluginError("HTTP status 500"))
-        self.assertEqual(self.answers, [(1, "-NAK")])
+        self.assertEqual(self.responses, [(1, "-NAK")])
 
 
 class TurnTests(DeliveriesCase):
@@ -107,40 +107,40 @@ class TurnTests(DeliveriesCase):
         self.receive(1, 2, 3)
         self.assertEqual((self.begun, self.deliveries.held), ([1], 3))
         self.plugin[1].callback(None)
-        self.assertEqual((self.begun, self.answers, self.room), ([1, 2], [(1, "+ACK")], 1))
+        self.assertEqual((self.begun, self.responses, self.room), ([1, 2], [(1, "+ACK")], 1))
 
     def test_several_at_a_time(self) -> None:
         self.make(concurrency=2)
         self.receive(1, 2, 3)
         self.assertEqual(self.begun, [1, 2])
         self.plugin[2].callback(None)
-        self.assertEqual((self.begun, self.answers), ([1, 2, 3], [(2, "+ACK")]))
+        self.assertEqual((self.begun, self.responses), ([1, 2, 3], [(2, "+ACK")]))
 
-    def test_a_plugin_that_answers_at_once(self) -> None:
+    def test_a_plugin_that_responds_at_once(self) -> None:
         self.make()
         self.plugin = {sequence: succeed(None) for sequence in range(10)}
         self.receive(*range(10))
         self.assertEqual((self.begun, self.deliveries.held), (list(range(10)), 0))
-        self.assertEqual(self.answers, [(sequence, "+ACK") for sequence in range(10)])
+        self.assertEqual(self.responses, [(sequence, "+ACK") for sequence in range(10)])
 
     def test_nothing_is_begun_while_the_plugin_is_away(self) -> None:
         self.make()
         self.deliveries.set_ready(False)
         self.receive(1, 2)
-        self.assertEqual((self.begun, self.answers), ([], []))
+        self.assertEqual((self.begun, self.responses), ([], []))
         self.deliveries.set_ready(True)
         self.assertEqual(self.begun, [1])
 
     def test_what_waits_for_the_plugin_too_long_is_given_back(self) -> None:
         """Where that costs nothing: else a message would use up its deliveries while the plugin is away."""
-        for max_deliver, answers in ((-1, [(1, "-NAK"), (2, "-NAK")]), (3, [])):
+        for max_deliver, responses in ((-1, [(1, "-NAK"), (2, "-NAK")]), (3, [])):
             self.make(max_deliver=max_deliver)
             self.deliveries.set_ready(False)
             self.receive(1)
             self.receive(2, delivered=3)
             self.clock.advance(LONGEST_WAIT + 1)
             self.deliveries.extend()
-            self.assertEqual((self.answers, self.deliveries.held), (answers, 2 - len(answers)))
+            self.assertEqual((self.responses, self.deliveries.held), (responses, 2 - len(responses)))
         self.deliveries.set_ready(True)
         self.assertEqual(self.begun, [1])
 
@@ -150,11 +150,11 @@ class TurnTests(DeliveriesCase):
             self.make(max_deliver=1)
             self.receive(1, 2)
             self.plugin.pop(1).errback(error)
-            self.assertEqual((self.begun, self.answers, self.deliveries.held), ([1], [], 2))
+            self.assertEqual((self.begun, self.responses, self.deliveries.held), ([1], [], 2))
             self.clock.advance(POSTPONED)
             self.assertEqual(self.begun, [1, 1])
             self.plugin[1].callback(None)
-            self.assertEqual((self.begun, self.answers), ([1, 1, 2], [(1, "+ACK")]))
+            self.assertEqual((self.begun, self.responses), ([1, 1, 2], [(1, "+ACK")]))
 
     def test_goes_on_as_soon_as_the_plugin_is_there(self) -> None:
         self.make()
@@ -170,7 +170,7 @@ class TurnTests(DeliveriesCase):
         self.deliveries.begin_no_more()
         self.plugin.pop(1).errback(PluginUnavailableError("refused"))
         self.assertEqual(self.deliveries.held, 0)
-        self.assertEqual([sequence for sequence, _ in self.answers], [1])
+        self.assertEqual([sequence for sequence, _ in self.responses], [1])
 
     def test_a_message_that_is_no_delivery(self) -> None:
         self.make()
@@ -206,6 +206,31 @@ class AheadTests(DeliveriesCase):
         self.assertEqual(most_ahead(self.settings), 320)
 
 
+class BytesTests(DeliveriesCase):
+    def test_what_is_here_is_counted_in_bytes(self) -> None:
+        self.make(concurrency=2, max_deliver=-1)
+        one = len("s.a") + len("1")
+        self.receive(1, 2, 3, 4)
+        self.receive(1, delivered=2)  # the same once more
+        self.assertEqual(self.deliveries.held_bytes, 4 * one)
+        self.plugin[1].callback(None)
+        self.plugin[2].errback(PluginError("no"))
+        self.assertEqual(self.deliveries.held_bytes, 2 * one)
+        self.receive(5)
+        self.deliveries.begin_no_more()
+        self.assertEqual(self.deliveries.held_bytes, 2 * one)
+        self.plugin[3].callback(None)
+        self.plugin[4].errback(PluginUnavailableError("refused"))
+        self.assertEqual(self.deliveries.held_bytes, 0)
+
+    def test_quick_ones(self) -> None:
+        self.make()
+        self.plugin = {2: succeed(None)}
+        self.receive(1, 2)
+        self.plugin[1].callback(None)
+        self.assertEqual(self.deliveries.held_bytes, 0)
+
+
 class DeadlineTests(DeliveriesCase):
     def test_extended_while_it_is_here(self) -> None:
         self.make()
@@ -225,14 +250,14 @@ class DeadlineTests(DeliveriesCase):
         self.assertEqual(self.begun, [1])
         self.plugin[1].errback(PluginError("no"))
         self.flushLoggedErrors()
-        self.assertEqual(self.connection.answers, [("$JS.ACK.S.c.2.1.1.1735689660250000001.0", b"-NAK")])
+        self.assertEqual(self.connection.responses, [("$JS.ACK.S.c.2.1.1.1735689660250000001.0", b"-NAK")])
 
     def test_one_whose_acknowledgement_was_lost(self) -> None:
         self.make()
         self.plugin[1] = succeed(None)
         self.receive(1)
         self.receive(1, delivered=2)
-        self.assertEqual((self.begun, self.answers), ([1], [(1, "+ACK"), (1, "+ACK")]))
+        self.assertEqual((self.begun, self.responses), ([1], [(1, "+ACK"), (1, "+ACK")]))
 
     def test_one_whose_ack_was_lost_with_the_connection(self) -> None:
         """The server may not know any more that it has delivered it."""
@@ -241,7 +266,7 @@ class DeadlineTests(DeliveriesCase):
         self.receive(1)
         self.deliveries.acks_may_be_lost()
         self.receive(1)
-        self.assertEqual((self.begun, self.answers), ([1], [(1, "+ACK"), (1, "+ACK")]))
+        self.assertEqual((self.begun, self.responses), ([1], [(1, "+ACK"), (1, "+ACK")]))
 
     def test_one_that_is_handled_after_the_connection_was_lost(self) -> None:
         """Its ack waits for the next connection, and the server delivers it before it gets that."""
@@ -250,7 +275,7 @@ class DeadlineTests(DeliveriesCase):
         self.deliveries.acks_may_be_lost()
         self.plugin[1].callback(None)
         self.receive(1)
-        self.assertEqual((self.begun, self.answers), ([1], [(1, "+ACK"), (1, "+ACK")]))
+        self.assertEqual((self.begun, self.responses), ([1], [(1, "+ACK"), (1, "+ACK")]))
 
     def test_a_replay_is_handled(self) -> None:
         """An operator has reset the consumer, or deleted it and made it again."""
@@ -270,7 +295,7 @@ class FailureTests(DeliveriesCase):
                 self.make(backoff=(1, 5, 30), max_deliver=-1)
                 self.plugin[1] = fail(PluginError("no"))
                 self.receive(1, delivered=delivered)
-                [(_, said)] = self.answers
+                [(_, said)] = self.responses
                 verb, _, body = said.partition(" ")
                 self.assertEqual((verb, json.loads(body)), ("-NAK", {"delay": delay * 1_000_000_000}))
 
@@ -297,14 +322,14 @@ class EndTests(DeliveriesCase):
         self.make()
         self.receive(1, 2, 3)
         self.deliveries.begin_no_more()
-        self.assertEqual(self.answers, [(2, "-NAK"), (3, "-NAK")])
+        self.assertEqual(self.responses, [(2, "-NAK"), (3, "-NAK")])
         self.receive(4)  # it was on its way
-        self.assertEqual(self.answers[2:], [(4, "-NAK")])
+        self.assertEqual(self.responses[2:], [(4, "-NAK")])
         emptied = self.deliveries.empty()
         self.assertNoResult(emptied)
         self.plugin[1].callback(None)
         self.successResultOf(emptied)
-        self.assertEqual((self.begun, self.answers[3:]), ([1], [(1, "+ACK")]))
+        self.assertEqual((self.begun, self.responses[3:]), ([1], [(1, "+ACK")]))
 
     def test_what_would_not_come_again_is_handled(self) -> None:
         self.make(max_deliver=3)
@@ -312,12 +337,12 @@ class EndTests(DeliveriesCase):
         self.receive(2, delivered=3)
         self.deliveries.begin_no_more()
         self.plugin[1].callback(None)
-        self.assertEqual((self.begun, self.answers), ([1, 2], [(1, "+ACK")]))
+        self.assertEqual((self.begun, self.responses), ([1, 2], [(1, "+ACK")]))
 
     def test_what_is_interrupted_is_given_back_without_a_delay(self) -> None:
         self.make(concurrency=2)
         self.receive(1, 2)
         self.deliveries.begin_no_more()
         self.deliveries.interrupt()
-        self.assertEqual(self.answers, [(1, "-NAK"), (2, "-NAK")])
+        self.assertEqual(self.responses, [(1, "-NAK"), (2, "-NAK")])
         self.successResultOf(self.deliveries.empty())

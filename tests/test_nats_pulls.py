@@ -14,7 +14,7 @@ from scfd.triggers.nats.pulls import Pulls, PullTerms
 from tests.nats_fakes import FakeConnection, Message
 
 
-class PullsTests(SynchronousTestCase):
+class PullsCase(SynchronousTestCase):
     def make(self, config: Any = None, **settings: Any) -> Pulls:
         given: dict[str, Any] = {
             "name": "q",
@@ -32,7 +32,7 @@ class PullsTests(SynchronousTestCase):
         connection: Any = self.connection
         self.pulls = Pulls(
             connection,
-            PullTerms.of(NatsSettings(**given), config or {}),
+            PullTerms.of(NatsSettings(**given), config or {}, 10_000),
             self.came.append,
             self.has_expired,
             self.lost.append,
@@ -47,14 +47,20 @@ class PullsTests(SynchronousTestCase):
     def arrives(self, reply: str = "$JS.ACK.S.c.1.1.1.1.0", **headers: str) -> None:
         self.connection.deliver(Message(subject="s.a", reply=reply, data=b"", headers=headers or None))
 
-    def says(self, status: str, description: str = "", missing: int = 0) -> None:
-        more = {"Nats-Pending-Messages": str(missing)} if missing else {}
+    def says(self, status: str, description: str = "", missing: int = 0, **more: str) -> None:
+        if missing:
+            more["Nats-Pending-Messages"] = str(missing)
         self.arrives("", Status=status, Description=description, **more)
 
     @property
     def asked(self) -> list[dict[str, int]]:
-        return [json.loads(payload) for _, payload, _ in self.connection.sent]
+        """The requests so far, but for their limit in bytes, which is the subject of `BytesTests`."""
+        requests = [json.loads(payload) for _, payload, _ in self.connection.sent]
+        self.limits = [request.pop("max_bytes", None) for request in requests]
+        return requests
 
+
+class PullsTests(PullsCase):
     def test_requests_are_no_larger_than_a_batch(self) -> None:
         self.make(batch_size=10).ask(25)
         self.assertEqual([request["batch"] for request in self.asked], [10, 10, 5])
@@ -71,10 +77,11 @@ class PullsTests(SynchronousTestCase):
         self.make(limits, batch_size=10).ask(25)
         self.assertEqual(self.asked, [{"batch": 3, "expires": 10**9, "group": "g"}] * 2)
 
-    def test_other_nodes_use_up_the_requests(self) -> None:
-        self.make().ask(3)
-        self.says("409", "Exceeded MaxWaiting")
-        self.assertEqual((self.pulls.requested, self.expired, self.lost), (0, 0, []))
+    def test_a_request_that_is_not_taken_now(self) -> None:
+        for status, text in (("409", "Exceeded MaxWaiting"), ("429", "Too Many Requests")):
+            self.make().ask(3)
+            self.says(status, text)
+            self.assertEqual((self.pulls.requested, self.expired, self.lost), (0, 0, []))
 
     def test_a_pinned_client(self) -> None:
         self.make({"priority_groups": ["g"]}).ask(1)
@@ -122,6 +129,8 @@ class PullsTests(SynchronousTestCase):
         for status, description, reason in (
             ("409", "Consumer Deleted", "the server ended them: Consumer Deleted"),
             ("409", "Leadership Change", "the server ended them: Leadership Change"),
+            ("409", "Server Shutdown", "the server ended them: Server Shutdown"),
+            ("409", "Exceeded MaxRequestBatch of 5", "the server ended them: Exceeded MaxRequestBatch of 5"),
             ("503", "", "no server takes pulls"),
         ):
             self.make().ask(1)
@@ -148,3 +157,49 @@ class PullsTests(SynchronousTestCase):
         self.clock.advance(1)
         self.pulls.look()
         self.assertEqual(self.lost, [])
+
+
+class BytesTests(PullsCase):
+    """What is asked for is bounded in bytes; a message of any size comes through."""
+
+    MOST = 10_000 + 8192  # any message of the server fits
+
+    def test_open_requests_and_messages_here_stay_within_the_bound(self) -> None:
+        for held, requests in ((0, 4), (self.MOST, 3), (4 * self.MOST, 0)):
+            self.make(max_held_bytes=4 * self.MOST).ask(100, held)
+            self.assertEqual([request["batch"] for request in self.asked], [10] * requests)
+            self.assertEqual(self.limits, [self.MOST] * requests)
+
+    def test_where_not_even_one_fits_one_comes_when_nothing_is_here(self) -> None:
+        self.make(max_held_bytes=1).ask(100, 1)
+        self.assertEqual(self.asked, [])
+        self.pulls.ask(100, 0)
+        self.assertEqual(len(self.asked), 1)
+
+    def test_the_consumers_own_limit(self) -> None:
+        self.make({"max_bytes": 700}).ask(1)
+        self.assertEqual((len(self.asked), self.limits), (1, [700]))
+
+    def test_a_request_that_is_full(self) -> None:
+        """The consumer is as well as before, and the rest is asked for anew."""
+        self.make().ask(10)
+        self.arrives()
+        self.says("409", "Message Size Exceeds MaxBytes", missing=9, **{"Nats-Pending-Bytes": "500"})
+        self.assertEqual((self.pulls.requested, self.pulls.alive, self.expired, self.lost), (0, True, 1, []))
+        self.pulls.ask(10)
+        self.assertEqual((len(self.asked), self.limits), (2, [self.MOST] * 2))
+
+    def test_a_message_that_no_request_has_room_for_comes_alone(self) -> None:
+        self.make({"max_bytes": 700}).ask(20)
+        for _ in range(2):
+            self.says("409", "Message Size Exceeds MaxBytes", missing=10, **{"Nats-Pending-Bytes": "700"})
+        self.pulls.ask(20)
+        self.assertEqual([request["batch"] for request in self.asked[2:]], [1])
+        self.assertEqual(self.limits[2:], [None])
+        self.connection.deliver(Message("s.a", "$JS.ACK.S.c.1.1.1.1.0", b"x" * 701))
+        self.pulls.ask(20)
+        self.assertEqual((len(self.asked), self.limits[3]), (4, None))
+        self.arrives()
+        self.pulls.ask(20)
+        self.assertEqual([request["batch"] for request in self.asked[4:]], [10, 10])
+        self.assertEqual(self.limits[4:], [700, 700])

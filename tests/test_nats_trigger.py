@@ -68,10 +68,8 @@ class NatsTriggerTests(SynchronousTestCase):
         self.connection, self.consumer = FakeConnection(), FakeConsumer()
         connection: Any = self.connection
         consumer: Any = self.consumer
-        answers = Acks(SETTINGS, consumer.terms, connection, None, self.context.metrics, self.clock)
-        deliveries = Deliveries(
-            SETTINGS, lambda event: succeed(None), answers, self.context.metrics, self.clock
-        )
+        acks = Acks(SETTINGS, consumer.terms, connection, None, self.context.metrics, self.clock)
+        deliveries = Deliveries(SETTINGS, lambda event: succeed(None), acks, self.context.metrics, self.clock)
         self.trigger = NatsTrigger(SETTINGS, connection, consumer, deliveries, self.context)
 
     def start(self) -> None:

@@ -14,6 +14,7 @@ from scfd.config.checks import (
     NATS_URL,
     PLAIN_SUBJECT_OR_EMPTY,
     POSITIVE_DURATION,
+    SIZE,
     SUBJECT,
     SUBJECT_PREFIX,
     SWITCH,
@@ -70,6 +71,8 @@ class NatsSettings:
         ``last_per_subject``, a stream sequence or a time; empty, the default, is ``all`` for a work queue
         and ``new`` for other streams. Never changes an existing consumer.
     :ivar batch_size: messages that one pull request asks for at most; 10 by default.
+    :ivar max_held_bytes: bytes of messages that may be here, or on their way as asked for; 64 MiB by default.
+        One message always may, whatever its size.
     :ivar ack_wait: seconds after which the server delivers a message again whose node is silent; 30 by
         default.
     :ivar max_deliver: deliveries of one message at most; -1 is without limit; 3 by default.
@@ -119,6 +122,7 @@ class NatsSettings:
     subjects: tuple[str, ...] = key(ListOf(SUBJECT, least=1), ())
     deliver: str = key(DELIVER, "")
     batch_size: int = key(whole(1), 10)
+    max_held_bytes: int = key(SIZE, 64 * 1024 * 1024)
     ack_wait: float = key(at_least(SHORTEST_ACK_WAIT), 30.0)
     max_deliver: int = key(whole(1, also=-1), 3)
     max_ack_pending: int | None = key(whole(1, also=-1), None)

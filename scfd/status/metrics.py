@@ -167,6 +167,9 @@ class Metrics:
         self.nats_ack_pending = gauge(
             "nats_ack_pending", "Messages that nodes have been given and not acknowledged.", "trigger"
         )
+        self.nats_held_bytes = gauge(
+            "nats_held_bytes", "Bytes of the messages that this node has and has not finished.", "trigger"
+        )
         self.nats_paused = gauge("nats_paused", "1 while an operator has paused the consumer.", "trigger")
         self.results = counter("results", "Task results from the plugin, by status.", "status")
         self.results_dropped = counter("results_dropped", "Task results that could not be used.", "reason")

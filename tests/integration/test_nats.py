@@ -130,6 +130,14 @@ class NatsCase(TestCase):
         for body in bodies:
             await from_asyncio(self.js.publish("s.a", json.dumps(body).encode(), **more))
 
+    async def api(self, subject: str, body: Any = None) -> dict[str, Any]:
+        """Ask JetStream as an operator does."""
+        data = json.dumps(body).encode() if body is not None else b""
+        response = await from_asyncio(self.client.request(f"$JS.API.{subject}", data, timeout=2))
+        value: dict[str, Any] = json.loads(response.data)
+        self.assertNotIn("error", value)
+        return value
+
     async def consumer(self) -> Any:
         return await from_asyncio(self.js.consumer_info("S", "c"))
 

@@ -54,13 +54,6 @@ class ConsumersCase(NatsCase):
     def said(self, part: str) -> list[str]:
         return [line for line in self.lines if part in line]
 
-    async def api(self, subject: str, body: Any = None, prefix: str = "$JS.API") -> dict[str, Any]:
-        data = json.dumps(body).encode() if body is not None else b""
-        response = await from_asyncio(self.client.request(f"{prefix}.{subject}", data, timeout=2))
-        value: dict[str, Any] = json.loads(response.data)
-        self.assertNotIn("error", value)
-        return value
-
     async def make(self, **config: Any) -> dict[str, Any]:
         """Make a consumer as an operator does. :returns: its config."""
         body = {

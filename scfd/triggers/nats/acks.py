@@ -55,7 +55,7 @@ class Acks:
         """:returns: a Deferred that fires when the server has confirmed, or None where it is not asked to."""
         if self._double:
             return Deferred.fromCoroutine(self._confirm(delivery))
-        self._connection.answer(delivery.reply, ACK)
+        self._connection.respond(delivery.reply, ACK)
         self._acknowledged.inc()
         return None
 
@@ -77,7 +77,7 @@ class Acks:
 
     def ack_again(self, delivery: Delivery) -> None:
         """A message has come again that is handled already: its acknowledgement was lost on its way."""
-        self._connection.answer(delivery.reply, ACK)
+        self._connection.respond(delivery.reply, ACK)
         self._counted("repeated")
 
     def failed(self, delivery: Delivery, text: str, interrupted: bool) -> Deferred[None] | None:
@@ -93,7 +93,7 @@ class Acks:
             return None
         backoff = self._settings.backoff
         delay = backoff[min(delivery.delivered, len(backoff)) - 1]
-        self._connection.answer(delivery.reply, NAK + b" " + to_json({"delay": round(delay * _NANO)}))
+        self._connection.respond(delivery.reply, NAK + b" " + to_json({"delay": round(delay * _NANO)}))
         self._counted("nak")
         return None
 
@@ -109,7 +109,7 @@ class Acks:
             count=delivery.delivered,
             reason=text,
         )
-        self._connection.answer(delivery.reply, NAK)
+        self._connection.respond(delivery.reply, NAK)
         self._counted("exhausted")
         return None
 
@@ -117,7 +117,7 @@ class Acks:
         self, dead_letters: DeadLetters, delivery: Delivery, text: str, interrupted: bool
     ) -> None:
         if await dead_letters.bury(delivery, text, once=interrupted):
-            self._connection.answer(delivery.reply, TERM)
+            self._connection.respond(delivery.reply, TERM)
             self._counted("dead letter")
         else:
             self._counted("exhausted")
@@ -137,7 +137,7 @@ class Acks:
 
     def give_back(self, delivery: Delivery) -> None:
         """Have the message delivered again at once, here or elsewhere."""
-        self._connection.answer(delivery.reply, NAK)
+        self._connection.respond(delivery.reply, NAK)
         self._counted("given back")
 
     def extend(self, delivery: Delivery) -> None:

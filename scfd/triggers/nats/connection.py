@@ -100,7 +100,7 @@ class Connection(Service):
         super().stopService()
         return from_asyncio(self._finish())
 
-    def answer(self, reply: str, payload: bytes = b"") -> None:
+    def respond(self, reply: str, payload: bytes = b"") -> None:
         """Acknowledge a message, on this connection or on the next one."""
         self._outgoing.append((reply, payload, "", True))
         if self._wake is not None:

@@ -46,6 +46,7 @@ class Deliveries:
     :param dispatch: see `scfd.interfaces.ITrigger`.
     :param room: called when there is room for more.
     :ivar ready: whether messages may be begun.
+    :ivar held_bytes: bytes of the messages that are in work or wait for their turn.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Deliveries:
         self._redelivered = metrics.redeliveries.labels(settings.name)
         self._stopping = self._interrupted = False
         self.ready = False
+        self.held_bytes = 0
 
     @property
     def held(self) -> int:
@@ -114,7 +116,7 @@ class Deliveries:
         elif self._may_begin() and not self._waiting:
             self._begin(delivery)
         else:
-            self._held[delivery.key] = delivery
+            self._hold(delivery)
             self._waiting.append(delivery)
 
     def _known(self, delivery: Delivery) -> bool:
@@ -167,10 +169,10 @@ class Deliveries:
         if self._single and dispatched.called and dispatched.result is None:
             # A plugin that responds at once: nothing to keep an eye on.
             self._mean *= 1 - _WEIGHT
-            self._held.pop(delivery.key, None)
+            self._let_go(delivery)
             self._succeeded(None, delivery)
             return
-        self._held[delivery.key] = delivery
+        self._hold(delivery)
         self._running[delivery] = dispatched
         dispatched.addBoth(self._timed, self._clock.seconds())
         dispatched.addCallbacks(
@@ -178,6 +180,15 @@ class Deliveries:
         )
         # Whatever goes wrong here must not take the slot with it.
         dispatched.addErrback(self._unexpected).addBoth(self._ended, delivery)
+
+    def _hold(self, delivery: Delivery) -> None:
+        if delivery.key not in self._held:
+            self._held[delivery.key] = delivery
+            self.held_bytes += delivery.size
+
+    def _let_go(self, delivery: Delivery) -> None:
+        if self._held.pop(delivery.key, None) is not None:
+            self.held_bytes -= delivery.size
 
     def _timed(self, result: Any, began: float) -> Any:
         took = self._clock.seconds() - began
@@ -213,7 +224,7 @@ class Deliveries:
         if delivery in self._postponed:
             self._postpone(delivery)
             return
-        del self._held[delivery.key]
+        self._let_go(delivery)
         self._pump()
         self.room()
         if not self._held:
@@ -248,7 +259,7 @@ class Deliveries:
         for delivery in self._waiting:
             if self._acks.can_give_back(delivery):
                 self._acks.give_back(delivery)
-                del self._held[delivery.key]
+                self._let_go(delivery)
         self._waiting = deque(kept)
 
     def begin_no_more(self) -> None:
@@ -258,7 +269,7 @@ class Deliveries:
         if not self.ready:
             # Nobody is there to handle them.
             for delivery in self._waiting:
-                del self._held[delivery.key]
+                self._let_go(delivery)
             self._waiting.clear()
 
     def empty(self) -> Deferred[None]:

@@ -61,6 +61,13 @@ class Delivery:
         return int(self._parts[self._at + 3])
 
     @property
+    def size(self) -> int:
+        """Bytes that the message takes here, about."""
+        message = self.message
+        headers = sum(len(name) + len(value) for name, value in (message.headers or {}).items())
+        return len(message.subject) + len(message.data) + headers
+
+    @property
     def stored(self) -> datetime:
         """When the stream stored the message."""
         nanoseconds = int(self._parts[self._at + 5])

@@ -34,6 +34,11 @@ GRACE = 1.0
 DRAIN_TIMEOUT = 3.0
 #: Open pull requests of one node. A consumer's default limit is 512 for all nodes together.
 MOST_OPEN = 32
+#: Bytes that the server counts for a message beyond its headers and body: its subject and the one for acks,
+#: each at most as long as a line of the protocol.
+_ENVELOPE = 8192
+#: The server's default ``max_payload``, where it is not known.
+_USUAL_MAX_PAYLOAD = 1024 * 1024
 
 
 @frozen
@@ -45,6 +50,9 @@ class PullTerms:
     :ivar subject: where requests go.
     :ivar batch: messages that one request asks for at most.
     :ivar expires: seconds that a request stays open.
+    :ivar max_bytes: bytes of messages that one request asks for at most; one message always fits, unless the
+        consumer's own limit is below the server's ``max_payload``.
+    :ivar most_bytes: bytes that open requests may bring, and messages here have, together.
     :ivar most_open: open requests at most.
     :ivar group: the consumer's priority group, or empty.
     """
@@ -53,17 +61,25 @@ class PullTerms:
     subject: str
     batch: int
     expires: float
+    max_bytes: int
+    most_bytes: int
     most_open: int = MOST_OPEN
     group: str = ""
 
     @classmethod
-    def of(cls, settings: NatsSettings, config: Mapping[str, Any]) -> PullTerms:
-        """:param config: the consumer's, from the server; limits that are 0 or missing are none."""
+    def of(cls, settings: NatsSettings, config: Mapping[str, Any], max_payload: int) -> PullTerms:
+        """
+        :param config: the consumer's, from the server; limits that are 0 or missing are none.
+        :param max_payload: the server's, in bytes; 0 where it is not known.
+        """
+        max_bytes = (max_payload or _USUAL_MAX_PAYLOAD) + _ENVELOPE
         return cls(
             settings.name,
             f"{settings.api}.CONSUMER.MSG.NEXT.{settings.stream}.{settings.consumer_name}",
             min(settings.batch_size, config.get("max_batch") or settings.batch_size),
             min(settings.fetch_max_wait, (config.get("max_expires") or math.inf) / _NANO),
+            min(max_bytes, config.get("max_bytes") or max_bytes),
+            settings.max_held_bytes,
             min(MOST_OPEN, config.get("max_waiting") or MOST_OPEN),
             (config.get("priority_groups") or [""])[0],
         )
@@ -108,6 +124,8 @@ class Pulls:
         #: [when it ends, how many of its messages have not arrived] of each request.
         self._open: deque[list[float]] = deque()
         self._crowded = False
+        #: Whether a message is due that is larger than ``max_bytes``.
+        self._oversized = False
         self._heard = True
         self._heard_at = 0.0
         self.alive = False
@@ -129,22 +147,36 @@ class Pulls:
         self.requested = 0
         return from_asyncio(_drain(subscription))
 
-    def ask(self, count: int) -> None:
-        """Ask for ``count`` more messages."""
+    def ask(self, count: int, held: int = 0) -> None:
+        """
+        Ask for ``count`` more messages, or fewer where there is no room for their bytes.
+
+        :param held: bytes of the messages that are here.
+        """
         if self._subscription is None:
             return
         if not self.requested:
             self._heard = True  # silence is measured from now on
         now = self._clock.seconds()
-        while count > 0 and len(self._open) < self._terms.most_open:
-            batch = min(count, self._terms.batch)
+        while count > 0 and self._may_ask(held):
+            batch = 1 if self._oversized else min(count, self._terms.batch)
             count -= batch
             self.requested += batch
             self._open.append([now + self._expires + GRACE, batch])
             self._connection.send(self._terms.subject, self._request(batch), self._inbox)
 
+    def _may_ask(self, held: int) -> bool:
+        requests = len(self._open)
+        if not requests and not held:
+            return True  # whatever the limits are, one message must get through
+        if requests >= (1 if self._oversized else self._terms.most_open):
+            return False
+        return held + (requests + 1) * self._terms.max_bytes <= self._terms.most_bytes
+
     def _request(self, batch: int) -> bytes:
         request: dict[str, Any] = {"batch": batch, "expires": round(self._expires * _NANO)}
+        if not self._oversized:
+            request["max_bytes"] = self._terms.max_bytes
         if self._heartbeat:
             request["idle_heartbeat"] = round(self._heartbeat * _NANO)
         if self._terms.group:
@@ -172,6 +204,9 @@ class Pulls:
             if self._terms.group and message.headers:
                 self.pin = message.headers.get("Nats-Pin-Id", "")
             self._no_longer_expected(1)
+            if self._oversized:
+                size = len(message.subject) + len(message.reply) + len(message.data)
+                self._oversized = size > self._terms.max_bytes  # the next one may be as large
             self._received(message)
         elif message.headers:
             self._status(message.headers)
@@ -186,35 +221,43 @@ class Pulls:
             requests[0][1] -= count
 
     def _status(self, headers: dict[str, str]) -> None:
-        """A status message of the server about a request: ADR-13, ADR-37."""
+        """
+        A status message of the server about a request: ADR-13, ADR-37.
+
+        All others mean that the consumer has to be looked at again: it is gone (``Consumer Deleted``), has
+        another leader (``Leadership Change``, ``Server Shutdown``), other limits (``Exceeded MaxRequest…``).
+        """
         status, text = headers.get("Status"), headers.get("Description", "")
+        too_large = text == "Message Size Exceeds MaxBytes"
         if status == "100":  # a heartbeat
             self.alive = True
-        elif status in ("404", "408", "423"):  # a request has expired, or its pin id has
+        elif status in ("404", "408", "423") or too_large:  # a request has expired, or its pin id, or is full
             if status == "423":
                 self.pin = ""
+            elif too_large and headers.get("Nats-Pending-Bytes") == str(self._terms.max_bytes):
+                self._oversized = True
             self.alive = True
             self._no_longer_expected(int(headers.get("Nats-Pending-Messages", 0)))
             self._expired()
-        elif status == "409" and text == "Exceeded MaxWaiting":
-            self._refused()
+        elif text == "Exceeded MaxWaiting":
+            self._refused("other nodes use up the consumer's max_waiting")
+        elif status == "429":
+            self._refused(f"the server does not take pull requests now: {text}")
         elif self._subscription is not None:
             self._lost("no server takes pulls" if status == "503" else f"the server ended them: {text}")
 
-    def _refused(self) -> None:
+    def _refused(self, why: str) -> None:
         """
-        Other nodes have as many requests open as the consumer takes; `look` leads to the next try.
+        A request is not taken now; `look` leads to the next try.
 
-        A request with heartbeats gets no response in this case (nats-server 2.15), only silence.
+        Where other nodes have as many requests open as the consumer takes, one with heartbeats gets no
+        response (nats-server 2.15), only silence.
         """
         if self._open:
             self._no_longer_expected(int(self._open[0][1]))
         if not self._crowded:
             self._crowded = True
-            _log.warn(
-                "{trigger}: other nodes use up the consumer's max_waiting; trying again each second",
-                trigger=self._terms.trigger,
-            )
+            _log.warn("{trigger}: {why}; trying again each second", trigger=self._terms.trigger, why=why)
 
 
 async def _drain(subscription: Subscription | None) -> None:

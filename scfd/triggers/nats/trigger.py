@@ -71,6 +71,7 @@ class NatsTrigger(Service):
         self._readiness = context.readiness
         self._availability = context.availability
         self._clock = context.reactor
+        self._held_bytes = context.metrics.nats_held_bytes.labels(settings.name)
         self._component = f"nats trigger {settings.name}"
         self._pulls: Pulls | None = None
         self._pin = ""
@@ -236,7 +237,7 @@ class NatsTrigger(Service):
             if not self._may_consume:
                 await self._change()
                 continue
-            terms = PullTerms.of(self._settings, self._consumer.config)
+            terms = PullTerms.of(self._settings, self._consumer.config, self._connection.max_payload)
             pulls = Pulls(
                 self._connection, terms, self._received, self._top_up, self._pulls_lost, self._clock
             )
@@ -272,9 +273,10 @@ class NatsTrigger(Service):
         few = max(1, ahead // 2)
         self._enough = most - few
         if missing >= few:
-            pulls.ask(missing)
+            pulls.ask(missing, self._deliveries.held_bytes)
 
     def _look(self) -> None:
+        self._held_bytes.set(self._deliveries.held_bytes)
         pulls = self._pulls
         if pulls is None:
             return
