@@ -66,14 +66,14 @@ class Main(CliCase):
         self.assertEqual([line.split(": ")[0] for line in err.splitlines()], [f"{path}:1", f"{path}:2"])
 
     def test_good(self) -> None:
-        path = self.write("system: {name: f}")
+        path = self.write("adapter: {http: {}}")
         status, out, err = run("check", path)
         self.assertEqual((status, err), (0, ""))
         self.assertEqual(out.splitlines()[0], f"{path}: no mistakes")
 
     def test_trpc_config(self) -> None:
         trpc = self.write("server: {service: [{protocol: http, port: 9100}]}")
-        status, out, _ = run("check", self.write("system: {name: f}"), "--trpc-config", trpc)
+        status, out, _ = run("check", self.write("adapter: {http: {}}"), "--trpc-config", trpc)
         self.assertEqual(status, 0)
         self.assertIn("gateway        0.0.0.0:9100\n", out)
 
@@ -87,7 +87,7 @@ class Process(CliCase):
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
 
     def test_no_reactor(self) -> None:
-        path = self.write(GOOD)
+        path = self.write(GOOD.replace("[run,", "[true,"))
         ended = self.python(
             f"from scfd.cli.main import main; status = main(['check', {path!r}]); "
             "print('reactor', 'twisted.internet.reactor' in sys.modules); sys.exit(status)"
@@ -106,7 +106,7 @@ class Process(CliCase):
 
     def test_plain_terminal(self) -> None:
         """Names that the terminal's encoding does not have are shown escaped."""
-        path = self.write("system: {name: ключ}")
+        path = self.write("system: {name: ключ}\nadapter: {http: {}}")
         ended = self.python(
             "sys.stdout.reconfigure(encoding='ascii'); "
             f"from scfd.cli.main import main; sys.exit(main(['check', {path!r}]))"

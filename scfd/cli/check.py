@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 
-from scfd.config.findings import is_secret, without_credentials
+from scfd.cli.advice import adapter_advice
+from scfd.config.findings import Findings, is_secret, without_credentials
 from scfd.config.load import default_state_dir
 from scfd.config.nats import NatsSettings
 from scfd.config.values import Config, HttpAdapterSettings, TimerSettings, TriggerSettings
@@ -18,10 +19,13 @@ from scfd.triggers.timer.cron import Cron
 NEXT_FIRES = 5
 
 
-def explain(config: Config, environ: Mapping[str, str], now: datetime) -> Iterator[str]:
+def explain(
+    config: Config, environ: Mapping[str, str], now: datetime, found: Findings | None = None
+) -> Iterator[str]:
     """
     :param environ: where the platform says who the node is.
     :param now: aware; timers are shown in its zone.
+    :param found: what was found beside the config.
     :returns: lines, without credentials and control characters.
     """
     facts = {
@@ -35,7 +39,10 @@ def explain(config: Config, environ: Mapping[str, str], now: datetime) -> Iterat
         "state dir": config.system.state_dir or default_state_dir(environ),
         "development": _dev(config),
     }
-    yield f"{_printable(config.path)}: no mistakes"
+    found = found or Findings(config.path)
+    count = len(found.mistakes)
+    mistakes = f"{count} mistake{'s' if count > 1 else ''}, see below" if count else "no mistakes"
+    yield f"{_printable(config.path)}: {mistakes}"
     yield ""
     for name, text in facts.items():
         yield f"{name:<14} {_printable(text)}"
@@ -43,9 +50,12 @@ def explain(config: Config, environ: Mapping[str, str], now: datetime) -> Iterat
     for trigger in config.triggers:
         yield ""
         yield from map(_printable, _trigger(trigger, now))
-    if config.warnings:
+    if warnings := (*config.warnings, *found.warnings):
         yield ""
-        yield from (f"warning: {_printable(warning)}" for warning in config.warnings)
+        yield from (f"warning: {_printable(warning)}" for warning in warnings)
+    if "adapter" not in config.origin.lines and any(it.key.startswith("adapter") for it in found.mistakes):
+        yield ""
+        yield from map(_printable, adapter_advice(config))
 
 
 def _printable(text: str) -> str:

@@ -11,10 +11,11 @@ from datetime import datetime
 from scfd import __version__, config
 from scfd.cli import operate
 from scfd.cli.check import explain
+from scfd.cli.look import look
 from scfd.cli.remote import EXIT_NOT_REACHED, NotReachedError, RefusedError
 from scfd.cli.run import DEFAULT_CONFIGS, config_file, run
 from scfd.cli.schema import as_text
-from scfd.errors import StartupError
+from scfd.errors import ConfigError, StartupError
 from scfd.triggers.timer.zone import process_zone
 
 EXIT_MISTAKE = 1
@@ -85,10 +86,14 @@ def _add_trpc_config(command: argparse.ArgumentParser) -> None:
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "Check a config, or say what it means. Nothing is started or written."
+    text = (
+        "Check a config, look for what it needs (plugin, program, files, folders, ports), and say what it "
+        "means. Nothing is started or written. Exit status: 1 for mistakes, 0 with warnings."
+    )
     check = commands.add_parser("check", help="check a config and say what it means", description=text)
     check.add_argument("file", metavar="FILE", help="the config, such as etc/config.yaml")
     _add_trpc_config(check)
+    check.add_argument("--strict", action="store_true", help="exit status 1 for warnings, too")
     check.set_defaults(run=_check)
 
 
@@ -99,7 +104,11 @@ def _schema(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     cfg = config.load(options.file, os.environ, options.trpc_config)
+    found = look(cfg, os.environ)
     # The zone in which the node reads cron expressions.
-    for line in explain(cfg, os.environ, datetime.now(process_zone(os.environ))):
+    for line in explain(cfg, os.environ, datetime.now(process_zone(os.environ)), found):
         print(line)
-    return 0
+    print(end="", flush=True)
+    if found.mistakes:
+        raise ConfigError(found.mistakes)
+    return EXIT_MISTAKE if options.strict and (cfg.warnings or found.warnings) else 0

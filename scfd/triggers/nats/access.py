@@ -15,7 +15,7 @@ from scfd.config.findings import without_credentials
 from scfd.errors import StartupError, describe
 
 #: The seed of a user's NKey: base32.
-_SEED = re.compile(r"SU[A-Z2-7]{56}")
+SEED = re.compile(r"SU[A-Z2-7]{56}")
 
 
 @frozen
@@ -70,7 +70,7 @@ class Access:
         elif self.token:
             options.update(token=self.token)
         elif self.nkey:
-            if _SEED.fullmatch(self.nkey):
+            if SEED.fullmatch(self.nkey):
                 options.update(nkeys_seed_str=self.nkey)
             else:
                 options.update(nkeys_seed=_readable("nkey", self.nkey))
@@ -112,10 +112,13 @@ def _tls_context(tls: NatsTlsSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca or None)
     except (OSError, ssl.SSLError) as error:
-        raise StartupError(f"NATS: tls.ca: {tls.ca}: {describe(error)}") from None
+        raise StartupError(f"NATS: tls.ca: {tls.ca}: {describe(error)}; expected a PEM file") from None
     if tls.cert:
         try:
-            context.load_cert_chain(tls.cert, tls.key or None)
+            # Asked for the key's password, OpenSSL would read the terminal.
+            context.load_cert_chain(tls.cert, tls.key or None, password=lambda: "")
         except (OSError, ssl.SSLError) as error:
-            raise StartupError(f"NATS: tls.cert: {tls.cert}: {describe(error)}") from None
+            files = f"{tls.cert}, {tls.key}: {describe(error)}"
+            text = "expected PEM files of a certificate and its key, which has no password"
+            raise StartupError(f"NATS: tls.cert: {files}; {text}") from None
     return context

@@ -1,0 +1,57 @@
+"""
+What to write where a config has no adapter.
+
+Such a config is usually one of the Go framework, where the program itself says where its plugin is.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from scfd.config import Config
+
+#: The script that starts a function on SCF. With the Go framework it starts the plugin in the background,
+#: then its own program.
+_BOOTSTRAP = "scf_bootstrap"
+_IN_BACKGROUND = re.compile(r"(?m)^[ \t]*(?:nohup )?([^#&|;<>\n]+?)[ \t]*(?:[0-9]?>.*)?(?<!&)&[ \t]*$")
+
+
+def adapter_advice(config: Config) -> Iterator[str]:
+    """:returns: lines, with sections to paste."""
+    http: dict[str, object] = {"name": config.system.name or "my-plugin", "url": "http://127.0.0.1:9001"}
+    if command := _command_of(config.path):
+        http["command"] = command
+    yield "A plugin that is another program, as the Go framework has with HTTPPluginAdapter, needs this"
+    yield "section; name and url are those of NewHTTPPluginAdapter there:"
+    yield ""
+    yield "adapter:"
+    yield "  http:"
+    for key, value in http.items():
+        text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
+        yield f"    {key}: {text.partition(chr(10))[0]}"
+    if not command:
+        yield "    # command: [python3, -u, plugin/my_plugin.py]  # for a plugin that the node is to start"
+    if config.gateway is None:
+        yield ""
+        yield "and this one for callers and probes, unless --trpc-config names a trpc_go.yaml that has it:"
+        yield ""
+        yield "gateway:"
+        yield "  listen: 0.0.0.0:9000"
+
+
+def _command_of(path: str) -> list[str]:
+    """The command that the deployment's start script runs in the background, if there is one."""
+    folder = Path(path).absolute().parent
+    for script in (folder / _BOOTSTRAP, folder.parent / _BOOTSTRAP):
+        try:
+            found = _IN_BACKGROUND.search(script.read_text())
+            if found is not None:
+                return shlex.split(found[1])
+        except (OSError, ValueError):
+            continue
+    return []
