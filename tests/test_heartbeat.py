@@ -459,7 +459,8 @@ class AcceptedTests(HeartbeatTestCase):
 
     def test_is_recorded(self) -> None:
         self.beat()
-        self.assertEqual(self.heartbeat.record, HeartbeatRecord(1_800_000_000, 1, 0))
+        accepted = HeartbeatRecord(1_800_000_000, 1, 0, self.identity.server.base_url)
+        self.assertEqual(self.heartbeat.record, accepted)
         self.assertEqual(self.counted("accepted"), 1)
         self.assertEqual(self.reasons(), [])
 

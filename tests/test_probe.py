@@ -571,6 +571,21 @@ class RefusedTests(ProbeHandlerTestCase):
         self.assertEqual((self.identity.server, self.identity.storage_server_url), (ServerAddress(), ""))
         self.assertTrue(self.probe(moox_server_url="http://10.9.9.9:1")["success"])
 
+    def test_the_first_that_accepts_a_heartbeat_may_be_pinned(self) -> None:
+        self.allowed.append("first")
+        for url in ("http://10.9.9.9:1", "http://10.0.0.1:18202"):
+            self.assertTrue(self.probe(moox_server_url=url)["success"])
+        self.heartbeat.record.first_server = "http://10.0.0.1:18202"
+        for url, status in (
+            ("http://10.9.9.9:1", 403),
+            ("http://10.0.0.1:9", 200),
+            ("https://10.0.0.1", 200),
+        ):
+            response = self.handler.handle(json.dumps({**PROBE, "moox_server_url": url}).encode())
+            self.assertEqual(response.status, status, url)
+        self.allowed.append("10.9.9.9")
+        self.assertTrue(self.probe(moox_server_url="http://10.9.9.9:1")["success"])
+
     def test_is_counted_and_logged(self) -> None:
         with capturedLogs() as events:
             self.handler.handle(b"[]")

@@ -378,7 +378,9 @@ NATS_URL = ScalarCheck(
 NATS_NAME = ScalarCheck("a name without white space and . * > / \\", _parse_nats_name)
 PATH_PREFIX = ScalarCheck("a path, such as /gateway or /api/service", _parse_path_prefix)
 ACCESS_KEY = ScalarCheck("text without white space and /", _parse_access_key)
-SERVERS = ScalarCheck("a host name, an IP address or a CIDR range, such as 10.0.0.0/8", _parse_servers)
+SERVERS = ScalarCheck(
+    "a host name, an IP address or a CIDR range, such as 10.0.0.0/8, or first", _parse_servers
+)
 VARIABLES = ScalarCheck("the name of an environment variable, or of several, such as AWS_*", _parse_variables)
 SWITCH = ScalarCheck("true or false", _parse_switch)
 TIMEZONE = ScalarCheck("a time zone's IANA name, such as UTC or Asia/Shanghai", _parse_timezone)

@@ -115,7 +115,7 @@ class HeartbeatSettings:
         /api/service are those of the generations, which the node then chooses between.
     :ivar auth: None, the default, signs nothing.
     :ivar allowed_servers: host names, IP addresses and CIDR ranges that a probe may name as the control
-        plane; none, the default, is all.
+        plane, and ``first`` for the one that accepts the first heartbeat; none, the default, is all.
     """
 
     server_ip: str = key(HOST_OR_EMPTY, "")

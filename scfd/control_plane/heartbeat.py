@@ -57,11 +57,13 @@ class HeartbeatRecord:
     :ivar last_report: when the last one was accepted, seconds since the epoch; None before the first.
     :ivar report_count: how many were accepted.
     :ivar error_count: how many failed in all their tries.
+    :ivar first_server: the base URL of the control plane that accepted the first one; empty before that.
     """
 
     last_report: float | None = None
     report_count: int = 0
     error_count: int = 0
+    first_server: str = ""
 
 
 class Heartbeat(Service):
@@ -230,6 +232,8 @@ class Heartbeat(Service):
 
     async def _accepted(self, orders: Orders) -> None:
         self.record.last_report = self._now()
+        if not self.record.report_count:
+            self.record.first_server = self._identity.server.base_url
         self.record.report_count += 1
         self._failing = False
         self._metrics.heartbeats.labels("accepted").inc()

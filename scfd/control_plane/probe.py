@@ -115,7 +115,8 @@ class ProbeHandler:
         except ValueError as error:
             return self._refuse("refused", str(error), 400)
         usable = address is not None and is_usable(address.base_url)
-        if address is not None and usable and not is_allowed(address, self._allowed_servers):
+        first = self._heartbeat.record.first_server
+        if address is not None and usable and not is_allowed(address, self._allowed_servers, first):
             return self._refuse("forbidden", f"{address.base_url} is not among the allowed servers", 403)
         self._metrics.probes.labels("accepted").inc()
         self._learn(probe, address)

@@ -119,15 +119,22 @@ def is_usable(url: str) -> bool:
     return not (ip.is_unspecified or ip.is_multicast or ip == _BROADCAST or ip in _THIS_NETWORK)
 
 
-def is_allowed(address: ServerAddress, allowed: Sequence[str]) -> bool:
+#: Among the allowed servers: whichever accepts the first heartbeat.
+FIRST = "first"
+
+
+def is_allowed(address: ServerAddress, allowed: Sequence[str], first: str = "") -> bool:
     """
     Whether a probe may name this control plane.
 
-    :param allowed: host names, IP addresses and CIDR ranges; none means any.
+    :param allowed: host names, IP addresses, CIDR ranges and `FIRST`; none means any.
+    :param first: the URL of the one that has accepted the first heartbeat; empty before that.
     """
     if not allowed:
         return True
     host = urlsplit(address.base_url).hostname or ""
+    if FIRST in allowed and host == (urlsplit(first).hostname or host):
+        return True
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:
