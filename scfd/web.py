@@ -11,9 +11,10 @@ from io import BytesIO
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
+from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IPushProducer
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
@@ -36,8 +37,43 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 Bound = Callable[[Headers, bytes], "Response | Deferred[Response]"]
 
 
+@implementer(IPushProducer)
+class StreamWriter:
+    """
+    The body of a response that goes on and on.
+
+    :ivar ready: whether its reader keeps up; what is written to one that does not is kept in memory.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.ready = True
+
+    def write(self, data: bytes) -> None:
+        """Send some more."""
+        if data:
+            self._request.write(data)
+
+    def pauseProducing(self) -> None:
+        self.ready = False
+
+    def resumeProducing(self) -> None:
+        self.ready = True
+
+    def stopProducing(self) -> None:
+        self.ready = False
+
+
+@frozen
 class Response(WholeResponse):
-    """What a route responds with."""
+    """
+    What a route responds with.
+
+    :ivar opened: where the body is a stream: called with its writer once the head is on its way. Returns a
+        function to be called when the reader is gone.
+    """
+
+    opened: Callable[[StreamWriter], Callable[[], None]] | None = None
 
     @classmethod
     def json(cls, value: object, status: int = 200) -> Response:
@@ -148,7 +184,22 @@ class RoutesResource:
         except Exception:
             _log.failure("a request could not be handled")
             response = Response.json({"message": "internal error"}, 500)
-        write_response(response, request)
+        if response.opened is not None:
+            _begin_stream(response.opened, response, request)
+        else:
+            write_response(response, request)
+
+
+def _begin_stream(
+    opened: Callable[[StreamWriter], Callable[[], None]], response: Response, request: Request
+) -> None:
+    writer = StreamWriter(request)
+    request.setResponseCode(response.status)
+    for name, value in response.headers.items():
+        request.setHeader(name.encode(), value.encode())
+    request.registerProducer(writer, True)
+    closed = opened(writer)
+    request.notifyFinish().addErrback(lambda gone: closed())
 
 
 class Guarded(Resource):

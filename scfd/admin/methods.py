@@ -7,15 +7,13 @@ Moments are RFC 3339, durations seconds. A name that does not exist, and what ca
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 
-from scfd import __version__
-from scfd.admin.parts import Parts
+from scfd.admin.parts import Parts, status
 from scfd.admin.rpc import INVALID_PARAMS, NOT_FOUND, Methods, OperationError
 from scfd.config import Address
 from scfd.config.findings import is_secret, without_credentials
@@ -64,32 +62,7 @@ class NodeMethods(_Group):
 
     def jsonrpc_status(self) -> dict[str, Any]:
         """Who the node is, how it is doing, and what it has done since its start."""
-        parts, context = self._parts, self._parts.context
-        server = parts.identity.server.base_url
-        return {
-            "name": parts.cfg.system.name,
-            "node_id": parts.identity.node_id,
-            "version": parts.identity.version,
-            "scfd": __version__,
-            "pid": os.getpid(),
-            "plugin": parts.adapter.plugin_name,
-            "phase": context.readiness.phase.value,
-            "started": rfc3339(parts.began),
-            "uptime": round(context.now() - parts.began, 1),
-            "ready": not context.readiness.problems(),
-            "problems": [problem.to_dict() for problem in context.readiness.all()],
-            "control_plane": without_credentials(server),
-            "protocol": parts.client.generation(server) if server else None,
-            "tasks": len(parts.tasks.snapshot.ids),
-            "tasks_md5": parts.tasks.current_md5(),
-            "triggers": sum(len(trigger.names()) for trigger in parts.triggers),
-            "events": {
-                "running": parts.dispatcher.running,
-                "succeeded": parts.dispatcher.succeeded,
-                "failed": parts.dispatcher.failed,
-            },
-            "reports": {"pending": parts.reports.pending(), "delivered": parts.reports.delivered},
-        }
+        return status(self._parts)
 
     def jsonrpc_drain(self) -> str:
         """

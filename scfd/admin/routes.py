@@ -8,7 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
-from scfd.admin.parts import Parts
+from scfd.admin.parts import Parts, status
+from scfd.admin.stream import Stream
+from scfd.pages import page
 from scfd.web import Response, Routes, route, shows_token
 
 
@@ -24,6 +26,7 @@ class AdminRoutes(Routes):
         self._metrics = parts.context.metrics
         self._token = token
         self._rpc: Any = None
+        self._stream = Stream(parts.context, lambda: status(parts))
 
     @route("GET", "/live")
     @route("HEAD", "/live")
@@ -61,6 +64,31 @@ class AdminRoutes(Routes):
             self._rpc = Rpc(groups(self._parts))
         responded: Deferred[Response] = self._rpc.respond(body)
         return responded
+
+    @route("GET", "/events")
+    def events(self, headers: Headers, body: bytes) -> Response:
+        """Server-sent events: see `scfd.admin.stream`."""
+        if not shows_token(headers, self._token):
+            return _unauthorized()
+        return self._stream.response()
+
+    @route("GET", "/")
+    @route("HEAD", "/")
+    def page(self, headers: Headers, body: bytes) -> Response:
+        """The page, which asks for the token by itself; likewise its parts."""
+        return page("node.html")
+
+    @route("GET", "/node.js")
+    def script(self, headers: Headers, body: bytes) -> Response:
+        return page("node.js")
+
+    @route("GET", "/common.js")
+    def common(self, headers: Headers, body: bytes) -> Response:
+        return page("common.js")
+
+    @route("GET", "/style.css")
+    def style(self, headers: Headers, body: bytes) -> Response:
+        return page("style.css")
 
 
 def _unauthorized() -> Response:
