@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import IResource
 
-from scfd.config import Address, Config, GatewaySettings, HttpAdapterSettings, NatsSettings, TimerSettings
+from scfd.config import Config, GatewaySettings, HttpAdapterSettings, NatsSettings, TimerSettings
 from scfd.control_plane.client import ControlPlaneClient
 from scfd.control_plane.learning import LearningClient
 from scfd.control_plane.probe import ProbeHandler
@@ -351,11 +351,9 @@ def dev_control_plane(cfg: Config, reactor: Any) -> IService | None:
         return None
     from scfd.dev.control_plane import ControlPlane
 
-    node_url = None
-    if cfg.gateway is not None:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(cfg.gateway.listen.host, cfg.gateway.listen.host)
-        node_url = f"http://{Address(host, cfg.gateway.listen.port)}"
+    node_url = cfg.gateway.listen.url if cfg.gateway is not None else None
     token = "" if cfg.gateway is None else cfg.gateway.probe_token
+    keys, node_page = _signer(cfg, time.time), cfg.admin.listen.url if cfg.admin is not None else ""
     return ControlPlane(
-        cfg.dev.control_plane, node_url, reactor, _agent(reactor), token, keys=_signer(cfg, time.time)
+        cfg.dev.control_plane, node_url, reactor, _agent(reactor), token, keys=keys, node_page=node_page
     )

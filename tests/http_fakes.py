@@ -103,9 +103,20 @@ class Caller:
 
     def answer(self, method: str = "GET") -> Received:
         """What the site has written, as one response; the next call begins after it."""
-        data = self.transport.value()
+        return parse(self.taken(), method)
+
+    def taken(self) -> bytes:
+        """What the site has written, as it went over the wire; the next call begins after it."""
+        data: bytes = self.transport.value()
         self.transport.clear()
-        return parse(data, method)
+        return data
+
+    def stall(self) -> None:
+        """Read nothing more, until `go_on`."""
+        self.transport.producer.pauseProducing()
+
+    def go_on(self) -> None:
+        self.transport.producer.resumeProducing()
 
 
 class Wire(StringTransport):

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from scfd import __version__
-from scfd.config import Address, Config, DevControlPlaneSettings
+from scfd.config import Config
 from scfd.config.findings import without_credentials
 from scfd.control_plane.learning import LearningClient
 from scfd.dispatch import Dispatcher
@@ -68,7 +68,7 @@ def status(parts: Parts) -> dict[str, Any]:
         "ready": not context.readiness.problems(),
         "problems": [problem.to_dict() for problem in context.readiness.all()],
         "control_plane": without_credentials(server),
-        "control_plane_page": _page_of(parts.cfg.dev.control_plane),
+        "control_plane_page": own.listen.url if (own := parts.cfg.dev.control_plane) else "",
         "protocol": parts.client.generation(server) if server else None,
         "tasks": len(parts.tasks.snapshot.ids),
         "tasks_md5": parts.tasks.current_md5(),
@@ -80,11 +80,3 @@ def status(parts: Parts) -> dict[str, Any]:
         },
         "reports": {"pending": parts.reports.pending(), "delivered": parts.reports.delivered},
     }
-
-
-def _page_of(settings: DevControlPlaneSettings | None) -> str:
-    """Where the page of the development control plane is; empty when there is none."""
-    if settings is None:
-        return ""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.listen.host, settings.listen.host)
-    return f"http://{Address(host, settings.listen.port)}/"

@@ -10,15 +10,17 @@ from twisted.web.http_headers import Headers
 
 from scfd.admin.parts import Parts, status
 from scfd.admin.stream import Stream
-from scfd.pages import page
-from scfd.web import Response, Routes, route, shows_token
+from scfd.pages import PageRoutes
+from scfd.web import Response, route, shows_token
 
 
-class AdminRoutes(Routes):
+class AdminRoutes(PageRoutes):
     """
-    :param token: when not empty, all but ``/live`` and ``/ready`` ask for it as ``Authorization: Bearer
-        <token>``; these two never do, since orchestrators' probes carry no credentials.
+    :param token: when not empty, all but the page, ``/live`` and ``/ready`` ask for it as ``Authorization:
+        Bearer <token>``. The page asks its reader for it; orchestrators' probes carry no credentials.
     """
+
+    page_name = "node"
 
     def __init__(self, parts: Parts, token: str) -> None:
         self._parts = parts
@@ -71,24 +73,6 @@ class AdminRoutes(Routes):
         if not shows_token(headers, self._token):
             return _unauthorized()
         return self._stream.response()
-
-    @route("GET", "/")
-    @route("HEAD", "/")
-    def page(self, headers: Headers, body: bytes) -> Response:
-        """The page, which asks for the token by itself; likewise its parts."""
-        return page("node.html")
-
-    @route("GET", "/node.js")
-    def script(self, headers: Headers, body: bytes) -> Response:
-        return page("node.js")
-
-    @route("GET", "/common.js")
-    def common(self, headers: Headers, body: bytes) -> Response:
-        return page("common.js")
-
-    @route("GET", "/style.css")
-    def style(self, headers: Headers, body: bytes) -> Response:
-        return page("style.css")
 
 
 def _unauthorized() -> Response:

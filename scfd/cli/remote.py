@@ -79,8 +79,7 @@ class Node:
         cfg = config.load(path, os.environ)
         if cfg.admin is None:
             raise StartupError(f"{path}: admin.listen is turned off: the node can't be asked")
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(cfg.admin.listen.host, cfg.admin.listen.host)
-        return cls(f"http://{config.Address(host, cfg.admin.listen.port)}", options.token or cfg.admin.token)
+        return cls(cfg.admin.listen.url, options.token or cfg.admin.token)
 
     def call(self, method: str, timeout: float | None = TIMEOUT, **params: Any) -> Any:
         """

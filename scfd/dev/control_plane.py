@@ -44,6 +44,7 @@ class ControlPlane(MultiService):
     :param reactor: gives the port, threads and time.
     :param agent: makes the probes.
     :param probe_token: what the node wants probes to show; empty when it wants nothing.
+    :param node_page: where the node's page is, to be linked to; empty for none.
     :param keys: the node's; generations 2 and 3 take only calls that are signed with them.
     """
 
@@ -56,6 +57,7 @@ class ControlPlane(MultiService):
         probe_token: str = "",
         bind: Bind = bind,
         keys: Signer | None = None,
+        node_page: str = "",
     ) -> None:
         super().__init__()
         self._bind = bind
@@ -64,7 +66,7 @@ class ControlPlane(MultiService):
         self._reactor = reactor
         self._agent = agent
         self._probe_token, self._protocol = probe_token, settings.protocol
-        self._state = ControlPlaneState(time.time)
+        self._state = ControlPlaneState(time.time, node_page)
         self._resource = resource_tree(self._state, reactor, settings.protocol, keys)
         self._task_file = TaskFile(settings.tasks) if settings.tasks else None
         self._watch = LoopingCall(self._look_at_file)

@@ -6,7 +6,6 @@ What a real server of the generation refuses, it refuses.
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Any
 
 from twisted.web.http_headers import Headers
@@ -23,21 +22,14 @@ from scfd.control_plane.generations import (
 from scfd.control_plane.signing import Signer
 from scfd.dev.state import ControlPlaneState
 from scfd.events.wire import from_json
-from scfd.web import Response, Routes, route
+from scfd.pages import PageRoutes
+from scfd.web import Response, route
 
 HEARTBEAT = "/cloudnode/ReportHeartbeatInner"
 REPORT = "/collectmgr/ReportTaskStatus"
 _SIGNED = PREFIXES[2]
 #: A framework code of generation 3.
 _NO_SUCH_METHOD = 12
-
-_PAGE_HEADERS = {
-    "Content-Type": "text/html; charset=utf-8",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-    " connect-src 'self'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def _momentary(value: object) -> Response:
@@ -85,22 +77,18 @@ def return_info(code: int, text: str = "", **fields: Any) -> Response:
     return Response(200, whole.body, {**whole.headers, **trpc_ret})
 
 
-class ControlPlaneRoutes(Routes):
+class ControlPlaneRoutes(PageRoutes):
     """
     What a browser and a developer ask for. The subclasses add the calls of nodes, a class a generation.
 
     :param keys: the node's, with which calls have to be signed.
     """
 
+    page_name = "control_plane"
+
     def __init__(self, state: ControlPlaneState, keys: Signer | None) -> None:
         self._state = state
         self._keys = keys
-        self._page = files("scfd.dev").joinpath("page.html").read_bytes()
-
-    @route("GET", "/")
-    @route("HEAD", "/")
-    def page(self, headers: Headers, body: bytes) -> Response:
-        return Response(200, self._page, _PAGE_HEADERS)
 
     @route("GET", "/state")
     @route("HEAD", "/state")

@@ -139,10 +139,12 @@ class ControlPlaneState:
     :param now: the time in seconds since the epoch.
     :ivar tasks: the task list, see `scfd.dev.task_file`; may be replaced at any time.
     :ivar faults: those that are switched on.
+    :param node_page: where the page of the node is that runs beside it; empty when there is none.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], node_page: str = "") -> None:
         self._now = now
+        self._node_page = node_page
         self.tasks: Sequence[Mapping[str, Any]] = ()
         self.faults = Faults()
         self._nodes: dict[str, NodeRecord] = {}
@@ -243,6 +245,7 @@ class ControlPlaneState:
             "tasks": list(self.tasks),
             "results": list(self._results),
             "faults": self.faults.as_json(),
+            "node_page": self._node_page,
             "counts": {
                 "heartbeats": self._heartbeats,
                 "results": self._by_status.total(),

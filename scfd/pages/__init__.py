@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from scfd.web import Response
+from twisted.web.http_headers import Headers
+
+from scfd.web import Response, Routes, route
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 _HEADERS = {
@@ -22,10 +24,34 @@ _HEADERS = {
 }
 
 
-def page(name: str) -> Response:
+class PageRoutes(Routes):
     """
-    :param name: of a file in this package.
+    A page at ``/``, and its parts.
+
+    :cvar page_name: of its files in this package.
     """
+
+    page_name = ""
+
+    @route("GET", "/")
+    @route("HEAD", "/")
+    def page(self, headers: Headers, body: bytes) -> Response:
+        return _file(f"{self.page_name}.html")
+
+    @route("GET", "/page.js")
+    def script(self, headers: Headers, body: bytes) -> Response:
+        return _file(f"{self.page_name}.js")
+
+    @route("GET", "/common.js")
+    def common_script(self, headers: Headers, body: bytes) -> Response:
+        return _file("common.js")
+
+    @route("GET", "/style.css")
+    def style(self, headers: Headers, body: bytes) -> Response:
+        return _file("style.css")
+
+
+def _file(name: str) -> Response:
     kind = _TYPES[name.rpartition(".")[2]]
     content = files("scfd.pages").joinpath(name).read_bytes()
     return Response(200, content, {"Content-Type": f"{kind}; charset=utf-8", **_HEADERS})
