@@ -62,6 +62,7 @@ def status(parts: Parts) -> dict[str, Any]:
         "scfd": __version__,
         "pid": os.getpid(),
         "plugin": parts.adapter.plugin_name,
+        "plugin_restarts": parts.cfg.adapter.http is not None and bool(parts.cfg.adapter.http.command),
         "phase": context.readiness.phase.value,
         "started": rfc3339(parts.began),
         "uptime": round(context.now() - parts.began, 1),

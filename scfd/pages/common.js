@@ -49,7 +49,7 @@ export function duration(seconds) {
   const scale = [[1, "ms", 0.001], [120, "s", 1], [7200, "min", 60], [172800, "h", 3600], [Infinity, "d", 86400]];
   const [, unit, size] = scale.find(([limit]) => seconds < limit);
   const value = seconds / size;
-  return `${value >= 10 ? Math.round(value) : value.toFixed(1)} ${unit}`;
+  return `${value >= 10 || Number.isInteger(value) ? Math.round(value) : value.toFixed(1)} ${unit}`;
 }
 
 // How long ago something was. The element keeps the moment, so that `grow` can tell it anew.

@@ -96,6 +96,7 @@ function showStatus(status) {
     span.append(element("b", String(value)));
     return span;
   }));
+  byId("restart").hidden = !status.plugin_restarts;
   const link = byId("control-plane-link");
   link.hidden = !status.control_plane_page;
   if (status.control_plane_page) link.href = status.control_plane_page;
@@ -283,10 +284,7 @@ async function refresh() {
   if (asking) { again = true; return; }
   asking = true;
   await ask("trigger.list", {limit: 500}, (found) => {
-    // Not under the hands of somebody who is about to press a button.
-    if (!byId("triggers").contains(document.activeElement) || !document.activeElement.disabled) {
-      keepFocus(() => fill("triggers", found.map(triggerRow), "this node has no triggers"));
-    }
+    keepFocus(() => fill("triggers", found.map(triggerRow), "this node has no triggers"));
   });
   for (const [method, params, show] of SLOW) await ask(method, params, (found) => keepFocus(() => show(found)));
   asking = false;
