@@ -19,8 +19,8 @@ from scfd.triggers.nats.deliveries import LONGEST_WAIT, POSTPONED, Deliveries
 from tests.nats_fakes import FakeConnection, Message
 
 
-def a_message(sequence: int, delivered: int = 1) -> Message:
-    reply = f"$JS.ACK.S.c.{delivered}.{sequence}.{sequence}.17356896602500{sequence:05}.0"
+def a_message(sequence: int, delivered: int = 1, number: int = 1) -> Message:
+    reply = f"$JS.ACK.S.c.{delivered}.{sequence}.{number}.17356896602500{sequence:05}.0"
     return Message(subject="s.a", reply=reply, data=b"%d" % sequence)
 
 
@@ -40,7 +40,7 @@ class DeliveriesCase(SynchronousTestCase):
         self.metrics = Metrics()
         self.begun: list[int] = []
         self.plugin: dict[int, Deferred[None]] = {}
-        self.room = 0
+        self.room = self.number = 0
         connection: Any = self.connection
         acks = Acks(trigger, Terms.of(trigger), connection, None, self.metrics, self.clock)
         self.settings = trigger
@@ -57,7 +57,8 @@ class DeliveriesCase(SynchronousTestCase):
 
     def receive(self, *sequences: int, delivered: int = 1) -> None:
         for sequence in sequences:
-            self.deliveries.received(a_message(sequence, delivered))
+            self.number += 1
+            self.deliveries.received(a_message(sequence, delivered, self.number))
 
     @property
     def responses(self) -> list[tuple[int, str]]:
@@ -250,42 +251,17 @@ class DeadlineTests(DeliveriesCase):
         self.assertEqual(self.begun, [1])
         self.plugin[1].errback(PluginError("no"))
         self.flushLoggedErrors()
-        self.assertEqual(self.connection.responses, [("$JS.ACK.S.c.2.1.1.1735689660250000001.0", b"-NAK")])
+        self.assertEqual(self.connection.responses, [("$JS.ACK.S.c.2.1.2.1735689660250000001.0", b"-NAK")])
 
     def test_one_whose_acknowledgement_was_lost(self) -> None:
+        """See also tests.test_nats_acknowledged."""
         self.make()
         self.plugin[1] = succeed(None)
         self.receive(1)
         self.receive(1, delivered=2)
         self.assertEqual((self.begun, self.responses), ([1], [(1, "+ACK"), (1, "+ACK")]))
-
-    def test_one_whose_ack_was_lost_with_the_connection(self) -> None:
-        """The server may not know any more that it has delivered it."""
-        self.make()
-        self.plugin[1] = succeed(None)
         self.receive(1)
-        self.deliveries.acks_may_be_lost()
-        self.receive(1)
-        self.assertEqual((self.begun, self.responses), ([1], [(1, "+ACK"), (1, "+ACK")]))
-
-    def test_one_that_is_handled_after_the_connection_was_lost(self) -> None:
-        """Its ack waits for the next connection, and the server delivers it before it gets that."""
-        self.make()
-        self.receive(1)
-        self.deliveries.acks_may_be_lost()
-        self.plugin[1].callback(None)
-        self.receive(1)
-        self.assertEqual((self.begun, self.responses), ([1], [(1, "+ACK"), (1, "+ACK")]))
-
-    def test_a_replay_is_handled(self) -> None:
-        """An operator has reset the consumer, or deleted it and made it again."""
-        self.make()
-        self.plugin = {1: succeed(None), 2: succeed(None)}
-        self.receive(1, 2)
-        self.receive(1, 2)
-        self.assertEqual(self.begun, [1, 2, 1, 2])
-        self.receive(1, delivered=2)  # and that ack was lost
-        self.assertEqual(self.begun, [1, 2, 1, 2])
+        self.assertEqual(self.begun, [1, 1])
 
 
 class FailureTests(DeliveriesCase):

@@ -15,6 +15,7 @@ from scfd.status.context import Context
 from scfd.status.metrics import Metrics
 from scfd.status.readiness import Availability
 from scfd.triggers.nats import pulls
+from scfd.triggers.nats.acknowledged import Life
 from scfd.triggers.nats.acks import Acks
 from scfd.triggers.nats.consumer_config import Terms
 from scfd.triggers.nats.deliveries import Deliveries
@@ -36,15 +37,15 @@ class FakeConsumer:
         self.config: dict[str, Any] = {}
         self.terms = Terms.of(SETTINGS)
         self.paused, self.crowded = "", False
-        self.made = False
         self.error: Exception | None = None
         self.binds = 0
         self.rebinds = Metrics().nats_rebinds.labels("q")
 
-    async def bind(self) -> None:
+    async def bind(self) -> Life:
         self.binds += 1
         if self.error is not None:
             raise self.error
+        return Life("2026-01-01", "", 0, 0, False)
 
     async def look(self, arrived: int, expecting: bool) -> str | None:
         return None

@@ -25,7 +25,15 @@ UNREADABLE = "Scfd-Unreadable"
 BATCH_COMPLETED = b"NATS/1.0 409 Batch Completed"
 #: What `Client` uses of nats-py's own affairs. They are those of the release that setup.cfg names.
 HOOKS = ("_process_msg", "_process_headers", "_process_info", "_process_pong", "_close")
-ATTRIBUTES = ("_pongs", "_pings_outstanding", "_reading_task", "_pending", "_pending_data_size", "_status")
+ATTRIBUTES = (
+    "_pongs",
+    "_pings_outstanding",
+    "_reading_task",
+    "_pending",
+    "_pending_data_size",
+    "_server_info",
+    "_status",
+)
 
 
 class Message(Protocol):
@@ -88,6 +96,16 @@ class Client(NatsClient):
             # The login would be sent in clear.
             raise Error("the server does not offer TLS, which is wanted")
         await super()._process_info(info, initial_connection)
+
+    @property
+    def server_name(self) -> str:
+        """The name of the server that this is connected to."""
+        return str(self._server_info.get("server_name", ""))
+
+    @property
+    def process_id(self) -> str:
+        """The id that the server has made for itself when it started."""
+        return str(self._server_info.get("server_id", ""))
 
     @property
     def is_alive(self) -> bool:

@@ -141,6 +141,14 @@ class Connection(Service):
         """Bytes of a message, headers included, that the server takes; 0 while it is not known."""
         return self._client.max_payload if self._client is not None else 0
 
+    def process_of(self, server: str) -> str:
+        """
+        :param server: a server's name; empty outside of clusters.
+        :returns: the id of its process, if this is a connection to it; else empty.
+        """
+        client = self._client
+        return client.process_id if client is not None and server in ("", client.server_name) else ""
+
     def new_inbox(self) -> str:
         """A subject for responses that nobody else has."""
         return self._client.new_inbox() if self._client is not None else ""

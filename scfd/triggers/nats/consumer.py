@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from scfd.config import NatsSettings
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats import consumer_config
+from scfd.triggers.nats.acknowledged import Life
 from scfd.triggers.nats.connection import Connection
 from scfd.triggers.nats.consumer_config import Terms
 from scfd.triggers.nats.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, BindError, JetStreamError, call
@@ -28,7 +29,6 @@ class Consumer:
     :ivar terms: the part of it that deliveries depend on, kept up to date.
     :ivar paused: until when an operator has paused it, as the server writes it; empty when it is not.
     :ivar crowded: whether it has as many pull requests open as it takes, from all nodes together.
-    :ivar made: whether the last `bind` has made it.
     :ivar floor: the last known ``ack_floor``: all messages up to this stream sequence are acknowledged.
         None until the consumer has been seen.
     :ivar pending: messages that it has not delivered yet; None until the server has said so.
@@ -49,24 +49,25 @@ class Consumer:
         self.config: dict[str, Any] = {}
         self.terms = Terms.of(settings)
         self.paused = ""
-        self.crowded = self.made = False
+        self.crowded = False
         self.floor: int | None = None
         self.rebinds = metrics.nats_rebinds.labels(settings.name)
 
-    async def bind(self) -> None:
+    async def bind(self) -> Life:
         """
         Make the consumer, or apply to it what the config file sets; with ``bind``, only look at it.
 
+        :returns: how it is now.
         :raises BindError: stream or consumer are missing, or can't be used, made or updated.
         :raises Exception: no response from the server; see `scfd.triggers.nats.jetstream.reason`.
         """
-        self.made = False
+        made = False
         stream = {} if self._settings.bind else await self._stream()
         info = await self._info()
         if info is None and not self._settings.bind:
             # None when another node has made it in between.
             info = await self._make(stream)
-            self.made = info is not None
+            made = info is not None
             info = info or await self._info()
         if info is None:
             raise BindError(f"there is no {self._name}; make it, or let the node make it without bind: true")
@@ -77,6 +78,15 @@ class Consumer:
         self._note(info)
         for remark in consumer_config.remarks(self._settings, self.config):
             self._say(f"{self._name} {remark}")
+        delivered = info["delivered"]
+        leader = (info.get("cluster") or {}).get("leader", "")
+        return Life(
+            info["created"],
+            self._connection.process_of(leader),
+            delivered["consumer_seq"],
+            delivered["stream_seq"],
+            made,
+        )
 
     async def look(self, arrived: int, expecting: bool) -> str | None:
         """

@@ -15,6 +15,7 @@ from scfd.config import NatsSettings
 from scfd.errors import EventError, PluginUnavailableError, StorageError, describe
 from scfd.events.event import TriggerEvent
 from scfd.status.metrics import Metrics
+from scfd.triggers.nats.acknowledged import Acknowledged
 from scfd.triggers.nats.acks import Acks
 from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.consumer_config import most_ahead
@@ -28,9 +29,6 @@ LEAD = 0.1
 FIRST_MEAN = 60.0
 #: How much one message counts in the mean of how long they take.
 _WEIGHT = 0.1
-#: Messages acknowledged lately that are known again, should the acknowledgement have been lost: at least
-#: so many, at most twice as many.
-REMEMBERED = 2048
 #: Seconds that messages wait for a plugin that can't take them, before other nodes get them; only where the
 #: consumer has no ``max_deliver``, since each time a message is given back costs one of its deliveries.
 LONGEST_WAIT = 60.0
@@ -45,6 +43,7 @@ class Deliveries:
 
     :param dispatch: see `scfd.interfaces.ITrigger`.
     :param room: called when there is room for more.
+    :ivar acknowledged: the messages that were acknowledged lately.
     :ivar ready: whether messages may be begun.
     :ivar held_bytes: bytes of the messages that are in work or wait for their turn.
     """
@@ -63,13 +62,10 @@ class Deliveries:
         self._acks = acks
         self._clock = clock
         self.room = room
+        self.acknowledged = Acknowledged()
         self._held: dict[str, Delivery] = {}
         self._waiting: deque[Delivery] = deque()
         self._running: dict[Delivery, Deferred[None]] = {}
-        #: By the key of an acknowledged message, how often acks may have got lost before it was delivered.
-        self._acknowledged: dict[str, int] = {}
-        self._acknowledged_before: dict[str, int] = {}
-        self._losses = 0
         self._postponed: set[Delivery] = set()
         self._not_before = 0.0
         self._emptied: list[Deferred[None]] = []
@@ -105,43 +101,21 @@ class Deliveries:
                 reply=message.reply,
             )
             return
-        delivery.losses = self._losses
+        delivery.binding = self.acknowledged.binding
         if delivery.delivered > 1:
             self._redelivered.inc()
-        # A server that was killed may not know any more that it has delivered a message.
-        if self._known(delivery):
-            return
-        if self._stopping and self._acks.can_give_back(delivery):
+        acknowledged = self.acknowledged.has(delivery)
+        if (held := self._held.get(delivery.key)) is not None:
+            held.replaced_by(delivery)
+        elif acknowledged:
+            self._acks.ack_again(delivery)
+        elif self._stopping and self._acks.can_give_back(delivery):
             self._acks.give_back(delivery)
         elif self._may_begin() and not self._waiting:
             self._begin(delivery)
         else:
             self._hold(delivery)
             self._waiting.append(delivery)
-
-    def _known(self, delivery: Delivery) -> bool:
-        """Whether a message that comes again is still here, or only its acknowledgement was lost."""
-        held = self._held.get(delivery.key)
-        if held is not None:
-            held.replaced_by(delivery)
-            return True
-        losses = self._acknowledged.get(delivery.key, self._acknowledged_before.get(delivery.key))
-        if losses is None:
-            return False
-        if delivery.delivered > 1 or losses < self._losses:
-            self._acks.ack_again(delivery)
-            return True
-        # A first delivery, and no ack can have got lost: an operator has reset the consumer or made it anew.
-        self._acknowledged.pop(delivery.key, None)
-        self._acknowledged_before.pop(delivery.key, None)
-        return False
-
-    def acks_may_be_lost(self) -> None:
-        """
-        Expect acknowledged messages to come again as if for the first time: the connection is lost,
-        or this node has made the consumer again.
-        """
-        self._losses += 1
 
     def set_ready(self, ready: bool) -> None:
         """Say whether the plugin can take messages."""
@@ -196,9 +170,7 @@ class Deliveries:
         return result
 
     def _succeeded(self, _: None, delivery: Delivery) -> Deferred[None] | None:
-        self._acknowledged[delivery.key] = delivery.losses
-        if len(self._acknowledged) >= REMEMBERED:
-            self._acknowledged_before, self._acknowledged = self._acknowledged, {}
+        self.acknowledged.remember(delivery)
         return self._acks.succeeded(delivery)
 
     def _failed(self, failure: Failure, delivery: Delivery) -> Deferred[None] | None:

@@ -30,12 +30,24 @@ class Delivery:
     :ivar reply: where it is acknowledged.
     :ivar key: the same for all deliveries of a message, and for no other message.
     :ivar delivered: which delivery this is; 1 is the first.
+    :ivar number: how many deliveries its consumer has made with this one.
     :ivar limit: how many deliveries the message has; -1 is any number.
-    :ivar losses: see `scfd.triggers.nats.deliveries.Deliveries.acks_may_be_lost`.
+    :ivar binding: see `scfd.triggers.nats.acknowledged.Acknowledged`.
     :ivar extended: whether it has been here long enough for its deadline to be extended.
     """
 
-    __slots__ = ("_at", "_parts", "delivered", "extended", "key", "limit", "losses", "message", "reply")
+    __slots__ = (
+        "_at",
+        "_parts",
+        "binding",
+        "delivered",
+        "extended",
+        "key",
+        "limit",
+        "message",
+        "number",
+        "reply",
+    )
 
     def __init__(self, message: Message, limit: int = -1) -> None:
         """:raises ValueError: the message is no delivery; IndexError likewise."""
@@ -45,10 +57,11 @@ class Delivery:
         self._parts = parts = message.reply.split(".")
         self._at = at = 2 if len(parts) == _PARTS_WITHOUT_DOMAIN else 4
         self.delivered = int(parts[at + 2])
+        self.number = int(parts[at + 4])
         # A stream that was deleted and made again counts from 1 again; its messages have other times.
         self.key = f"{parts[at + 3]}.{parts[at + 5]}"
         self.extended = False
-        self.losses = 0
+        self.binding = 0
 
     @property
     def stream(self) -> str:

@@ -210,9 +210,7 @@ class NatsTrigger(Service):
         while not self._draining:
             try:
                 await self._connection.up()
-                await self._consumer.bind()
-                if self._consumer.made:
-                    self._deliveries.acks_may_be_lost()
+                self._deliveries.acknowledged.bound(await self._consumer.bind())
                 self._bound()
                 await self._consume()
             except CancelledError:
@@ -281,6 +279,7 @@ class NatsTrigger(Service):
         if pulls is None:
             return
         pulls.look()
+        self._deliveries.acknowledged.look()
         self._top_up()
         if pulls.alive and (self._unproven or self._failures):
             self._unproven, self._failures = False, 0
@@ -322,7 +321,6 @@ class NatsTrigger(Service):
     def _disconnected(self) -> None:
         if not self._draining:
             self._not_well(self._connection.reason)
-        self._deliveries.acks_may_be_lost()
         self._lost(self._connection.reason)
 
     def _may_have_changed(self) -> None:
