@@ -21,9 +21,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 #: Modules that run at the same time.
-WORKERS = 3
+WORKERS = 4
 #: Those that take longest, which are begun first.
-LONGEST = ("test_nothing_lost", "test_conformance")
+LONGEST = ("test_nothing_lost", "test_conformance", "test_conformance_2", "test_conformance_3")
 
 
 def jobs() -> list[list[str]]:

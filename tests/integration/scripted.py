@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from scfd.control_plane.signing import Signer
 from tests.integration.daemon import reactor
 
-HEARTBEAT = "/gateway/cloudnode/ReportHeartbeatInner"
-REPORT = "/gateway/collectmgr/ReportTaskStatus"
+HEARTBEAT = "/cloudnode/ReportHeartbeatInner"
+REPORT = "/collectmgr/ReportTaskStatus"
+PREFIXES = {1: "/gateway", 2: "/api/service", 3: "/api/service"}
+#: The fields that a server of generation 3 knows; with any other it refuses a request.
+STRICT = {
+    HEARTBEAT: {
+        "node_id",
+        "node_type",
+        "running_version",
+        "source_service",
+        "timestamp",
+        "metrics",
+        "metadata",
+        "supported_collectors",
+        "tasks_md5",
+        "local_dns_records",
+    },
+    REPORT: {"instance_id", "node_id", "status", "result"},
+}
 
 
 @frozen
@@ -31,19 +49,55 @@ class Heard:
     def json(self) -> Any:
         return json.loads(self.body)
 
+    @property
+    def task_id(self) -> str:
+        """The task of a report."""
+        name: str = self.json.get("id") or self.json["instance_id"]
+        return name
+
 
 @frozen
 class Say:
-    """One answer: `body` is sent as it is when it is bytes, else as JSON; ``delay`` is in seconds."""
+    """
+    One response.
 
-    body: Any = field(factory=lambda: {"code": 200, "message": "ok"})
+    :ivar body: sent as it is when it is bytes, else as JSON; None for an acceptance in the words of the
+        server's generation.
+    :ivar delay: in seconds.
+    :ivar orders: what an acceptance of a heartbeat asks for, in the words of generation 1.
+    """
+
+    body: Any = None
     status: int = 200
     delay: float = 0.0
+    orders: Mapping[str, Any] | None = None
 
 
 def tasks_answer(tasks: Any, md5: str = "x", **more: Any) -> Say:
     """The acceptance of a heartbeat, with a task list."""
-    return Say({"code": 200, "message": "ok", "data": [{"tasks_md5": md5, "task_instances": tasks, **more}]})
+    return Say(orders={"tasks_md5": md5, "task_instances": tasks, **more})
+
+
+def info(code: int, text: str = "", **fields: Any) -> dict[str, Any]:
+    """The body of a response of generation 3."""
+    return {"ret_info": {"code": code, "msg": text}, **fields}
+
+
+def _accepted(generation: int, orders: Mapping[str, Any] | None) -> dict[str, Any]:
+    if generation < 3:
+        return {"code": 200, "message": "ok", "data": [] if orders is None else [orders]}
+    fields = dict(orders or {})
+    tasks = fields.get("task_instances")
+    if isinstance(tasks, list):
+        fields["task_instances"] = [_of_generation_3(task) for task in tasks]
+    return info(0, **fields)
+
+
+def _of_generation_3(task: Any) -> Any:
+    if not isinstance(task, dict) or "invalid" not in task:
+        return task
+    rest = {name: value for name, value in task.items() if name != "invalid"}
+    return {**rest, "is_deleted": "true" if task["invalid"] else "false"}
 
 
 def task(task_id: str, **more: Any) -> dict[str, Any]:
@@ -78,16 +132,23 @@ class TrackingSite(Site):
 
 class ScriptedServer(Resource):
     """
+    Responds to calls of other paths, unsigned ones and those with unknown fields as a server of its
+    generation does; a test is asked about the others only.
+
+    :param generation: of the protocol.
+    :param keys: the node's, for generations 2 and 3.
     :ivar on_heartbeat: called with each heartbeat; returns a `Say`.
     :ivar on_report: called with each report; returns a `Say`.
     """
 
     isLeaf = True
 
-    def __init__(self) -> None:
+    def __init__(self, generation: int = 1, keys: Signer | None = None) -> None:
         super().__init__()
+        self.generation = generation
+        self._keys = keys
         self.heard: list[Heard] = []
-        self.on_heartbeat: Callable[[Heard], Say] = lambda heard: Say({"code": 200, "data": []})
+        self.on_heartbeat: Callable[[Heard], Say] = lambda heard: Say()
         self.on_report: Callable[[Heard], Say] = lambda heard: Say()
         self._site = TrackingSite(self)
         self._port: Any = None
@@ -113,18 +174,32 @@ class ScriptedServer(Resource):
         heard = Heard(
             reactor.seconds(), request.method.decode(), request.uri.decode(), headers, request.content.read()
         )
-        self.heard.append(heard)
-        say = (self.on_heartbeat if "Heartbeat" in heard.path else self.on_report)(heard)
+        say = self._refuse(heard)
+        if say is None:
+            self.heard.append(heard)
+            say = (self.on_heartbeat if "Heartbeat" in heard.path else self.on_report)(heard)
         gone = request.notifyFinish()
         answer = deferLater(reactor, say.delay, self._answer, request, say)
         gone.addErrback(lambda failure: answer.cancel())
         answer.addErrback(lambda failure: None)
         return NOT_DONE_YET
 
-    @staticmethod
-    def _answer(request: Request, say: Say) -> None:
+    def _refuse(self, heard: Heard) -> Say | None:
+        prefix = PREFIXES[self.generation]
+        method = heard.path.removeprefix(prefix)
+        if not heard.path.startswith(prefix) or method not in STRICT:
+            return Say(info(3, "no permission")) if self.generation == 1 else Say(b"404 page not found", 404)
+        if self.generation == 1 or self._keys is None:
+            return None
+        if not self._keys.verifies(heard.headers.get("auth", ""), heard.body):
+            return Say(b"service auth failed", 401)
+        unknown = [name for name in heard.json if name not in STRICT[method]]
+        return Say(info(1, f'unknown field "{unknown[0]}"')) if unknown and self.generation == 3 else None
+
+    def _answer(self, request: Request, say: Say) -> None:
+        body = _accepted(self.generation, say.orders) if say.body is None else say.body
         request.setResponseCode(say.status)
-        request.write(say.body if isinstance(say.body, bytes) else json.dumps(say.body).encode())
+        request.write(body if isinstance(body, bytes) else json.dumps(body).encode())
         request.finish()
 
     @property

@@ -1,7 +1,9 @@
 """
 The node against a scripted control plane, over real sockets: what existing servers rely on.
 
-The protocol, in the order of its parts: identity, heartbeat, probe, task status.
+The protocol, in the order of its parts: identity, heartbeat, probe, task status. Here against a server of
+generation 1; ``test_conformance_2`` and ``test_conformance_3`` have these tests against the others, and what
+differs there.
 """
 
 from __future__ import annotations
@@ -10,135 +12,27 @@ import hashlib
 import hmac
 import json
 import re
-import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import treq
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
-from twisted.web.http_headers import Headers
 
-from scfd.control_plane.signing import Signer
-from scfd.dev.state import ControlPlaneState
-from scfd.dev.task_file import parse_tasks
-from scfd.dev.web import resource_tree
-from tests.integration.daemon import ROOT, Daemon, free_ports, reactor, until
-from tests.integration.scripted import (
-    HEARTBEAT,
-    REPORT,
-    Heard,
-    Say,
-    ScriptedServer,
-    TrackingSite,
-    task,
-    tasks_answer,
-)
+from tests.integration.daemon import reactor, until
+from tests.integration.node import KEYS, NodeTestCase, asynchronous
+from tests.integration.scripted import HEARTBEAT, REPORT, Heard, Say, ScriptedServer, task, tasks_answer
 
 TIMESTAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
+
+
+def wrapped(status: int) -> Say:
+    """How a gateway of generation 1 or 2 passes on an error of the service behind it."""
+    return Say({"code": 500, "message": f"request failed with status {status}"}, 500)
+
+
 #: The digest of the valid tasks task-001 and task-002.
 EXAMPLE_MD5 = "933de3e4a87c37ff6e7234b5eaf845d2"
-
-
-def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Deferred[None]]:
-    """A test method that is a coroutine."""
-
-    def run(self: Any) -> Deferred[None]:
-        return Deferred.fromCoroutine(test(self))
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
-
-
-class NodeTestCase(TestCase):
-    """A node whose control plane is the test."""
-
-    timeout = 90
-
-    def setUp(self) -> None:
-        self.folder = Path(self.mktemp()).absolute()
-        self.folder.mkdir()
-        self.server = ScriptedServer()
-        self.server.listen()
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.server.close()))
-        self.gateway, self.admin = free_ports(2)
-
-    def start(
-        self,
-        *,
-        server: str | None = None,
-        interval: float = 0.3,
-        node_id: str = "node-abc",
-        cron: str = "* * * * * * *",
-        plugin: Mapping[str, Any] | None = None,
-        heartbeat: Mapping[str, Any] | None = None,
-        environ: Mapping[str, str] | None = None,
-        system: Mapping[str, Any] | None = None,
-    ) -> Daemon:
-        where = server if server is not None else f"http://127.0.0.1:{self.server.port}"
-        config = {
-            "system": {
-                "name": "n",
-                "version": "v1.0.0",
-                "node_id": node_id,
-                "state_dir": str(self.folder / "state"),
-                **(system or {}),
-            },
-            "heartbeat": {"interval": interval, "server_url": where, **(heartbeat or {})},
-            "gateway": {"listen": f"127.0.0.1:{self.gateway}"},
-            "admin": {"listen": f"127.0.0.1:{self.admin}"},
-            "adapter": {"native": "recorder", "path": str(ROOT / "tests/integration/plugins")},
-            "triggers": [{"name": "t", "type": "timer", "settings": {"cron": cron}}],
-            "plugin": {"events": str(self.folder / "events.jsonl"), **(plugin or {})},
-        }
-        daemon = Daemon(json.dumps(config), self.folder, environ)
-        self.addCleanup(daemon.clean_up)
-        return daemon.start()
-
-    async def heartbeats(self, count: int) -> list[Any]:
-        """Wait for a number of heartbeats more; their bodies."""
-        before = len(self.server.heartbeats)
-
-        async def enough() -> bool:
-            return len(self.server.heartbeats) >= before + count
-
-        await until(enough, f"{count} heartbeats")
-        return [heard.json for heard in self.server.heartbeats[before:]]
-
-    async def digest_becomes(self, md5: str) -> None:
-        async def there() -> bool:
-            return bool(self.server.heartbeats) and self.server.heartbeats[-1].json["tasks_md5"] == md5
-
-        await until(there, f"tasks_md5 {md5}")
-
-    async def reported(self, condition: Callable[[list[Any]], bool]) -> list[Any]:
-        async def there() -> bool:
-            return condition([heard.json for heard in self.server.reports])
-
-        await until(there, "task reports")
-        return [heard.json for heard in self.server.reports]
-
-    async def probe(self, value: Any) -> tuple[int, Any]:
-        body = value if isinstance(value, bytes) else json.dumps(value).encode()
-        response = await treq.post(
-            f"http://127.0.0.1:{self.gateway}/probe",
-            data=body,
-            headers=Headers({"Content-Type": ["application/json"]}),
-            persistent=False,
-            timeout=5,
-        )
-        return response.code, await response.json()
-
-    async def metrics(self) -> str:
-        response = await treq.get(f"http://127.0.0.1:{self.admin}/metrics", persistent=False, timeout=5)
-        text: str = await response.text()
-        return text
-
-    def address(self) -> dict[str, Any]:
-        return {"server_ip": "127.0.0.1", "server_port": self.server.port}
 
 
 class IdentityTests(NodeTestCase):
@@ -154,17 +48,22 @@ class IdentityTests(NodeTestCase):
 
     @asynchronous
     async def test_no_node_id(self) -> None:
-        """Heartbeats are skipped with a warning, and the probe says why it can't answer."""
+        """Heartbeats are skipped with a warning, and the probe says why it fails."""
         daemon = self.start(node_id="")
         await daemon.says("warn +heartbeat +no node id")
-        code, answer = await self.probe(self.address())
+        code, response = await self.probe(self.address())
         self.assertEqual(code, 200)
-        self.assertRegex(answer.pop("timestamp"), TIMESTAMP)
-        self.assertEqual(answer, {"success": False, "message": "failed to build response: node ID is empty"})
+        self.assertRegex(response.pop("timestamp"), TIMESTAMP)
+        self.assertEqual(
+            response, {"success": False, "message": "failed to build response: node ID is empty"}
+        )
         self.assertEqual(self.server.heartbeats, [])
 
 
 class HeartbeatTests(NodeTestCase):
+    #: A code that refuses a heartbeat, and a response with it.
+    refusal: ClassVar = (500, Say({"code": 500, "message": "no"}))
+
     @asynchronous
     async def test_what_a_heartbeat_says(self) -> None:
         self.start(
@@ -175,9 +74,11 @@ class HeartbeatTests(NodeTestCase):
         )
         (body,) = (await self.heartbeats(1))[:1]
         heard = self.server.heartbeats[0]
-        self.assertEqual((heard.method, heard.path), ("POST", HEARTBEAT))
+        self.assertEqual((heard.method, heard.path), ("POST", self.prefix + HEARTBEAT))
         self.assertEqual(heard.headers["content-type"], "application/json")
         metadata = body.pop("metadata")
+        extra = self.extra(body, metadata)
+        self.assertEqual((extra.pop("who"), type(extra.pop("count"))), ("dynamic", int))
         self.assertEqual(metadata.pop("version"), "v1.0.0")
         self.assertEqual(sorted(metadata), ["arch", "os", "python_version"])
         self.assertEqual(
@@ -188,17 +89,20 @@ class HeartbeatTests(NodeTestCase):
                 "running_version": "v1.0.0",
                 "tasks_md5": "empty",
                 "supported_collectors": ["kline"],
-                "who": "dynamic",
-                "count": body["count"],
             },
         )
+
+    def extra(self, body: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+        """Where a heartbeat has the fields of a plugin that the server does not know."""
+        return body
 
     @asynchronous
     async def test_a_broken_contributor_costs_its_fields_only(self) -> None:
         self.start(plugin={"static": {"a": 1}, "broken": True})
         body = (await self.heartbeats(1))[0]
-        self.assertEqual(body["a"], 1)
-        self.assertNotIn("count", body)
+        extra = self.extra(body, body["metadata"])
+        self.assertEqual(extra["a"], 1)
+        self.assertNotIn("count", extra)
 
     @asynchronous
     async def test_the_first_at_once_then_every_interval(self) -> None:
@@ -248,7 +152,7 @@ class HeartbeatTests(NodeTestCase):
         return seen()
 
     @asynchronous
-    async def test_answers_that_change_nothing(self) -> None:
+    async def test_responses_that_change_nothing(self) -> None:
         """Each of these after a list is in place: two heartbeats later the digest is the same."""
         self.server.on_heartbeat = lambda heard: tasks_answer([task("task-001"), task("task-002")])
         daemon = self.start(interval=0.1)
@@ -259,7 +163,25 @@ class HeartbeatTests(NodeTestCase):
             tasks_answer([]),
             tasks_answer([], "initializing"),
             tasks_answer(one, "initializing"),
-            Say({"code": 200, "data": [{"tasks_md5": "empty"}]}),
+            Say(orders={"tasks_md5": "empty"}),
+            Say(orders={"package_version": 9, "task_instances": None}),
+            Say(b"not JSON"),
+            Say(b""),
+            Say(b"\xff\xfe"),
+            Say([{"code": 200}]),
+            tasks_answer({"task_id": "no-list"}),
+            tasks_answer([], "empty ", package_version=""),
+            *self.no_orders(one),
+        ):
+            self.server.on_heartbeat = lambda heard, say=say: say  # type: ignore[misc]
+            bodies = await self.heartbeats(2)
+            self.assertEqual(bodies[-1]["tasks_md5"], EXAMPLE_MD5, say)
+        self.assertIsNone(daemon.status)
+        self.assertNotIn("Traceback", daemon.output)
+
+    def no_orders(self, one: list[Any]) -> Iterable[Say]:
+        """Responses of the generation that change nothing, though most have a list."""
+        return (
             Say({"code": 200, "data": []}),
             Say({"code": 200, "data": None}),
             Say({"code": 200}),
@@ -269,19 +191,7 @@ class HeartbeatTests(NodeTestCase):
             Say({"code": 500, "data": [{"task_instances": one, "package_version": "v9"}]}),
             Say({"code": "200", "data": [{"task_instances": one}]}),
             Say({"data": [{"task_instances": one}]}),
-            Say([{"code": 200}]),
-            Say(b"not JSON"),
-            Say(b""),
-            Say(b"\xff\xfe"),
-            tasks_answer({"task_id": "no-list"}),
-            tasks_answer([], "empty ", package_version=""),
-            Say({"code": 200, "data": [{"package_version": 9, "task_instances": None}]}),
-        ):
-            self.server.on_heartbeat = lambda heard, say=say: say  # type: ignore[misc]
-            bodies = await self.heartbeats(2)
-            self.assertEqual(bodies[-1]["tasks_md5"], EXAMPLE_MD5, say)
-        self.assertIsNone(daemon.status)
-        self.assertNotIn("Traceback", daemon.output)
+        )
 
     @asynchronous
     async def test_an_authoritative_empty_list(self) -> None:
@@ -293,9 +203,10 @@ class HeartbeatTests(NodeTestCase):
 
     @asynchronous
     async def test_a_code_other_than_200_is_not_retried(self) -> None:
-        self.server.on_heartbeat = lambda heard: Say({"code": 500, "message": "no"})
+        code, say = self.refusal
+        self.server.on_heartbeat = lambda heard: say
         daemon = self.start(interval=8)
-        await daemon.says("warn +heartbeat +not accepted by .*: code 500: no")
+        await daemon.says(f"warn +heartbeat +not accepted by .*: code {code}: no")
         await deferLater(reactor, 2.5)
         self.assertEqual(len(self.server.heartbeats), 1)
 
@@ -334,7 +245,7 @@ class HeartbeatTests(NodeTestCase):
 
     @asynchronous
     async def test_another_version_ends_the_node_with_status_3(self) -> None:
-        """The tasks of the same answer are stored first."""
+        """The tasks of the same response are stored first."""
         self.server.on_heartbeat = lambda heard: tasks_answer([task("a")], package_version="v2.0.0")
         daemon = self.start()
         self.assertEqual(await daemon.end(), 3)
@@ -347,22 +258,6 @@ class HeartbeatTests(NodeTestCase):
         self.start()
         await self.heartbeats(3)
 
-    @asynchronous
-    async def test_signed_requests_and_another_prefix(self) -> None:
-        """Newer servers check a signature over the body."""
-        self.server.on_heartbeat = lambda heard: tasks_answer([task("a")])
-        self.start(
-            heartbeat={
-                "api_prefix": "/api/service",
-                "auth": {"access_key": "collector", "secret_key": "s3cret"},
-            }
-        )
-        await self.reported(bool)
-        self.assertEqual(self.server.heartbeats[0].path, "/api/service/cloudnode/ReportHeartbeatInner")
-        self.assertEqual(self.server.reports[0].path, "/api/service/collectmgr/ReportTaskStatus")
-        for heard in (self.server.heartbeats[0], self.server.reports[0]):
-            check_signature(self, heard.headers["auth"], heard.body, heard.at)
-
 
 class ProbeTests(NodeTestCase):
     @asynchronous
@@ -370,17 +265,17 @@ class ProbeTests(NodeTestCase):
         self.server.on_heartbeat = lambda heard: tasks_answer([task("task-001"), task("task-002", invalid=1)])
         daemon = self.start(server="")
         await daemon.says("waiting for a probe")
-        code, answer = await self.probe(
+        code, response = await self.probe(
             {**self.address(), "request_id": "keepalive_1", "action": "keepalive"}
         )
         self.assertEqual(code, 200)
         await self.heartbeats(2)
         await self.reported(bool)
-        code, answer = await self.probe({**self.address(), "request_id": "keepalive_2"})
-        self.assertEqual((answer["success"], answer["message"]), (True, "probe handled successfully"))
-        self.assertEqual(answer["request_id"], "keepalive_2")
-        self.assertRegex(answer["timestamp"], TIMESTAMP)
-        data = answer["data"]
+        code, response = await self.probe({**self.address(), "request_id": "keepalive_2"})
+        self.assertEqual((response["success"], response["message"]), (True, "probe handled successfully"))
+        self.assertEqual(response["request_id"], "keepalive_2")
+        self.assertRegex(response["timestamp"], TIMESTAMP)
+        data = response["data"]
         self.assertEqual((data["node_id"], data["state"]), ("node-abc", "running"))
         details = data["details"]
         self.assertEqual(
@@ -422,7 +317,7 @@ class ProbeTests(NodeTestCase):
             }
         )
         await self.heartbeats(1)
-        self.assertEqual(self.server.heartbeats[0].path, HEARTBEAT)
+        self.assertEqual(self.server.heartbeats[0].path, self.prefix + HEARTBEAT)
         events = self.folder / "events.jsonl"
 
         async def told() -> bool:
@@ -440,8 +335,8 @@ class ProbeTests(NodeTestCase):
             {"server_ip": "10.0.0.1", "server_port": 0},
             {"server_port": 9},
         ):
-            code, answer = await self.probe(probe)
-            self.assertEqual((code, answer["success"]), (200, True))
+            code, response = await self.probe(probe)
+            self.assertEqual((code, response["success"]), (200, True))
         await daemon.says("warn +probe +a probe named no control plane address")
         await self.heartbeats(2)
 
@@ -475,9 +370,9 @@ class ProbeTests(NodeTestCase):
             {"storage_server_url": {}},
         ]
         for probe in probes:
-            code, answer = await self.probe(probe)
-            self.assertEqual((code, answer["success"]), (400, False), probe)
-            self.assertEqual(sorted(answer), ["message", "success", "timestamp"])
+            code, response = await self.probe(probe)
+            self.assertEqual((code, response["success"]), (400, False), probe)
+            self.assertEqual(sorted(response), ["message", "success", "timestamp"])
         await self.heartbeats(2)
 
     @asynchronous
@@ -490,15 +385,34 @@ class ProbeTests(NodeTestCase):
             {"moox_server_url": "http://evil.example.com"},
             {"moox_server_url": "http://127.0.0.1.evil.example.com"},
         ):
-            code, answer = await self.probe(probe)
-            self.assertEqual((code, answer["success"]), (403, False), probe)
-        code, answer = await self.probe(self.address())
-        self.assertEqual((code, answer["success"]), (200, True))
+            code, response = await self.probe(probe)
+            self.assertEqual((code, response["success"]), (403, False), probe)
+        code, response = await self.probe(self.address())
+        self.assertEqual((code, response["success"]), (200, True))
         self.assertIn('scfd_probes_total{outcome="forbidden"} 3.0', await self.metrics())
         await self.heartbeats(2)
 
 
 class TaskStatusTests(NodeTestCase):
+    task_field = "id"
+    #: Bodies of responses with status 200.
+    delivered: ClassVar[Sequence[Any]] = (b"", b"not JSON", {"code": 200}, {}, [1], {"code": None})
+    #: By the id of a task, which ends with what the node then shows as the reason.
+    refused: ClassVar[Mapping[str, Say]] = {
+        **{f"status-{status}": Say(b"x", status) for status in (400, 404, 409, 422)},
+        **{f"code-{code}": Say({"code": code}) for code in (400, 404, 409, 422)},
+        **{f"wrapped-{status}": wrapped(status) for status in (400, 404)},
+    }
+    again: ClassVar[Sequence[Say]] = (
+        Say(b"", 500),
+        Say(b"", 302),
+        Say(b"", 429),
+        Say(b"", 201),
+        Say({"code": 500}),
+    )
+    #: Says that there is no such task, and may mean something else.
+    unknown = Say(b"no such row", 500)
+
     def hand_out(self, *ids: str) -> None:
         self.server.on_heartbeat = lambda heard: tasks_answer([task(task_id) for task_id in ids])
 
@@ -508,27 +422,28 @@ class TaskStatusTests(NodeTestCase):
         self.start()
         first = (await self.reported(bool))[0]
         self.assertEqual(
-            first, {"id": "task-001", "node_id": "node-abc", "status": 2, "result": first["result"]}
+            first,
+            {self.task_field: "task-001", "node_id": "node-abc", "status": 2, "result": first["result"]},
         )
         heard = self.server.reports[0]
-        self.assertEqual((heard.method, heard.path), ("POST", REPORT))
+        self.assertEqual((heard.method, heard.path), ("POST", self.prefix + REPORT))
         self.assertEqual(heard.headers["content-type"], "application/json")
 
-    async def answer_each(self, answers: Mapping[str, list[Say]]) -> dict[str, list[str]]:
+    async def respond_to_each(self, says: Mapping[str, list[Say]]) -> dict[str, list[str]]:
         """
-        Hand out a task for each list of answers; past its end the last one is repeated.
+        Hand out a task for each list of responses; past its end the last one is repeated.
 
         :returns: the moments that were told of each task, once there are three of each.
         """
-        told: dict[str, list[str]] = {task_id: [] for task_id in answers}
+        told: dict[str, list[str]] = {task_id: [] for task_id in says}
 
-        def answer(heard: Heard) -> Say:
-            task_id = heard.json["id"]
+        def respond(heard: Heard) -> Say:
+            task_id = heard.task_id
             told[task_id].append(heard.json["result"])
-            return answers[task_id][min(len(told[task_id]), len(answers[task_id])) - 1]
+            return says[task_id][min(len(told[task_id]), len(says[task_id])) - 1]
 
-        self.server.on_report = answer
-        self.hand_out(*answers)
+        self.server.on_report = respond
+        self.hand_out(*says)
         self.daemon = self.start()
 
         async def enough() -> bool:
@@ -538,22 +453,23 @@ class TaskStatusTests(NodeTestCase):
         return told
 
     @asynchronous
-    async def test_answers_that_count_as_delivered(self) -> None:
+    async def test_responses_that_count_as_delivered(self) -> None:
         """Each result comes once, and in order."""
-        bodies: tuple[Any, ...] = (b"", b"not JSON", {"code": 200}, {}, [1], {"code": None})
-        told = await self.answer_each({f"task-{body!r}": [Say(body)] for body in bodies})
+        told = await self.respond_to_each(
+            {f"task-{index}": [Say(b)] for index, b in enumerate(self.delivered)}
+        )
         for moments in told.values():
             self.assertEqual(moments, sorted(set(moments)))
 
     @asynchronous
     async def test_refused_for_good(self) -> None:
         """Logged, counted, put aside, never sent again; the task's later results go on."""
-        refusals = {f"status-{status}": [Say(b"x", status)] for status in (400, 404, 409, 422)}
-        refusals |= {f"code-{code}": [Say({"code": code})] for code in (400, 404, 409, 422)}
-        told = await self.answer_each(refusals)
+        told = await self.respond_to_each({name: [say] for name, say in self.refused.items()})
         for moments in told.values():
             self.assertEqual(moments, sorted(set(moments)))
-        await self.daemon.says("error +reports +the result of task status-404 is refused: .*404")
+        for name in self.refused:
+            reason = name.rpartition("-")[2]
+            await self.daemon.says(f"error +reports +the result of task {name} is refused: .*{reason}")
         self.assertRegex(await self.metrics(), r'scfd_reports_total{outcome="refused"} [1-9]')
 
     @asynchronous
@@ -561,11 +477,11 @@ class TaskStatusTests(NodeTestCase):
         """Put aside after the configured tries and time; the task's later results go on."""
         first: list[str] = []
 
-        def answer(heard: Heard) -> Say:
+        def respond(heard: Heard) -> Say:
             first.append(heard.json["result"])
-            return Say(b"no such row", 500 if heard.json["result"] == first[0] else 200)
+            return self.unknown if heard.json["result"] == first[0] else Say()
 
-        self.server.on_report = answer
+        self.server.on_report = respond
         self.hand_out("task-001")
         daemon = self.start(system={"report_tries": 2, "report_patience": "500ms"})
         await daemon.says(
@@ -578,8 +494,9 @@ class TaskStatusTests(NodeTestCase):
     @asynchronous
     async def test_anything_else_is_tried_again(self) -> None:
         """In the order of the task's results."""
-        bad = [Say(b"", 500), Say(b"", 302), Say(b"", 429), Say(b"", 201), Say({"code": 500})]
-        told = await self.answer_each({f"task-{index}": [say, Say()] for index, say in enumerate(bad)})
+        told = await self.respond_to_each(
+            {f"task-{index}": [say, Say()] for index, say in enumerate(self.again)}
+        )
         for moments in told.values():
             self.assertEqual(moments[0], moments[1])
             self.assertEqual(moments[1:], sorted(set(moments)))
@@ -591,7 +508,9 @@ class TaskStatusTests(NodeTestCase):
         await daemon.says("kept for later: no control plane address yet")
         await self.probe(self.address())
         body = (await self.reported(bool))[0]
-        self.assertEqual(body, {"id": "early", "node_id": "node-abc", "status": 4, "result": "as told"})
+        self.assertEqual(
+            body, {self.task_field: "early", "node_id": "node-abc", "status": 4, "result": "as told"}
+        )
 
     @asynchronous
     async def test_a_slow_report_delays_no_trigger(self) -> None:
@@ -605,97 +524,19 @@ class TaskStatusTests(NodeTestCase):
         self.assertGreaterEqual(len(events.read_text().splitlines()), before + 2)
 
 
-KEYS = {"access_key": "collector", "secret_key": "s3cret"}
-
-
-class GenerationTests(NodeTestCase):
-    """The node against the development control plane, which is as strict as the real ones."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.state = ControlPlaneState(time.time)
-        self.state.tasks = parse_tasks("[{task_id: task-001}, {task_id: gone, invalid: 1}]", "t")
-        self.sites: list[TrackingSite] = []
-        self.port: Any = None
-        (self.control_plane,) = free_ports(1)
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.stop_server()))
-
-    def start_server(self, protocol: str) -> None:
-        keys = Signer(**KEYS, now=time.time)
-        site = TrackingSite(resource_tree(self.state, reactor, protocol, keys))
-        self.port = reactor.listenTCP(self.control_plane, site, interface="127.0.0.1")
-        self.site = site
-
-    async def stop_server(self) -> None:
-        if self.port is not None:
-            await self.port.stopListening()
-            self.site.abort_connections()
-
-    async def restart_server(self, protocol: str) -> None:
-        await self.stop_server()
-        self.start_server(protocol)
-
-    def start_node(self, **heartbeat: Any) -> Daemon:
-        return self.start(
-            server=f"http://127.0.0.1:{self.control_plane}",
-            plugin={"static": {"supported_collectors": ["kline"], "extra": {"a": 1}}},
-            heartbeat={"auth": KEYS, **heartbeat},
-        )
-
-    def results(self) -> list[str]:
-        return [result["result"] for result in self.state.as_json()["results"] if result["status"] == 2]
-
-    async def takes_results(self) -> None:
-        before = len(self.results())
-
-        async def taken() -> bool:
-            return len(self.results()) >= before + 2
-
-        await until(taken, "two results more")
+class SignatureTests(NodeTestCase):
+    generation = 2
 
     @asynchronous
-    async def test_each_generation(self) -> None:
-        """Tasks arrive and results are taken, with the protocol set as well as learned."""
-        for protocol in ("1", "2", "3"):
-            for setting in (protocol, "auto"):
-                await self.restart_server(protocol)
-                daemon = self.start_node(protocol=setting)
-                await self.takes_results()
-                nodes = self.state.as_json()["nodes"]
-                self.assertEqual(nodes[0]["tasks_md5"], hashlib.md5(b"task-001").hexdigest())
-                self.assertEqual(await daemon.stop(), 0)
-
-    @asynchronous
-    async def test_a_server_that_goes_from_1_to_3_and_back(self) -> None:
-        """Tasks come within two heartbeats of each restart; no result is lost, and none is doubled."""
-        self.start_server("1")
-        daemon = self.start_node()
-        await self.takes_results()
-        for protocol in ("3", "1"):
-            # Another list, so that it has to be handed out anew.
-            self.state.tasks = parse_tasks(f"[{{task_id: task-001}}, {{task_id: for-{protocol}}}]", "t")
-            md5 = hashlib.md5(f"for-{protocol},task-001".encode()).hexdigest()
-            before = self.state.as_json()["counts"]["heartbeats"]
-            await self.restart_server(protocol)
-
-            async def has_the_list(md5: str = md5) -> bool:
-                return bool(self.state.as_json()["nodes"][0]["tasks_md5"] == md5)
-
-            await until(has_the_list, f"the list of generation {protocol}")
-            self.assertLessEqual(self.state.as_json()["counts"]["heartbeats"], before + 2)
-            await self.takes_results()
-        self.assertEqual(await daemon.stop(), 0)
-        moments = [
-            result["result"] for result in self.state.as_json()["results"] if result["task_id"] == "task-001"
-        ]
-        self.assertEqual(moments, sorted(set(moments)))
-        events = [json.loads(line) for line in (self.folder / "events.jsonl").read_text().splitlines()]
-        fired = [
-            event["metadata"]["fire_time"]
-            for event in events
-            if any(task["task_id"] == "task-001" for task in event["payload"]["tasks"])
-        ]
-        self.assertEqual(moments, fired)
+    async def test_signed_requests_and_another_prefix(self) -> None:
+        """Newer servers check a signature over the body."""
+        self.server.on_heartbeat = lambda heard: tasks_answer([task("a")])
+        self.start(heartbeat={"api_prefix": "/api/service", "auth": KEYS, "protocol": "auto"})
+        await self.reported(bool)
+        self.assertEqual(self.server.heartbeats[0].path, "/api/service/cloudnode/ReportHeartbeatInner")
+        self.assertEqual(self.server.reports[0].path, "/api/service/collectmgr/ReportTaskStatus")
+        for heard in (self.server.heartbeats[0], self.server.reports[0]):
+            check_signature(self, heard.headers["auth"], heard.body, heard.at)
 
 
 async def until_count(server: ScriptedServer, count: int) -> None:

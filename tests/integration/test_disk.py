@@ -16,8 +16,8 @@ from twisted.internet.task import deferLater
 from scfd.deferreds import from_asyncio
 from tests.integration.daemon import ROOT, Daemon, free_ports, get_json, reactor, until
 from tests.integration.nats_servers import Server
+from tests.integration.node import NodeTestCase, asynchronous
 from tests.integration.scripted import task, tasks_answer
-from tests.integration.test_conformance import NodeTestCase, asynchronous
 
 #: Bytes.
 DISK = 1024 * 1024

@@ -10,8 +10,8 @@ from itertools import groupby
 from twisted.internet.task import deferLater
 
 from tests.integration.daemon import Daemon, reactor, until
+from tests.integration.node import NodeTestCase, asynchronous
 from tests.integration.scripted import Heard, Say, task, tasks_answer
-from tests.integration.test_conformance import NodeTestCase, asynchronous
 
 TASKS = ("a", "b", "c", "refused")
 #: Seconds.

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.integration.daemon import ROOT, Daemon, free_ports, reactor, until
-from tests.integration.test_conformance import asynchronous
+from tests.integration.node import asynchronous
 
 #: Seconds for which the daemon is stopped.
 FROZEN = 6
