@@ -81,12 +81,13 @@ def make_reports(reactor: Any, folder: str, port: int) -> tuple[Reports, Metrics
     from scfd.identity import Identity, ServerAddress
     from scfd.reports.delivery import Limits, Reports
     from scfd.reports.outbox import Outbox
+    from scfd.reports.state_dir import Folder
     from scfd.status.context import Context
 
     identity = Identity("node", "v1", ServerAddress("127.0.0.1", port))
     client = LearningClient(ControlPlaneClient(http_client(reactor), reactor), reactor, "1")
     context = Context(reactor)
-    return Reports(Outbox(folder, reactor), client, identity, context, Limits(LIMIT)), context.metrics
+    return Reports(Outbox(Folder(folder), reactor), client, identity, context, Limits(LIMIT)), context.metrics
 
 
 async def measure_burst(reactor: Any, count: int, port: int) -> None:
@@ -123,9 +124,10 @@ async def measure_outage(reactor: Any, count: int, port: int) -> None:
     from scfd.events.event import TaskResult
     from scfd.lifecycle import freeze_heap
     from scfd.reports.outbox import Outbox
+    from scfd.reports.state_dir import Folder
 
     with tempfile.TemporaryDirectory() as folder:
-        earlier = Outbox(folder, reactor)
+        earlier = Outbox(Folder(folder), reactor)
         await earlier.open()
         await earlier.append("node", [TaskResult(f"task-{number}", 2, "why") for number in range(count)])
         await earlier.close()

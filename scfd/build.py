@@ -26,6 +26,7 @@ from scfd.identity import Identity, ServerAddress
 from scfd.interfaces import IAdapter, IBlockingPlugin
 from scfd.reactor import ExceptionHandler
 from scfd.reports.outbox import Outbox
+from scfd.reports.state_dir import Folder
 from scfd.status.context import Context
 from scfd.triggers.timer.trigger import Timers
 from scfd.triggers.timer.zone import process_zone
@@ -98,9 +99,9 @@ class Outside:
         """What makes requests to the control plane."""
         return http_client(reactor)
 
-    def outbox(self, state_dir: str, reactor: Any) -> Outbox:
+    def outbox(self, folder: Folder, reactor: Any) -> Outbox:
         """Where task results are until they are delivered."""
-        return Outbox(state_dir, reactor)
+        return Outbox(folder, reactor)
 
     def nats_connection(self, access: Access, name: str) -> Connection:
         """:param name: by which servers list this node."""

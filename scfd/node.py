@@ -23,7 +23,7 @@ from scfd.lifecycle import Node, ProcessEnd
 from scfd.logs import bridge_stdlib
 from scfd.reactor import exceptions
 from scfd.reports.delivery import Limits, Reports
-from scfd.reports.state_dir import StateDir
+from scfd.reports.state_dir import Folder, StateDir
 from scfd.status.context import Context
 from scfd.triggers.timer.ticks import HOUR, MINUTE, SECOND, Tick
 
@@ -64,7 +64,8 @@ def add_services(
     reactor, metrics, tasks = context.reactor, context.metrics, TaskStore()
     adapter = build.adapter(cfg, identity, tasks, context, outside)
     client = build.control_plane_client(cfg, context, outside)
-    outbox = outside.outbox(cfg.system.state_dir, reactor)
+    folder = Folder(cfg.system.state_dir)
+    outbox = outside.outbox(folder, reactor)
     system = cfg.system
     limits = Limits(system.outbox_limit, system.report_tries, system.report_patience)
     reports = Reports(outbox, client, identity, context, limits)
@@ -87,9 +88,10 @@ def add_services(
     metrics.tasks.set_function(lambda: len(tasks.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)
     metrics.reports_pending.set_function(reports.pending)
+    metrics.reports_put_aside.set_function(reports.put_aside)
 
     services = {
-        "state": StateDir(cfg.system.state_dir),
+        "state": StateDir(folder, reactor),
         "admin": build.admin(parts),
         "gateway": build.gateway(cfg, probe, adapter, context),
         "dev nats": build.dev_nats(cfg, reactor),
@@ -103,6 +105,7 @@ def add_services(
         # At once: a second may have begun since the timers were made.
         "second tick": Tick(SECOND, timers.tick, reactor, context.now, at_once=True),
         "minute tick": Tick(MINUTE, summary.log, reactor, context.now),
+        "outbox tick": Tick(MINUTE, reports.look, reactor, context.now),
         "hour tick": Tick(HOUR, reports.tidy, reactor, context.now),
     }
     for name, service in services.items():

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import gc
 import random
+import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import define, frozen
+from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import deferLater
@@ -25,14 +26,16 @@ from scfd.control_plane.generations import report_request
 from scfd.control_plane.learning import LearningClient
 from scfd.control_plane.verdict import Verdict, judge
 from scfd.deferreds import InFlight
-from scfd.errors import OutboxFullError, describe
+from scfd.errors import OutboxFullError, StorageError, describe
 from scfd.events.event import TaskResult
 from scfd.identity import Identity
 from scfd.interfaces import IReports
-from scfd.reports.outbox import Entry, Outbox
-from scfd.reports.pace import Backoff, Pace
+from scfd.reports.outbox import PENDING, PUT_ASIDE, Entry, Kept, Outbox
+from scfd.reports.pace import Pace
+from scfd.reports.put_aside import PutAside
 from scfd.reports.queues import SORTED_AT_ONCE, TaskQueues
 from scfd.reports.storage import DISK_ERRORS, Storage
+from scfd.reports.tries import Tries
 from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.reports")
@@ -42,8 +45,6 @@ PATH = "/collectmgr/ReportTaskStatus"
 REQUEST_TIMEOUT = 10.0
 #: Seconds that stopping waits for deliveries; what is left is on disk.
 FLUSH_LIMIT = 3.0
-#: Outcome, in the metric, of the last try of a result that is given up.
-PUT_ASIDE = "put aside"
 
 
 def size_of(result: TaskResult) -> int:
@@ -65,19 +66,9 @@ class Limits:
     tries: int = 20
     patience: float = 3600.0
 
-
-@define
-class _Tries:
-    """
-    What became of the first result in a task's queue so far.
-
-    :ivar responses: how many did not take it.
-    :ivar since: when the first of them came, by the reactor's clock.
-    """
-
-    backoff: Backoff
-    responses: int = 0
-    since: float = 0.0
+    def is_hopeless(self, entry: Entry) -> bool:
+        """Whether the control plane has responded to enough tries without taking it."""
+        return entry.tries >= self.tries and entry.waited >= self.patience
 
 
 @implementer(IReports)
@@ -107,11 +98,12 @@ class Reports(Service):
         self._metrics = context.metrics
         self._clock = context.reactor
         self._limits = limits
-        self._chance = chance
         self._size = 0
         self._queues = TaskQueues(self._clock, self._pump)
         self._pace = Pace(self._clock, self._pump, chance)
-        self._tries: dict[str, _Tries] = {}
+        self._tries = Tries(self._clock, chance)
+        self._put_aside = PutAside(context)
+        self._discarded: set[int] = set()
         self._in_flight = InFlight()
         self._closed = self._pumping = False
         self._said = ""
@@ -119,7 +111,7 @@ class Reports(Service):
 
     def tidy(self, now: float) -> Deferred[None]:
         """Keep the outbox small; called every hour."""
-        return self._outbox.tidy().addErrback(self._not_tidied)
+        return self._outbox.tidy().addCallbacks(self._put_aside.drop, self._not_tidied)
 
     def _not_tidied(self, failure: Failure) -> None:
         failure.trap(*DISK_ERRORS)
@@ -127,35 +119,55 @@ class Reports(Service):
         words = failure.getErrorMessage()
         _log.error("the outbox is not tidied: {words}; tried again in an hour", words=words)
 
+    def look(self, now: float) -> None:
+        """Notice that somebody has deleted the outbox while nothing is written to it; called every minute."""
+        self._storage.do(self._outbox.count_put_aside).addErrback(self._not_kept)
+
     def pending(self) -> int:
         """How many results are accepted and not delivered yet."""
         return len(self._queues)
 
+    def put_aside(self) -> int:
+        """How many results the control plane refused or never took, and are kept for a person to look at."""
+        return self._put_aside.count
+
     def startService(self) -> Deferred[None]:
-        """:returns: a Deferred that fires when what an earlier run left is known and on its way."""
+        """
+        :returns: a Deferred that fires when what an earlier run left is known and on its way, or when the disk
+            does not give it; then it is asked again, and what is put waits. It fails with `StartupError`
+            when the outbox can't be used for a reason that does not pass by itself.
+        """
         return Deferred.fromCoroutine(self._open())
 
     async def _open(self) -> None:
         # Collections among 100,000 new results are 20-50 ms each, and find nothing.
         gc.disable()
         try:
-            entries = await self._read_earlier()
+            entries = await self._outbox.open()
+        except (sqlite3.OperationalError, OSError):
+            super().startService()
+            opening = self._storage.do(self._outbox.open).addCallback(self._take_over)
+            opening.addErrback(self._not_kept)
+            return
         finally:
             gc.enable()
         super().startService()
+        await self._take_over(entries)
+
+    def _take_over(self, entries: list[Entry]) -> Deferred[None]:
+        self._queues.add(entries)  # at once, before anything that comes later
         if entries:
             _log.info("{count} task results of an earlier run are to be delivered", count=len(entries))
-        self._queues.add(entries)
+        self._storage.do(self._outbox.count_put_aside).addCallbacks(self._put_aside.add, self._not_kept)
+        return Deferred.fromCoroutine(self._measure(entries))
 
-    async def _read_earlier(self) -> list[Entry]:
-        entries = await self._outbox.open()
+    async def _measure(self, entries: list[Entry]) -> None:
         for start in range(0, len(entries), SORTED_AT_ONCE):
             if start:
                 await deferLater(self._clock, 0)
             self._size += sum(size_of(entry.result) for entry in entries[start : start + SORTED_AT_ONCE])
         if len(entries) > SORTED_AT_ONCE:
             gc.freeze()  # they live long: no later collection is to walk through them
-        return entries
 
     async def _flush_and_close(self) -> None:
         super().stopService()
@@ -198,6 +210,38 @@ class Reports(Service):
         self._size -= size
         return failure
 
+    def kept(self, limit: int) -> Deferred[list[Kept]]:
+        """:returns: a Deferred of the results that are pending or put aside, the oldest first."""
+        return self._storage.do(lambda: self._outbox.kept(limit))
+
+    async def retry(self, seqs: Sequence[int]) -> int:
+        """
+        Deliver results that were put aside after all; those that pause are tried now.
+
+        :returns: how many of them there were.
+        """
+        entries = await self._storage.do(lambda: self._outbox.retry(seqs))
+        self._size += sum(size_of(entry.result) for entry in entries)
+        self._queues.add(entries)
+        self._put_aside.add(-len(entries))
+        return len(entries) + self._queues.hurry(frozenset(seqs))
+
+    async def discard(self, seqs: Sequence[int]) -> int:
+        """
+        Forget results for good. The control plane may take one that is just on its way all the same.
+
+        :returns: how many of them there were.
+        """
+        gone = await self._storage.do(lambda: self._outbox.discard(seqs))
+        pending = {seq: task_id for seq, task_id, state in gone if state == PENDING}
+        for entry in self._queues.discard(pending):
+            del pending[entry.seq]
+            self._tries.forget(entry)
+            self._size -= size_of(entry.result)
+        self._discarded.update(pending)  # they are on their way
+        self._put_aside.add(-sum(state != PENDING for _, _, state in gone))
+        return len(gone)
+
     def _pump(self) -> None:
         if self._pumping:
             return  # called from inside the loop below, which goes on by itself
@@ -207,87 +251,68 @@ class Reports(Service):
             if entry is None:
                 break
             delivery = Deferred.fromCoroutine(self._deliver(entry))
-            delivery.addErrback(self._unexpected, entry.result.task_id)
+            delivery.addErrback(self._unexpected, entry)
             self._in_flight.add(delivery).addCallback(lambda _: self._pump())
         self._pumping = False
 
-    def _unexpected(self, failure: Any, task_id: str) -> None:
+    def _unexpected(self, failure: Any, entry: Entry) -> None:
         if self._closed:
             return
         _log.failure("a task result could not be handled", failure)
-        self._try_later(task_id)
+        self._try_later(entry)
 
     async def _deliver(self, entry: Entry) -> None:
         begun = self._pace.begin()
         verdict, words = await self._try(entry)
         if self._closed:
             return  # the outbox is closed: the next run delivers it again
-        task_id = entry.result.task_id
-        hopeless = verdict is Verdict.RETRY and self._is_hopeless(task_id)
+        if verdict is Verdict.RETRY:
+            entry = self._tries.not_taken(entry)
+        hopeless = verdict is Verdict.RETRY and self._limits.is_hopeless(entry)
         self._metrics.reports.labels(PUT_ASIDE if hopeless else verdict.value).inc()
         if verdict is Verdict.UNAVAILABLE:
             self._pace.failed(begun)
         elif verdict is Verdict.RETRY:
-            self._pace.not_taken(begun, task_id)
+            self._pace.not_taken(begun, entry.result.task_id)
         else:
             self._pace.well()
-        if verdict in (Verdict.TAKEN, Verdict.REFUSED) or hopeless:
+        if verdict in (Verdict.TAKEN, Verdict.REFUSED) or hopeless or entry.seq in self._discarded:
             await self._settle(entry, verdict, words)
         else:
-            self._keep(task_id, verdict, words)
+            self._keep(entry, verdict, words)
 
-    def _is_hopeless(self, task_id: str) -> bool:
-        """Count a response that did not take a result, and say whether there were enough of them."""
-        now = self._clock.seconds()
-        tries = self._tries_of(task_id)
-        if not tries.responses:
-            tries.since = now
-        tries.responses += 1
-        return tries.responses >= self._limits.tries and now - tries.since >= self._limits.patience
-
-    def _keep(self, task_id: str, verdict: Verdict, words: str) -> None:
+    def _keep(self, entry: Entry, verdict: Verdict, words: str) -> None:
         # One result that is never taken, among others that are, is told once.
-        if verdict is Verdict.UNAVAILABLE or self._tries_of(task_id).responses == 1:
+        if verdict is Verdict.UNAVAILABLE or entry.tries == 1:
             self._say_once(f"kept for later: {words}", warn=True)
-        self._try_later(task_id)
+        if verdict is Verdict.RETRY and not self._storage.failing:
+            self._storage.do(lambda: self._outbox.note(entry, words)).addErrback(self._not_kept)
+        self._try_later(entry)
 
-    def _try_later(self, task_id: str) -> None:
+    def _not_kept(self, failure: Failure) -> None:
+        """Something that the next run can do without. What the disk refuses is said by the storage."""
+        if not failure.check(StorageError):
+            _log.failure("work on the outbox failed", failure)
+
+    def _try_later(self, entry: Entry) -> None:
         if self.running:
-            self._queues.pause(task_id, self._tries_of(task_id).backoff.pause())
-
-    def _tries_of(self, task_id: str) -> _Tries:
-        tries = self._tries.get(task_id)
-        if tries is None:
-            tries = self._tries[task_id] = _Tries(Backoff(self._chance))
-        return tries
+            self._queues.pause(entry.result.task_id, self._tries.pause(entry))
 
     async def _settle(self, entry: Entry, verdict: Verdict, words: str) -> None:
         """Take a result out of the outbox, and go on with the next one of its task."""
-        task_id = entry.result.task_id
-        if verdict is Verdict.TAKEN:
+        if entry.seq in self._discarded:
+            self._discarded.discard(entry.seq)
+        elif verdict is Verdict.TAKEN:
             self.delivered += 1
             self._say_once(f"delivered to {self._identity.server.base_url}")
             await self._storage.do(lambda: self._outbox.remove([entry.seq]))
         else:
-            self._log_put_aside(task_id, verdict, words)
+            self._put_aside.say(entry, verdict, words)
             await self._storage.do(lambda: self._outbox.refuse(entry, words))
-        self._tries.pop(task_id, None)
+            self._put_aside.add(1)
+        self._tries.forget(entry)
         self._size -= size_of(entry.result)
-        self._queues.done(task_id)
-
-    def _log_put_aside(self, task_id: str, verdict: Verdict, words: str) -> None:
-        if verdict is Verdict.REFUSED:
-            _log.error("the result of task {task_id} is refused: {words}", task_id=task_id, words=words)
-            return
-        tries = self._tries_of(task_id)
-        _log.error(
-            "the result of task {task_id} is put aside: the control plane responded to {tries} tries"
-            " in {minutes} minutes and did not take it: {words}",
-            task_id=task_id,
-            tries=tries.responses,
-            minutes=round((self._clock.seconds() - tries.since) / 60),
-            words=words,
-        )
+        self._queues.done(entry.result.task_id)
 
     async def _try(self, entry: Entry) -> tuple[Verdict, str]:
         result = entry.result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
@@ -84,6 +84,36 @@ class TaskQueues:
         self._ready.append(task_id)
         self._go_on()
 
+    def hurry(self, seqs: Container[int]) -> int:
+        """Give tasks that pause with one of these results their turn. :returns: how many there were."""
+        tasks = [task for task in self._paused if self._queues[task][0].seq in seqs]
+        for task_id in tasks:
+            self._paused[task_id].cancel()
+            self._resume(task_id)
+        return len(tasks)
+
+    def discard(self, tasks: Mapping[int, str]) -> list[Entry]:
+        """
+        Forget results that are not on their way.
+
+        :param tasks: of each number.
+        :returns: those that are forgotten.
+        """
+        found = _take_out(self._arrived, tasks)
+        ready = set(self._ready)
+        for task_id in set(tasks.values()) & self._queues.keys():
+            queue = self._queues[task_id]
+            on_its_way = [] if task_id in ready or task_id in self._paused else [queue.popleft()]
+            found += _take_out(queue, tasks)
+            queue.extendleft(on_its_way)
+            if not queue:
+                del self._queues[task_id]
+                if task_id in self._paused:
+                    self._paused.pop(task_id).cancel()
+        self._ready = deque(task_id for task_id in self._ready if task_id in self._queues)
+        self._count -= len(found)
+        return found
+
     def stop_pauses(self) -> None:
         """Tasks that pause have no further turn."""
         for call in self._paused.values():
@@ -97,3 +127,12 @@ class TaskQueues:
         if self._sorting is not None:
             self._sorting.cancel()
             self._sorting = None
+
+
+def _take_out(queue: deque[Entry], seqs: Container[int]) -> list[Entry]:
+    found = [entry for entry in queue if entry.seq in seqs]
+    if found:
+        kept = [entry for entry in queue if entry.seq not in seqs]
+        queue.clear()
+        queue.extend(kept)
+    return found

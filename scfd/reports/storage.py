@@ -12,16 +12,16 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from scfd.errors import StorageError
+from scfd.errors import StartupError, StorageError
 from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.reports")
 
-#: Seconds between two tries while the disk fails.
-PAUSE = 2.0
+#: Seconds between two tries while the disk fails, and after which a try is said to hang.
+PAUSE, SLOW = 2.0, 5.0
 COMPONENT = "state folder"
 #: What the disk is at fault for; any other error is that of the work.
-DISK_ERRORS = (sqlite3.OperationalError, OSError)
+DISK_ERRORS = (sqlite3.OperationalError, OSError, StartupError)
 
 _Work = Callable[[], Deferred[Any]]
 
@@ -33,14 +33,20 @@ class Storage:
 
     What is refused is tried again until it is taken: the events behind it stay open meanwhile, so that
     nothing is handled twice and triggers slow down.
+
+    :ivar failing: whether the disk refused the last try, or has not responded to it.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._clock = context.reactor
         self._current: tuple[_Work, Deferred[Any]] | None = None
         self._waiting: deque[tuple[_Work, Deferred[Any]]] = deque()
         self._retry: IDelayedCall | None = None
-        self._failing = self._closed = False
+        self._watch: IDelayedCall | None = None
+        self._began = 0.0
+        self._closed = False
+        self.failing = False
 
     def do(self, work: _Work) -> Deferred[Any]:
         """:returns: a Deferred of what ``work`` gives; fails with `StorageError` once closed."""
@@ -55,6 +61,9 @@ class Storage:
     def close(self) -> None:
         """Try no more; what waits fails. A try that is under way ends by itself."""
         self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         if self._retry is not None and self._current is not None:
             self._retry.cancel()
             self._waiting.appendleft(self._current)
@@ -71,11 +80,23 @@ class Storage:
     def _try(self) -> None:
         assert self._current is not None
         self._retry = None
+        self._began = self._clock.seconds()
+        if self._watch is None and not self._closed:
+            self._watch = self._clock.callLater(SLOW, self._look)
         self._current[0]().addCallbacks(self._taken, self._failed)
 
+    def _look(self) -> None:
+        """One look every `SLOW` seconds, however many tries there are meanwhile."""
+        self._watch = None
+        if self._current is None:
+            return
+        self._watch = self._clock.callLater(SLOW, self._look)
+        if self._retry is None and self._clock.seconds() - self._began >= SLOW:
+            self._note(f"it has not responded for {SLOW:g} s")
+
     def _taken(self, value: Any) -> None:
-        if self._failing:
-            self._failing = False
+        if self.failing:
+            self.failing = False
             self._context.readiness.well(COMPONENT)
             _log.info("the disk takes task results again")
         self._finish(value)
@@ -84,23 +105,23 @@ class Storage:
         if not failure.check(*DISK_ERRORS):
             self._finish(failure)  # this work alone is at fault
             return
-        self._note(failure)
+        self._note(f"{failure.getErrorMessage()}; tried again every {PAUSE:g} s")
         if self._closed:
             self._finish(Failure(_stopped()))
         else:
-            self._retry = self._context.reactor.callLater(PAUSE, self._try)
+            self._retry = self._clock.callLater(PAUSE, self._try)
 
     def _finish(self, result: Any) -> None:
         assert self._current is not None
         self._current[1].callback(result)  # what this asks for waits its turn
         self._next()
 
-    def _note(self, failure: Failure) -> None:
+    def _note(self, why: str) -> None:
         self._context.metrics.storage_errors.inc()
-        text = f"the disk takes no task results: {failure.getErrorMessage()}; tried again every {PAUSE:g} s"
+        text = f"the disk takes no task results: {why}"
         self._context.readiness.problem(COMPONENT, text)
-        if not self._failing:
-            self._failing = True
+        if not self.failing:
+            self.failing = True
             _log.error("{text}", text=text)
 
 

@@ -182,6 +182,9 @@ class Metrics:
         self.reports = counter("reports", "Tries to deliver a task result, by outcome.", "outcome")
         self.storage_errors = counter("storage_errors", "Times that the disk refused work on the outbox.")
         self.reports_pending = gauge("reports_pending", "Task results not delivered yet.")
+        self.reports_put_aside = gauge(
+            "reports_put_aside", "Task results that the control plane refused or never took, and are kept."
+        )
         self.heartbeats = counter("heartbeats", "Heartbeats, by how they ended.", "outcome")
         self.probes = counter("probes", "Probes received, by outcome.", "outcome")
         self.control_plane_moves = counter(
