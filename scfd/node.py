@@ -105,7 +105,7 @@ def add_services(
         # At once: a second may have begun since the timers were made.
         "second tick": Tick(SECOND, timers.tick, reactor, context.now, at_once=True),
         "minute tick": Tick(MINUTE, summary.log, reactor, context.now),
-        "outbox tick": Tick(MINUTE, reports.look, reactor, context.now),
+        "outbox tick": Tick(SECOND, reports.look, reactor, context.now),
         "hour tick": Tick(HOUR, reports.tidy, reactor, context.now),
     }
     for name, service in services.items():

@@ -31,6 +31,7 @@ from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
 from scfd.reports.delivery import Limits, Reports
 from scfd.reports.outbox import Outbox
+from scfd.reports.state_dir import Folder
 from scfd.status.context import Context
 from scfd.triggers.timer.trigger import Timers
 from scfd.web import NoSuchPath, Routes, RoutesResource
@@ -63,7 +64,9 @@ def _gateway() -> Gateway:
 
 def _reports() -> Reports:
     client = LearningClient(ControlPlaneClient(Peer().http(), Clock()), None)
-    return Reports(Outbox("state", None), client, Identity("node-abc", "v1"), Context(Clock()), Limits(100))
+    return Reports(
+        Outbox(Folder("state"), None), client, Identity("node-abc", "v1"), Context(Clock()), Limits(100)
+    )
 
 
 def _nats_trigger() -> Any:

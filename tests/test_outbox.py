@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, capturedLogs, formatEvent
@@ -17,7 +20,9 @@ from twisted.trial.unittest import TestCase
 
 from scfd.errors import StartupError
 from scfd.events.event import TaskResult
-from scfd.reports.outbox import REFUSALS_KEPT, Entry, Outbox
+from scfd.reports.outbox import PENDING, PUT_ASIDE, REFUSALS_KEPT, Entry, Outbox
+from scfd.reports.outbox_file import LOCK_WAIT
+from scfd.reports.state_dir import Folder
 
 
 def results(*names: str) -> list[TaskResult]:
@@ -29,8 +34,10 @@ class OutboxTestCase(TestCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
         self.file = self.folder / "outbox.sqlite3"
-        self.opened: list[Outbox] = []
+        self.held = Folder(str(self.folder))
+        self.addCleanup(self.held.release)
         self.addCleanup(self.close_all)
+        self.opened: list[Outbox] = []
 
     def close_all(self) -> Deferred[Any]:
         return defer.gatherResults([outbox.close() for outbox in self.opened])
@@ -43,7 +50,7 @@ class OutboxTestCase(TestCase):
         # Not at module level: the package's __init__ has to choose the reactor first.
         from twisted.internet import reactor
 
-        self.opened.append(Outbox(str(self.folder), reactor))
+        self.opened.append(Outbox(self.held, reactor))
         return self.opened[-1]
 
     async def close(self, outbox: Outbox) -> None:
@@ -143,12 +150,12 @@ class KeepingTests(OutboxTestCase):
     async def test_a_full_disk_fails_the_append_and_a_later_one_works(self) -> None:
         outbox, _ = await self.open()
         await outbox.append("node", results("a"))
-        await outbox._run(lambda: outbox._connection().execute("PRAGMA max_page_count = 1").fetchall())
+        await outbox._run(lambda db: db.execute("PRAGMA max_page_count = 1").fetchall())
         failure = await self.assertFailure(
             outbox.append("node", [TaskResult("big", 2, "x" * 100_000)]), sqlite3.OperationalError
         )
         self.assertEqual(str(failure), "database or disk is full")
-        await outbox._run(lambda: outbox._connection().execute("PRAGMA max_page_count = 10000").fetchall())
+        await outbox._run(lambda db: db.execute("PRAGMA max_page_count = 10000").fetchall())
         await outbox.append("node", results("b"))
         outbox, found = await self.reopened(outbox)
         self.assertEqual([entry.result.task_id for entry in found], ["a", "b"])
@@ -176,7 +183,7 @@ class RefusedTests(OutboxTestCase):
         outbox, _ = await self.open()
         self.rows(
             f"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {REFUSALS_KEPT + 5}) "
-            "INSERT INTO refused SELECT x, 'a', 'node', 4, '', 'no', 0 FROM n"
+            "INSERT INTO refused (seq, task_id, node_id, status, result) SELECT x, 'a', 'node', 4, '' FROM n"
         )
         await outbox.append("node", results("b"))
         await outbox.tidy()
@@ -306,18 +313,19 @@ class DamageTests(OutboxTestCase):
         self.assertEqual(list(self.folder.glob("*.damaged-*")), [])
 
     async def test_a_folder_that_is_not_there(self) -> None:
-        self.folder = self.folder / "missing"
-        error = await self.assertFailure(self.make().open(), StartupError)
-        self.assertEqual(
-            str(error),
-            f"system.state_dir: {self.folder}/outbox.sqlite3 can't be used: OperationalError: "
-            "unable to open database file; name a folder that this process may write to",
-        )
+        self.held = Folder(str(self.folder / "missing"))
+        self.file = self.folder / "missing" / "outbox.sqlite3"
+        await self.open()
+        self.assertEqual(self.rows("SELECT * FROM pending"), [])
 
     async def test_a_folder_in_the_place_of_the_file(self) -> None:
         self.file.mkdir()
         error = await self.assertFailure(self.make().open(), StartupError)
-        self.assertIn("can't be used", str(error))
+        self.assertEqual(
+            str(error),
+            f"system.state_dir: {self.file} can't be used (Is a directory); "
+            "name a folder that this process may write to",
+        )
 
     async def test_can_be_closed_although_it_did_not_open(self) -> None:
         self.file.mkdir()
@@ -326,10 +334,197 @@ class DamageTests(OutboxTestCase):
         await self.close(outbox)
 
 
+class TakenAwayTests(OutboxTestCase):
+    """Somebody deletes or moves what a running node has open."""
+
+    async def saved_after(self, harm: Callable[[], object]) -> str:
+        """Harm what a running outbox has; everything is in the file all the same. :returns: what was said."""
+        outbox, _ = await self.open()
+        first = await outbox.append("node", results("a", "b"))
+        await outbox.refuse(first[0], "no")
+        harm()
+        with capturedLogs() as events:
+            await outbox.check()
+            later = await outbox.append("node", results("c"))
+        _, found = await self.open()  # what a run after kill -9 finds
+        self.assertEqual(found, [first[1], *later])
+        self.assertGreater(later[0].seq, first[1].seq)
+        self.assertEqual(await outbox.count_put_aside(), 1)
+        (line,) = [formatEvent(event) for event in events]
+        return line
+
+    async def test_the_file(self) -> None:
+        line = await self.saved_after(self.file.unlink)
+        self.assertEqual(
+            line,
+            f"the outbox {self.file} is replaced (it is not at its path any more): "
+            "1 results are saved into a new one, 0 can't be read",
+        )
+
+    async def test_its_log(self) -> None:
+        await self.saved_after(Path(f"{self.file}-wal").unlink)
+
+    async def test_the_folder(self) -> None:
+        await self.saved_after(lambda: shutil.rmtree(self.folder))
+        self.assertEqual(stat.S_IMODE(self.folder.stat().st_mode), 0o700)
+
+    async def test_the_folder_is_moved(self) -> None:
+        await self.saved_after(lambda: self.folder.rename(self.folder.with_name("moved")))
+
+    async def test_another_file_in_its_place(self) -> None:
+        def harm() -> None:
+            self.file.unlink()
+            self.file.write_text("a copy of something")
+
+        line = await self.saved_after(harm)
+        (aside,) = (path for path in self.folder.glob("*.replaced-*") if path.suffix[-1].isdigit())
+        self.assertEqual(aside.read_text(), "a copy of something")
+        self.assertIn(f" and moved aside to {aside}:", line)
+
+    async def test_a_folder_that_can_not_be_made_again(self) -> None:
+        """It waits, with what it has open, and goes on as soon as it can."""
+        outbox, _ = await self.open()
+        (first,) = await outbox.append("node", results("a"))
+        self.folder.rename(self.folder.with_name("moved"))
+        self.folder.write_text("in the way")
+        for _ in range(2):
+            await self.assertFailure(outbox.append("node", results("b")), NotADirectoryError)
+        self.folder.unlink()
+        await outbox.append("node", results("b"))
+        _, found = await self.open()
+        self.assertEqual([entry.result.task_id for entry in found], ["a", "b"])
+        self.assertEqual(found[0], first)
+
+    async def test_a_folder_that_comes_back(self) -> None:
+        outbox, _ = await self.open()
+        await outbox.append("node", results("a"))
+        moved = self.folder.with_name("moved")
+        self.folder.rename(moved)
+        self.folder.write_text("in the way")
+        await self.assertFailure(outbox.append("node", results("b")), NotADirectoryError)
+        self.folder.unlink()
+        moved.rename(self.folder)
+        with capturedLogs() as events:
+            await outbox.append("node", results("b"))
+        self.assertEqual(events, [])
+
+
+class NewFileTests(OutboxTestCase):
+    """Making a damaged file anew fails half way."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.obstacle = self.folder / "outbox.sqlite3.making"
+
+    async def test_at_the_start(self) -> None:
+        outbox, _ = await self.open()
+        await outbox.append("node", [TaskResult(f"task-{n}", 2, "x" * 500) for n in range(400)])
+        await self.close(outbox)
+        data = bytearray(self.file.read_bytes())
+        data[10 * 4096 : 11 * 4096] = b"\x5a" * 4096
+        self.file.write_bytes(data)
+        self.obstacle.mkdir()
+        outbox = self.make()
+        for _ in range(2):
+            await self.assertFailure(outbox.open(), OSError)
+        self.obstacle.rmdir()
+        self.assertGreater(len(await outbox.open()), 380)
+
+    async def test_later(self) -> None:
+        outbox, _ = await self.open()
+        entries = await outbox.append("node", results("a", "b"))
+        db = sqlite3.connect(self.file)
+        db.execute("DROP TABLE refused")
+        db.close()
+        self.obstacle.mkdir()
+        for _ in range(2):
+            await self.assertFailure(outbox.refuse(entries[0], "no"), OSError)
+        self.obstacle.rmdir()
+        await outbox.refuse(entries[0], "no")
+        self.assertEqual(await outbox.count_put_aside(), 1)
+        self.assertEqual(await outbox.open(), entries[1:])
+
+    async def test_a_run_that_was_killed_before_the_end(self) -> None:
+        """The new file is complete, but not in its place yet; what is there is damaged still, or gone."""
+        outbox, _ = await self.open()
+        entries = await outbox.append("node", results("a", "b"))
+        await self.close(outbox)
+        for left in (b"", b"damaged"):
+            self.file.rename(self.folder / "outbox.sqlite3.new")
+            if left:
+                self.file.write_bytes(left)
+            outbox, found = await self.open()
+            self.assertEqual(found, entries)
+            await self.close(outbox)
+
+
+class OperatorTests(OutboxTestCase):
+    """What a person does with results that are pending or put aside."""
+
+    async def kept(self, outbox: Outbox) -> list[tuple[Any, ...]]:
+        found = await outbox.kept(100)
+        self.assertTrue(all(entry.age is not None and 0 <= entry.age < 60 for entry in found))
+        return [(entry.state, entry.task_id, entry.result, entry.tries, entry.words) for entry in found]
+
+    async def test_looking_at_them(self) -> None:
+        outbox, _ = await self.open()
+        one, two, _ = await outbox.append("node", results("a", "b", "c"))
+        await outbox.note(evolve(two, tries=3, waited=7.5), "HTTP status 500: no")
+        await outbox.refuse(evolve(one, tries=20), "HTTP status 404: gone")
+        expected = [
+            (PUT_ASIDE, "a", "of a", 20, "HTTP status 404: gone"),
+            (PENDING, "b", "of b", 3, "HTTP status 500: no"),
+            (PENDING, "c", "of c", 0, ""),
+        ]
+        self.assertEqual(await self.kept(outbox), expected)
+        self.assertEqual(len(await outbox.kept(2)), 2)
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual([(entry.tries, entry.waited) for entry in found], [(3, 7.5), (0, 0.0)])
+        self.assertEqual(await self.kept(outbox), expected)
+
+    async def test_retrying(self) -> None:
+        outbox, _ = await self.open()
+        one, two = await outbox.append("node", results("a", "b"))
+        await outbox.refuse(evolve(one, tries=20), "no")
+        (again,) = await outbox.retry([one.seq, two.seq, 99])
+        self.assertGreater(again.seq, two.seq)
+        self.assertEqual((again.result, again.node_id, again.tries), (one.result, "node", 0))
+        self.assertEqual(await outbox.count_put_aside(), 0)
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual(found, [two, again])
+
+    async def test_discarding(self) -> None:
+        outbox, _ = await self.open()
+        one, two, three = await outbox.append("node", results("a", "b", "c"))
+        await outbox.refuse(one, "no")
+        self.assertEqual(
+            await outbox.discard([one.seq, two.seq, 99]), [(one.seq, "a", PUT_ASIDE), (two.seq, "b", PENDING)]
+        )
+        self.assertEqual([entry.seq for entry in await outbox.kept(9)], [three.seq])
+
+    async def test_an_outbox_of_an_earlier_version(self) -> None:
+        with sqlite3.connect(self.file) as db:
+            db.executescript(
+                "CREATE TABLE pending (seq INTEGER PRIMARY KEY AUTOINCREMENT, task_id TEXT NOT NULL,"
+                " node_id TEXT NOT NULL, status INTEGER NOT NULL, result TEXT NOT NULL);"
+                "CREATE TABLE refused (seq INTEGER PRIMARY KEY, task_id TEXT NOT NULL, node_id TEXT NOT NULL,"
+                " status INTEGER NOT NULL, result TEXT NOT NULL, words TEXT NOT NULL,"
+                " refused_at REAL NOT NULL);"
+                "INSERT INTO pending VALUES (7, 'a', 'node', 2, 'of a');"
+                "INSERT INTO refused VALUES (3, 'b', 'node', 4, 'of b', 'no', 5.0);"
+            )
+        outbox, found = await self.open()
+        self.assertEqual(found, [Entry(7, "node", TaskResult("a", 2, "of a"))])
+        self.assertEqual(
+            [(entry.seq, entry.words, entry.age) for entry in await outbox.kept(9)],
+            [(3, "no", None), (7, "", None)],
+        )
+
+
 class ThreadTests(OutboxTestCase):
     async def test_the_disk_is_not_used_in_the_reactors_thread(self) -> None:
         outbox, _ = await self.open()
-        threads = {await outbox._run(get_ident) for _ in range(5)}
+        threads = {await outbox._run(lambda db: get_ident()) for _ in range(5)}
         self.assertEqual(len(threads), 1)
         self.assertNotIn(get_ident(), threads)
 
@@ -347,6 +542,15 @@ class ThreadTests(OutboxTestCase):
         (entry,) = await appended
         self.assertEqual(entry.result.task_id, "a")
         self.assertEqual((await later)[0].result.task_id, "b")
+
+    async def test_a_lock_that_lasts_is_waited_for_half_a_second(self) -> None:
+        outbox, _ = await self.open()
+        other = sqlite3.connect(self.file, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        await self.assertFailure(outbox.append("node", results("a")), sqlite3.OperationalError)
+        self.assertLess(time.monotonic() - began, LOCK_WAIT + 1)
 
     def turn(self) -> Deferred[None]:
         """:returns: a Deferred that fires once the reactor has turned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
@@ -264,6 +265,27 @@ class PutAsideTests(ReportsTestCase):
         self.clock.pump([30] * 300)
         self.assertEqual((self.outbox.refused, self.reports.pending()), ([], 2))
 
+    def restart(self) -> None:
+        """Begin another run with what this one has noted, hours later."""
+        self.successResultOf(self.reports.stopService())
+        self.outbox.closed = False
+        _, tries, waited, words = self.outbox.noted[-1]
+        self.assertEqual(words, "HTTP status 500: no task a here")
+        first = min(self.outbox.entries)
+        self.outbox.entries[first] = evolve(self.outbox.entries[first], tries=tries, waited=waited)
+        self.clock.advance(10 * HOUR)  # nobody asked the control plane meanwhile
+        self.reports = self.make_reports()
+        self.start()
+
+    def test_the_tries_of_earlier_runs_count(self) -> None:
+        self.put_two()
+        self.clock.pump([1] * (HOUR // 2))
+        self.restart()
+        self.clock.pump([1] * 60)
+        self.assertEqual(self.outbox.refused, [])
+        self.clock.pump([1] * (HOUR // 2))
+        self.assertEqual(self.outbox.refused, [("a", "HTTP status 500: no task a here")])
+
 
 class FewTriesTests(PutAsideTests):
     """The same, with other limits; and each result has its own count."""
@@ -290,6 +312,13 @@ class FewTriesTests(PutAsideTests):
 
 class NoPatienceTests(PutAsideTests):
     limits = Limits(1 << 20, tries=3, patience=0.0)
+
+    def test_the_tries_of_earlier_runs_count(self) -> None:
+        self.put_two()
+        self.clock.advance(1)
+        self.assertEqual(self.outbox.refused, [])
+        self.restart()
+        self.assertEqual(len(self.outbox.refused), 1)
 
     def test_after_the_tries_and_an_hour_later_results_go_on(self) -> None:
         """Without the hour: at the third try, 3 s after the first; the next result has three of its own."""

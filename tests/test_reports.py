@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from sqlite3 import IntegrityError, OperationalError
 from typing import Any
 
@@ -19,11 +18,13 @@ from scfd.errors import OutboxFullError, StartupError, StorageError
 from scfd.events.event import TaskResult
 from scfd.identity import Identity, ServerAddress
 from scfd.reports.delivery import FLUSH_LIMIT, Limits, Reports
-from scfd.reports.outbox import Entry, Outbox
+from scfd.reports.outbox import PENDING, PUT_ASIDE, Entry, Outbox
 from scfd.reports.pace import CONCURRENCY
-from scfd.reports.storage import PAUSE
+from scfd.reports.state_dir import Folder
+from scfd.reports.storage import PAUSE, SLOW
 from scfd.status.context import Context
 from scfd.status.metrics import Metrics
+from scfd.status.readiness import Readiness
 from tests.http_fakes import FakeControlPlaneClient, Peer
 
 URL = "http://10.0.0.1:18202/gateway/collectmgr/ReportTaskStatus"
@@ -38,6 +39,9 @@ class MemoryOutbox:
 
     :ivar entries: what it keeps, by number.
     :ivar refused: (task id, words) of what was put aside.
+    :ivar noted: (task id, tries, seconds, words) of those that were not taken.
+    :ivar put_aside: how many an earlier run has put aside.
+    :ivar dropped: how many of these are too many for `tidy`.
     :ivar broken: an exception that everything is to fail with.
     :ivar held: when a list, removals wait in it until the test lets them go.
     :ivar closed: whether it is.
@@ -46,6 +50,8 @@ class MemoryOutbox:
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}
         self.refused: list[tuple[str, str]] = []
+        self.noted: list[tuple[str, int, float, str]] = []
+        self.put_aside = self.dropped = 0
         self.broken: Exception | None = None
         self.held: list[Deferred[None]] | None = None
         self.closed = False
@@ -73,7 +79,7 @@ class MemoryOutbox:
 
         def forget(_: object) -> None:
             for seq in numbers:
-                del self.entries[seq]
+                self.entries.pop(seq, None)  # discarded on their way
 
         if self.held is None:
             return self._done().addCallback(forget)
@@ -85,9 +91,29 @@ class MemoryOutbox:
         self.refused.append((entry.result.task_id, words))
         return self.remove([entry.seq])
 
-    def tidy(self) -> Deferred[None]:
-        self.tidied += 1
+    def note(self, entry: Entry, words: str) -> Deferred[None]:
+        self.noted.append((entry.result.task_id, entry.tries, entry.waited, words))
         return self._done()
+
+    def check(self) -> Deferred[None]:
+        return self._done()
+
+    def count_put_aside(self) -> Deferred[int]:
+        return self._done(self.put_aside)
+
+    def retry(self, seqs: Sequence[int]) -> Deferred[list[Entry]]:
+        """Those with a number from 1000 on were put aside."""
+        self.put_aside -= sum(seq >= 1000 for seq in seqs)
+        return self.append("node-abc", [TaskResult(f"t{seq}", 2) for seq in seqs if seq >= 1000])
+
+    def discard(self, seqs: Sequence[int]) -> Deferred[list[tuple[int, str, str]]]:
+        gone = [(seq, "", PUT_ASIDE) for seq in seqs if seq >= 1000]
+        gone += [(seq, self.entries.pop(seq).result.task_id, PENDING) for seq in seqs if seq in self.entries]
+        return self._done(gone)
+
+    def tidy(self) -> Deferred[int]:
+        self.tidied += 1
+        return self._done(self.dropped)
 
     def close(self) -> Deferred[None]:
         done = self._done()
@@ -108,10 +134,11 @@ class ReportsTestCase(SynchronousTestCase):
         self.client: Any = FakeControlPlaneClient(lambda report: DELIVERED)
         self.identity = Identity("node-abc", "v1.0.0", ServerAddress("10.0.0.1", 18202))
         self.metrics = Metrics()
+        self.readiness = Readiness(lambda: 0.0)
         self.reports = self.make_reports()
 
     def make_reports(self) -> Reports:
-        context = Context(self.clock, metrics=self.metrics)
+        context = Context(self.clock, metrics=self.metrics, readiness=self.readiness)
         client = LearningClient(self.client, self.clock, "1")
         client.on_doubt = lambda: client.note("http://10.0.0.1:18202", 1)  # as a heartbeat would find out
         return Reports(self.outbox, client, self.identity, context, Limits(self.limit), lambda: 0.0)
@@ -338,6 +365,41 @@ class DiskTests(ReportsTestCase):
         )
         self.assertIn(b"scfd_storage_errors_total 1.0", self.metrics.exposition())
 
+    def test_a_disk_that_hangs(self) -> None:
+        """It gives no error either: what it is asked for never ends."""
+        append, appending = self.outbox.append, Deferred()
+        self.outbox.broken, self.outbox.append = None, lambda node_id, some: appending
+        with capturedLogs() as events:
+            done = [self.reports.put(results(name)) for name in "ab"]
+            for _ in range(10):
+                self.clock.advance(SLOW / 5)
+                self.reports.look(self.clock.seconds())
+            text = "the disk takes no task results: it has not responded for 5 s"
+            self.assertEqual([problem.reason for problem in self.readiness.problems()], [text])
+            self.outbox.append = append
+            appending.callback(self.successResultOf(append("node-abc", results("a"))))
+        for deferred in done:
+            self.successResultOf(deferred)
+        self.assertEqual(self.readiness.problems(), [])
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                text,
+                "the disk takes task results again",
+                "task results are delivered to http://10.0.0.1:18202",
+            ],
+        )
+
+    def test_an_outbox_that_nothing_is_written_to_is_looked_at(self) -> None:
+        with capturedLogs() as events:
+            for second in range(20):
+                self.reports.look(float(second))
+                self.clock.advance(1)
+        self.assertIn("the disk takes no task results", formatEvent(events[0]))
+        self.outbox.broken = None
+        self.clock.advance(PAUSE)
+        self.assertEqual(self.readiness.problems(), [])
+
     def test_stopping_fails_what_waits(self) -> None:
         done = self.reports.put(results("a"))
         self.outbox.broken = None
@@ -532,6 +594,109 @@ class RestartTests(ReportsTestCase):
         self.outbox.broken = StartupError("the file")
         self.failureResultOf(self.reports.startService(), StartupError)
 
+    def test_a_disk_in_trouble_at_the_start(self) -> None:
+        """The node starts all the same; what is put meanwhile comes after what an earlier run left."""
+        self.successResultOf(self.outbox.append("old-node", results("a")))
+        self.outbox.broken = OperationalError("database is locked")
+        with capturedLogs() as events:
+            self.start()
+        done = self.reports.put([TaskResult("a", 4)])
+        self.clock.advance(PAUSE)
+        self.assertNoResult(done)
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            ["the disk takes no task results: database is locked; tried again every 2 s"],
+        )
+        self.assertEqual(len(self.readiness.problems()), 1)
+        self.outbox.broken = None
+        self.clock.advance(PAUSE)
+        self.successResultOf(done)
+        self.assertEqual([report["status"] for _, report, _ in self.client.posts], [2, 4])
+        self.assertEqual((self.readiness.problems(), self.reports.pending()), ([], 0))
+
+    def test_stopping_while_the_disk_gives_nothing(self) -> None:
+        self.outbox.broken = OSError(28, "No space left on device")
+        self.start()
+        self.outbox.broken = None
+        self.successResultOf(self.reports.stopService())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_earlier_runs_put_aside_is_counted(self) -> None:
+        self.outbox.put_aside = 3
+        self.start()
+        self.assertEqual(self.reports.put_aside(), 3)
+        (warning,) = self.readiness.all()
+        self.assertEqual(
+            (warning.component, warning.severity, warning.reason),
+            ("task results", "warning", "3 put aside: the control plane refused them, or never took them"),
+        )
+
+
+class OperatorTests(ReportsTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.response: Any = FAILED
+        self.client.react = lambda report: self.response
+        self.outbox.put_aside = 2
+        self.start()
+
+    def done(self, coroutine: Any) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(coroutine))
+
+    def test_retrying_one_that_was_put_aside(self) -> None:
+        self.response = DELIVERED
+        self.assertEqual(self.done(self.reports.retry([1000, 1001])), 2)
+        self.assertEqual((self.sent(), self.reports.put_aside()), (["t1000", "t1001"], 0))
+        self.assertEqual(self.readiness.all(), [])
+
+    def test_retrying_one_that_pauses(self) -> None:
+        self.put("a")
+        self.response = DELIVERED
+        self.assertEqual(self.done(self.reports.retry([1, 7])), 1)
+        self.assertEqual((self.sent(), self.reports.pending()), (["a", "a"], 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_discarding(self) -> None:
+        self.put("a", "a", "b")
+        self.assertEqual(self.done(self.reports.discard([1, 3, 1000, 99])), 3)
+        self.assertEqual((self.reports.pending(), self.reports.put_aside()), (1, 1))
+        self.response = DELIVERED
+        self.clock.advance(2)
+        self.assertEqual((self.sent(), self.reports.pending(), self.kept()), (["a", "b", "a"], 0, []))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_discarding_one_that_is_on_its_way(self) -> None:
+        """It is not tried again, whatever comes back."""
+        for response in (FAILED, DELIVERED):
+            self.client.posts.clear()
+            self.response = Deferred()
+            self.put("a", "a")
+            first = min(self.outbox.entries)
+            self.assertEqual(self.done(self.reports.discard([first])), 1)
+            on_its_way, self.response = self.response, DELIVERED
+            on_its_way.callback(response)
+            self.clock.advance(0)
+            self.assertEqual((len(self.sent()), self.reports.pending(), self.kept()), (2, 0, []))
+
+    def test_what_is_discarded_makes_room(self) -> None:
+        self.put("a")
+        size = self.reports._size
+        self.done(self.reports.discard([1]))
+        self.assertEqual((self.reports._size, size > 0), (0, True))
+
+    def test_the_oldest_are_dropped_when_there_are_too_many(self) -> None:
+        self.outbox.dropped = 1
+        with capturedLogs() as events:
+            self.successResultOf(self.reports.tidy(0.0))
+        self.assertEqual(self.reports.put_aside(), 1)
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            ["1 task results are dropped, the oldest of those put aside"],
+        )
+        self.assertIn(
+            b'scfd_results_dropped_total{reason="too many put aside"} 1.0', self.metrics.exposition()
+        )
+
 
 class StopTests(ReportsTestCase):
     def setUp(self) -> None:
@@ -661,8 +826,8 @@ class OnARealDiskTests(TestCase):
     timeout = 20
 
     def setUp(self) -> None:
-        self.folder = self.mktemp()
-        Path(self.folder).mkdir()
+        self.held = Folder(self.mktemp())
+        self.addCleanup(self.held.release)
         self.server = Peer()
 
     def make_reports(self) -> Reports:
@@ -673,7 +838,7 @@ class OnARealDiskTests(TestCase):
         client = LearningClient(http, reactor, "1")
         client.on_doubt = lambda: client.note("http://10.0.0.1:18202", 1)
         return Reports(
-            Outbox(self.folder, reactor),
+            Outbox(self.held, reactor),
             client,
             identity,
             Context(reactor),

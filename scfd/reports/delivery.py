@@ -43,6 +43,8 @@ _log = Logger(namespace="scfd.reports")
 PATH = "/collectmgr/ReportTaskStatus"
 #: Seconds for one try.
 REQUEST_TIMEOUT = 10.0
+#: Seconds after which an outbox that nothing is written to is looked at.
+LOOK_EVERY = 10
 #: Seconds that stopping waits for deliveries; what is left is on disk.
 FLUSH_LIMIT = 3.0
 
@@ -120,8 +122,10 @@ class Reports(Service):
         _log.error("the outbox is not tidied: {words}; tried again in an hour", words=words)
 
     def look(self, now: float) -> None:
-        """Notice that somebody has deleted the outbox while nothing is written to it; called every minute."""
-        self._storage.do(self._outbox.count_put_aside).addErrback(self._not_kept)
+        """Notice a disk that hangs, and an outbox that somebody has deleted; called every second."""
+        self._storage.look()
+        if int(now) % LOOK_EVERY == 0 and self._storage.idle():
+            self._storage.do(self._outbox.check).addErrback(self._not_kept)
 
     def pending(self) -> int:
         """How many results are accepted and not delivered yet."""
@@ -133,9 +137,9 @@ class Reports(Service):
 
     def startService(self) -> Deferred[None]:
         """
-        :returns: a Deferred that fires when what an earlier run left is known and on its way, or when the disk
-            does not give it; then it is asked again, and what is put waits. It fails with `StartupError`
-            when the outbox can't be used for a reason that does not pass by itself.
+        :returns: a Deferred that fires when what an earlier run left is known and on its way, or when the
+            disk does not give it: it is asked again then, and what is put waits. It fails with
+            `StartupError` when the outbox can't be used for a reason that does not pass by itself.
         """
         return Deferred.fromCoroutine(self._open())
 
@@ -155,9 +159,9 @@ class Reports(Service):
         await self._take_over(entries)
 
     def _take_over(self, entries: list[Entry]) -> Deferred[None]:
-        self._queues.add(entries)  # at once, before anything that comes later
         if entries:
             _log.info("{count} task results of an earlier run are to be delivered", count=len(entries))
+        self._queues.add(entries)  # at once, before anything that comes later
         self._storage.do(self._outbox.count_put_aside).addCallbacks(self._put_aside.add, self._not_kept)
         return Deferred.fromCoroutine(self._measure(entries))
 

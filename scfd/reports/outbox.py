@@ -91,7 +91,11 @@ class Outbox:
         self._pool = ThreadPool(1, 1, "outbox")
 
     def open(self) -> Deferred[list[Entry]]:
-        """:returns: a Deferred of everything that is still to be delivered, in order. It may be called again."""
+        """
+        It may be called again when it has failed.
+
+        :returns: a Deferred of everything that is still to be delivered, in order.
+        """
         if not self._pool.started:
             self._pool.start()
         return self._run(_read)
@@ -105,12 +109,16 @@ class Outbox:
         return self._run(lambda db: _remove(db, list(seqs)))
 
     def note(self, entry: Entry, words: str) -> Deferred[None]:
-        """Keep how often, and for how long, the control plane did not take a result, and what it said last."""
+        """Keep how often the control plane did not take a result, for how long, and what it said last."""
         return self._run(lambda db: _note(db, entry, words))
 
     def refuse(self, entry: Entry, words: str) -> Deferred[None]:
         """Put a result aside, with what the control plane said."""
         return self._run(lambda db: _refuse(db, entry, words))
+
+    def check(self) -> Deferred[None]:
+        """Do nothing but what each work begins with: notice that the file is gone, and make it anew."""
+        return self._run(lambda db: None)
 
     def count_put_aside(self) -> Deferred[int]:
         """:returns: a Deferred of how many results are put aside."""
@@ -201,7 +209,7 @@ def _count_put_aside(db: sqlite3.Connection) -> int:
 def _kept(db: sqlite3.Connection, limit: int) -> list[Kept]:
     now = time.time()
     return [
-        Kept(*rest, max(0.0, now - accepted_at) if accepted_at else None)
+        Kept(*rest, age=max(0.0, now - accepted_at) if accepted_at else None)
         for *rest, accepted_at in db.execute(_LIST, (limit,))
     ]
 

@@ -40,7 +40,7 @@ class OutboxFile:
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self.path = folder.path / "outbox.sqlite3"
-        #: Complete whenever it is there and the file is not.
+        #: Complete when it is there: it is to take the place of the file, whatever else has happened.
         self._new = self.path.with_name(f"{self.path.name}.new")
         self._db: sqlite3.Connection | None = None
         self._parts: list[tuple[int, int] | None] = []
@@ -78,8 +78,8 @@ class OutboxFile:
         return self._db
 
     def _open(self) -> sqlite3.Connection:
-        if not self.path.exists() and self._new.exists():
-            self._new.rename(self.path)
+        if self._new.exists():
+            self._put_in_place("damaged")
         damage = self._damage()
         return self._replace("damaged", damage) if damage else self._connect()
 
@@ -105,7 +105,7 @@ class OutboxFile:
             if not is_damage(error):
                 raise
             return describe(error)
-        return "" if found == "ok" else str(found)
+        return "" if found == "ok" else " ".join(str(found).split())
 
     def _connect(self) -> sqlite3.Connection:
         db = self._connection()
@@ -140,7 +140,7 @@ class OutboxFile:
         """
         Save every result that can still be read into a new file, and give it the place of the old one.
 
-        The old one is touched when the new one is complete.
+        The old one is left alone until the new one is complete.
 
         :param how: what has become of the old one, for the name of what is moved aside.
         """
@@ -148,22 +148,22 @@ class OutboxFile:
         try:
             found = salvage(old)
             self._write_new(found)
-            aside = self._move_aside(how)
         except BaseException:
             if old is not self._db:
                 old.close()
             raise
         old.close()
         self._db = None
-        self._new.rename(self.path)
+        aside = self._put_in_place(how)
         db = self._connect()
         _log.critical(
-            "the outbox {path} is {how} ({why}){aside}: {saved} results are saved into a new one,"
+            "the outbox {path} is {how} ({why}){moved}: {saved} results are saved into a new one,"
             " {lost} can't be read",
             path=str(self.path),
             how=how,
             why=why,
-            aside=f" and moved aside to {aside}" if aside else "",
+            aside=aside,
+            moved=f" and moved aside to {aside}" if aside else "",
             saved=len(found.rows.get("pending", ())),
             lost=found.lost,
         )
@@ -184,13 +184,13 @@ class OutboxFile:
             db.execute("INSERT INTO sqlite_sequence VALUES ('pending', ?)", (found.last,))
         making.rename(self._new)
 
-    def _move_aside(self, how: str) -> str:
+    def _put_in_place(self, how: str) -> str:
         """:returns: where what was at the path is now; empty when there was nothing."""
         aside = self.path.with_name(f"{self.path.name}.{how}-{int(time.time())}")
-        # The file first: a log that stays behind alone is taken for no other file's.
         for suffix in _SUFFIXES:
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+        self._new.rename(self.path)
         return str(aside) if aside.exists() else ""
 
 

@@ -68,6 +68,8 @@ def _last(db: sqlite3.Connection) -> int:
 
 def _salvage_table(db: sqlite3.Connection, table: str, last: int) -> tuple[list[Row], int]:
     missing = missing_columns(db, table)
+    if "seq" in missing:
+        raise sqlite3.DatabaseError(f"no such table: {table}")
     columns = [
         kind.rpartition("DEFAULT ")[2] if name in missing else name for name, kind in TABLES[table].items()
     ]

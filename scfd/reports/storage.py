@@ -17,7 +17,7 @@ from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.reports")
 
-#: Seconds between two tries while the disk fails, and after which a try is said to hang.
+#: Seconds between two tries while the disk fails, and after which one that has not ended is said to hang.
 PAUSE, SLOW = 2.0, 5.0
 COMPONENT = "state folder"
 #: What the disk is at fault for; any other error is that of the work.
@@ -43,7 +43,6 @@ class Storage:
         self._current: tuple[_Work, Deferred[Any]] | None = None
         self._waiting: deque[tuple[_Work, Deferred[Any]]] = deque()
         self._retry: IDelayedCall | None = None
-        self._watch: IDelayedCall | None = None
         self._began = 0.0
         self._closed = False
         self.failing = False
@@ -58,12 +57,19 @@ class Storage:
             self._next()
         return done
 
+    def look(self) -> None:
+        """Notice a disk that does not respond; called every second."""
+        hangs = self._current is not None and self._retry is None
+        if hangs and self._clock.seconds() - self._began >= SLOW and not self.failing:
+            self._note(f"it has not responded for {SLOW:g} s")
+
+    def idle(self) -> bool:
+        """Whether there is no work."""
+        return self._current is None
+
     def close(self) -> None:
         """Try no more; what waits fails. A try that is under way ends by itself."""
         self._closed = True
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
         if self._retry is not None and self._current is not None:
             self._retry.cancel()
             self._waiting.appendleft(self._current)
@@ -81,18 +87,7 @@ class Storage:
         assert self._current is not None
         self._retry = None
         self._began = self._clock.seconds()
-        if self._watch is None and not self._closed:
-            self._watch = self._clock.callLater(SLOW, self._look)
         self._current[0]().addCallbacks(self._taken, self._failed)
-
-    def _look(self) -> None:
-        """One look every `SLOW` seconds, however many tries there are meanwhile."""
-        self._watch = None
-        if self._current is None:
-            return
-        self._watch = self._clock.callLater(SLOW, self._look)
-        if self._retry is None and self._clock.seconds() - self._began >= SLOW:
-            self._note(f"it has not responded for {SLOW:g} s")
 
     def _taken(self, value: Any) -> None:
         if self.failing:
