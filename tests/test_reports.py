@@ -367,7 +367,8 @@ class DiskTests(ReportsTestCase):
 
     def test_a_disk_that_hangs(self) -> None:
         """It gives no error either: what it is asked for never ends."""
-        append, appending = self.outbox.append, Deferred()
+        append = self.outbox.append
+        appending: Deferred[Any] = Deferred()
         self.outbox.broken, self.outbox.append = None, lambda node_id, some: appending
         with capturedLogs() as events:
             done = [self.reports.put(results(name)) for name in "ab"]

@@ -208,10 +208,11 @@ def _count_put_aside(db: sqlite3.Connection) -> int:
 
 def _kept(db: sqlite3.Connection, limit: int) -> list[Kept]:
     now = time.time()
-    return [
-        Kept(*rest, age=max(0.0, now - accepted_at) if accepted_at else None)
-        for *rest, accepted_at in db.execute(_LIST, (limit,))
-    ]
+    kept = []
+    for *fields, accepted_at in db.execute(_LIST, (limit,)):
+        age: Any = max(0.0, now - accepted_at) if accepted_at else None
+        kept.append(Kept(*[*fields, age]))
+    return kept
 
 
 def _retry(db: sqlite3.Connection, seqs: Sequence[int]) -> list[Entry]:
