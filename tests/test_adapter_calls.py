@@ -146,6 +146,31 @@ class RedirectTests(ClientTestCase):
                 self.assertEqual(transport.sent, b"")
                 self.assertEqual(self.successResultOf(answered), PluginResponse(status, b"moved", location))
 
+    def test_of_health(self) -> None:
+        for status in (301, 302, 303, 307, 308):
+            with self.subTest(status=status):
+                self.setUp()
+                asked = self.client.get_health(1.0)
+                moved = b"HTTP/1.1 %d X\r\nLocation: /health/\r\nContent-Length: 0\r\n\r\n" % status
+                first = self.health.accept()
+                first.receive(moved)
+                self.assertEqual(first.ended, "closed")
+                first.lose()
+                transport = self.health.accept()
+                self.assertTrue(transport.sent.startswith(b"GET /health/ HTTP/1.1\r\n"), transport.sent)
+                transport.receive(OK)
+                self.assertEqual(self.successResultOf(asked).status, 200)
+
+    def test_of_health_elsewhere(self) -> None:
+        asked = self.client.get_health(1.0)
+        self.health.accept().receive(
+            b"HTTP/1.1 302 X\r\nLocation: http://elsewhere/health?token=secret\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.assertEqual(
+            str(self.successResultOf(asked)),
+            "HTTP status 302: Location 'http://elsewhere/health', which is not followed",
+        )
+
     def test_not_for_ever(self) -> None:
         answered, transport = self.redirected(307, "/1")
         for _ in range(MOST_REDIRECTS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import cast
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -31,8 +31,10 @@ LONG = 16 * 1024
 #: Bytes of a response to GET /health, which nobody reads.
 LONGEST_HEALTH = 1 << 20
 
-#: Redirects that keep the method and the body, and how many of them are followed in a row.
-_SAME_METHOD, MOST_REDIRECTS = (307, 308), 5
+#: Redirects that keep the method and the body; those of a GET; how many of them are followed in a row.
+_SAME_METHOD, _OF_A_GET, MOST_REDIRECTS = (307, 308), (301, 302, 303, 307, 308), 5
+#: Characters of a response that a message shows.
+SHOWN = 200
 _SENDABLE = re.compile(r"/[!-~]*")
 
 _KINDS: Mapping[type[UpstreamError], str] = {
@@ -54,6 +56,11 @@ class PluginResponse:
     status: int
     body: bytes
     location: str = ""
+
+    def __str__(self) -> str:
+        """The status, and the location without its query, which may hold secrets."""
+        where = self.location.partition("?")[0][:SHOWN]
+        return f"HTTP status {self.status}" + (f": Location {where!r}, which is not followed" if where else "")
 
 
 class RequestError(PluginError):
@@ -90,10 +97,9 @@ class PluginClient:
         self._health_pool = health_pool
         self._max_response = max_response
         self._time_limits = TimeLimits(clock)
-        self._health = b"GET %b/health HTTP/1.1\r\nHost: %b\r\nAccept: */*\r\nConnection: close\r\n\r\n" % (
-            path,
-            host,
-        )
+        self._health_url = f"{url}/health"
+        self._health_path = path + b"/health"
+        self._health = b" HTTP/1.1\r\nHost: %b\r\nAccept: */*\r\nConnection: close\r\n\r\n" % host
         self._events_url = f"{url}/on-trigger"
         self._events_path = path + b"/on-trigger"
         self._event = (
@@ -102,14 +108,20 @@ class PluginClient:
 
     def get_health(self, timeout: float) -> Deferred[PluginResponse]:
         """
-        ``GET /health``.
+        ``GET /health``. A redirect to the same origin is followed.
 
         :param timeout: seconds.
         :returns: a Deferred that fails with `RequestError`. Cancelling it closes the connection.
         """
-        return _Request(
-            [self._health], LONGEST_HEALTH, timeout, self._health_pool, self._time_limits
-        ).response
+        parts = [b"GET " + self._health_path + self._health]
+        request = _Request(parts, LONGEST_HEALTH, timeout, self._health_pool, self._time_limits)
+        request.follow = self._check_elsewhere
+        request.followed, request.url = _OF_A_GET, self._health_url
+        return request.response
+
+    def _check_elsewhere(self, target: bytes) -> list[bytes]:
+        self._health_pool.close_idle()  # a plugin that was asked to close its connection may just do that
+        return [b"GET " + target + self._health]
 
     def post_event(
         self, body: Sequence[bytes], timeout: float, traceparent: str = ""
@@ -193,6 +205,7 @@ class _Request:
     :ivar response: fires with a `PluginResponse`.
     :ivar url: where it is sent, for redirects.
     :ivar follow: makes the parts of the same request for another target; None to follow no redirect.
+    :ivar followed: the statuses of redirects that are followed.
     """
 
     __slots__ = (
@@ -208,6 +221,7 @@ class _Request:
         "_timeout",
         "_turns",
         "follow",
+        "followed",
         "response",
         "url",
     )
@@ -224,6 +238,7 @@ class _Request:
         self._status = self._length = self._turns = 0
         self._location = self.url = ""
         self.follow: Callable[[bytes], Sequence[bytes]] | None = None
+        self.followed: Collection[int] = _SAME_METHOD
         self._body: list[bytes] = []
         self.response: Deferred[PluginResponse] = Deferred(self._give_up)
         time_limits.start(timeout, self._timed_out)
@@ -258,7 +273,7 @@ class _Request:
 
     def on_end(self) -> None:
         self._connection = None
-        if self._status in _SAME_METHOD and self._redirected():
+        if self._status in self.followed and self._redirected():
             self._pool.submit(self)
             return
         self._time_limits.stop(self._timed_out)

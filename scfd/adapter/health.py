@@ -167,7 +167,7 @@ class Health:
             self.last = str(error)
             self.verdict = self._without_response(error.kind, self._client.activity.received != received)
         else:
-            self.last = "" if response.status == 200 else f"HTTP status {response.status}"
+            self.last = "" if response.status == 200 else str(response)
             self.verdict = Verdict.NOT_READY if self.last else Verdict.READY
 
     def _without_response(self, kind: str, heard: bool) -> Verdict:

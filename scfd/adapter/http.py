@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
-from scfd.adapter.calls import PluginClient, PluginResponse, RequestError
+from scfd.adapter.calls import SHOWN, PluginClient, PluginResponse, RequestError
 from scfd.adapter.health import Health, Verdict
 from scfd.adapter.process import PluginProcess
 from scfd.config import HttpAdapterSettings
@@ -32,8 +32,6 @@ from scfd.status.said import Said
 
 _log = Logger(namespace="scfd.plugin")
 
-#: Bytes of a response that a log line shows.
-_SHOWN = 200
 #: The response to an event, by example.
 _EXPECTED = '{"task_results": [{"task_id": "the task\'s", "status": 2, "result": "a text"}]}'
 #: Seconds in which a plugin that was ready and refuses connections may accept them again, before the node
@@ -185,10 +183,8 @@ class HttpAdapter(Service):
         self._health.event_answered()
         if response.status != 200:
             self._metrics.plugin_requests.labels("status").inc()
-            shown = response.body[:_SHOWN].decode("utf-8", "replace")
-            if response.location:  # without its query, which may hold secrets
-                shown = f"Location {response.location.partition('?')[0][:_SHOWN]!r}, which is not followed"
-            raise PluginError(f"POST /on-trigger: HTTP status {response.status}: {shown}")
+            shown = "" if response.location else f": {response.body[:SHOWN].decode('utf-8', 'replace')}"
+            raise PluginError(f"POST /on-trigger: {response}{shown}")
         if len(response.body) < LONG:
             return self._parsed(parse_response(response.body), event)
         pool = self._clock.getThreadPool()

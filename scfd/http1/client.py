@@ -12,7 +12,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from scfd.http1.activity import Activity
+from scfd.http1.chunks import BadChunkError, Chunks
 from scfd.http1.contract import BadResponseError, DisconnectedError, Exchange, ResponseHead, UpstreamError
+from scfd.http1.tls import ReadFirst
 from scfd.http1.turn import Turn
 
 _log = Logger(namespace="scfd.http1")
@@ -56,10 +58,14 @@ class ClientConnection(asyncio.Protocol):
     def _begin(self) -> None:
         """Forget the request before."""
         self._bodiless = self._upgradable = False
-        self._sent = self._answered = self._complete = self._excess = False
+        self._sent = self._responded = self._complete = self._excess = False
         self._tunnel = self._head_seen = self._to_the_end = False
         self._keep_alive = False
         self._head_bytes = 0
+        self._line_end = b""
+        self._reading = True
+        self._chunks: Chunks | None = None
+        self._undecoded = b""
         self._reason = b""
         self._headers: list[tuple[bytes, bytes]] = []
 
@@ -95,10 +101,13 @@ class ClientConnection(asyncio.Protocol):
         self._sent = True
 
     def pause_reading(self) -> None:
+        self._reading = False
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        self._transport.resume_reading()
+        self._reading = True
+        if not self._undecoded:
+            self._transport.resume_reading()
 
     def abort(self) -> None:
         """Give the request up, and the connection with it. The request hears no more of it."""
@@ -134,6 +143,8 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if transport.get_extra_info("sslcontext") is not None:
+            self._transport = cast(asyncio.Transport, ReadFirst(self._transport, self))
 
     def pause_writing(self) -> None:
         if self._exchange is not None:
@@ -151,32 +162,84 @@ class ClientConnection(asyncio.Protocol):
             # Nobody has asked: whatever it is, it must not become the response to the next request.
             self._abort()
             return
-        if self._tunnel:
-            self._exchange.on_data(data)
-            self._exchange.on_read()
+        self._responded = True
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        if self._undecoded:
+            self._undecoded += data
             return
-        self._answered = True
         self._parse(data)
+        if self._exchange is None:
+            return
         if self._complete:
             self._finish()
-        elif self._exchange is not None:
-            self._exchange.on_read()
+            return
+        self._exchange.on_read()
+        if self._undecoded:
+            self._transport.pause_reading()
+            self._turn.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Read what had to wait for others."""
+        data, self._undecoded = self._undecoded, b""
+        if data and self._exchange is not None:
+            self._take(data)
+            if self._reading and not (self._undecoded or self._transport.is_closing()):
+                self._transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
-        if not self._head_seen:
-            self._head_bytes += len(data)
+        while data and not self._head_seen and self._exchange is not None:
+            data = self._parse_head(data)
+        if not data or self._exchange is None:
+            return
+        if self._tunnel:
+            self._exchange.on_data(data)
+        elif self._complete:
+            self._excess = True
+        elif self._chunks is not None:
+            self._decode(self._chunks, data, self._exchange)
+        else:
+            self._feed(data)
+
+    def _parse_head(self, data: bytes) -> bytes:
+        """
+        Parse at most to the end of the head: a chunked body behind it is not llhttp's business.
+
+        :returns: what is behind it.
+        """
+        before = len(self._line_end)
+        end = (self._line_end + data).find(b"\r\n\r\n")
+        end = len(data) if end < 0 else end + 4 - before
+        head, rest = data[:end], data[end:]
+        self._line_end = b"" if rest else (self._line_end + head)[-3:]
+        self._head_bytes += end
+        self._feed(head)
+        if not self._head_seen and self._head_bytes > LONGEST_HEAD:
+            self._fail(BadResponseError(f"the response's head is longer than {LONGEST_HEAD >> 10} KiB"))
+        return rest
+
+    def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
-            if rest and self._exchange is not None:
-                self._exchange.on_data(rest)
+        except HttpParserUpgrade:
+            pass
         except HttpParserError as error:
             if not self._complete:  # else it is in what came behind the response
                 self._fail(BadResponseError(f"the response is not HTTP/1.1: {_cause(error)}"))
+
+    def _decode(self, chunks: Chunks, data: bytes, exchange: Exchange) -> None:
+        try:
+            body, rest = chunks.decode(data)
+        except BadChunkError as error:
+            self._fail(BadResponseError(f"the response is not HTTP/1.1: {error}"))
+            return
+        if body:
+            exchange.on_data(body)
+        if chunks.complete:
+            self._complete, self._excess = True, bool(rest)
         else:
-            if not self._head_seen and self._head_bytes > LONGEST_HEAD:
-                self._fail(BadResponseError(f"the response's head is longer than {LONGEST_HEAD >> 10} KiB"))
+            self._undecoded = rest
 
     def eof_received(self) -> bool:
         """The end of a tunnel. What else it ends, `connection_lost` knows. Nothing stays half open."""
@@ -187,15 +250,17 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         sent = not self._turn.holds(self._transport)
+        while self._undecoded and self._exchange is not None:
+            self._go_on()
         if exc is not None:
             self._read_the_rest()
         if self._exchange is not None:
             if self._to_the_end and self._head_seen and exc is None:
                 self._finish()
             else:
-                where = "in the middle of" if self._answered else "without"
+                where = "in the middle of" if self._responded else "without"
                 how = f"the connection was closed {where} a response" + (f": {exc}" if exc else "")
-                self._fail(DisconnectedError(how, self._answered, sent))
+                self._fail(DisconnectedError(how, self._responded, sent))
         elif self._unserved:
             self._no_longer_unserved()
         self._lost(self)
@@ -228,8 +293,7 @@ class ClientConnection(asyncio.Protocol):
         self._reason += status
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Those that come after the body are trailers, which are dropped.
-        if not self._head_seen:
+        if not self._head_seen:  # else of what came behind the response
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -249,13 +313,17 @@ class ClientConnection(asyncio.Protocol):
                 raise _UnwantedError("a 101 that nobody has asked for")
             self._tunnel = True
         elif not self._bodiless:
-            self._to_the_end = _ends_with_the_connection(head)
+            framing = _framing(head)
+            self._to_the_end = framing == b""
+            self._chunks = Chunks(LONGEST_HEAD) if framing == b"chunked" else None
         self._head_seen = True
         self._keep_alive = self._parser.should_keep_alive() and not self._to_the_end
         exchange.on_head(head)
         self._complete = self._bodiless and not self._tunnel
 
     def on_body(self, data: bytes) -> None:
+        if self._chunks is not None:
+            raise _UnwantedError("a line of its head does not end with CR LF")
         if self._complete:
             self._excess = True
         elif self._exchange is not None:
@@ -279,8 +347,8 @@ class ClientConnection(asyncio.Protocol):
         )
         if reusable:
             self._transport.resume_reading()
-            if self._bodiless:
-                # llhttp may be waiting for a body that does not come.
+            if self._bodiless or self._chunks is not None:
+                # llhttp waits for a body that does not come, or not its way.
                 self._parser = HttpResponseParser(self)
             self._free(self)
         else:
@@ -309,20 +377,21 @@ def _cause(error: HttpParserError) -> str:
     return str(cause)
 
 
-def _ends_with_the_connection(head: ResponseHead) -> bool:
+def _framing(head: ResponseHead) -> bytes:
     """
-    Whether the body has no length of its own (RFC 9112, section 6.3).
+    What says where the body ends (RFC 9112, section 6.3): ``length``, ``chunked``, or nothing but the end of the
+    connection.
 
     :raises _UnwantedError: when it is encoded in another way than chunked, which is not ours to undo.
     """
     if head.status in (204, 304):
-        return False
+        return b"length"
     for name, value in head.headers:
         # By length first: this runs for every header of every response.
         if len(name) == 14 and name.lower() == b"content-length":
-            return False
+            return b"length"
         if len(name) == 17 and name.lower() == b"transfer-encoding":
             if value.strip().lower() != b"chunked":
                 raise _UnwantedError("its transfer coding is not chunked")
-            return False
-    return True
+            return b"chunked"
+    return b""
