@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -9,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.http1.activity import Activity
 from scfd.http1.client import LONGEST_HEAD, ClientConnection
+from scfd.http1.turn import Turn
 from tests.http1_fakes import AT_ONCE, FakeExchange, FakeTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -17,10 +20,10 @@ SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: w
 
 
 class ConnectionTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
+    def setUp(self, turn: Turn = AT_ONCE) -> None:
         self.free: list[ClientConnection] = []
         self.lost: list[ClientConnection] = []
-        self.connection = ClientConnection(self.free.append, self.lost.append, AT_ONCE, Activity(Clock()))
+        self.connection = ClientConnection(self.free.append, self.lost.append, turn, Activity(Clock()))
         self.transport = FakeTransport(self.connection)
 
     def ask(self, exchange: FakeExchange | None = None) -> FakeExchange:
@@ -63,6 +66,54 @@ class AnswerTests(ConnectionTestCase):
         self.assertEqual((exchange.body(), exchange.heard[-1]), (b"abcde", ("end",)))
         self.assertEqual(exchange.head.headers, [(b"Transfer-Encoding", b"chunked")])
         self.assertEqual(self.free, [self.connection])
+
+    def test_extensions_of_chunks(self) -> None:
+        """With the white space that RFC 9112 (section 7.1.1) lets stand, and what programs write besides."""
+        for line in (
+            b"3; x=y",
+            b"3 ;x",
+            b"3 ; x = y",
+            b"3\t;x",
+            b'3;x="a; b"',
+            b"3;",
+            b"3;x=\xe9",
+            b"03;x;y=1",
+        ):
+            with self.subTest(line):
+                self.setUp()
+                exchange = self.answered(CHUNKED + line + b"\r\nabc\r\n0; end\r\n\r\n")
+                self.assertEqual((exchange.body(), exchange.heard[-1]), (b"abc", ("end",)))
+                self.assertEqual(self.free, [self.connection])
+
+    def test_many_small_chunks(self) -> None:
+        """Others have their turn in between; meanwhile nothing more is read."""
+        later: list[Callable[[], object]] = []
+        self.setUp(Turn(later.append))
+        exchange = self.answered(CHUNKED + b"1\r\nx\r\n" * 5000)
+        rounds = 0
+        while exchange.body() != b"x" * 5000:
+            self.assertFalse(self.transport.reading)
+            self.assertLess(len(exchange.body()), 250 * (rounds + 1))
+            later.pop()()
+            rounds += 1
+        self.assertTrue(self.transport.reading)
+        self.transport.receive(b"0\r\n\r\n")
+        self.assertEqual(exchange.heard[-1], ("end",))
+        self.assertEqual(self.free, [self.connection])
+
+    def test_small_chunks_and_a_slow_caller(self) -> None:
+        later: list[Callable[[], object]] = []
+        self.setUp(Turn(later.append))
+        exchange = self.answered(CHUNKED + b"1\r\nx\r\n" * 500)
+        self.connection.resume_reading()
+        self.assertFalse(self.transport.reading, "what has arrived comes first")
+        self.connection.pause_reading()
+        while not self.transport.reading and later:
+            later.pop()()
+        self.assertFalse(self.transport.reading)
+        self.connection.resume_reading()
+        self.assertTrue(self.transport.reading)
+        self.assertEqual(exchange.body(), b"x" * 500)
 
     @given(st.lists(st.integers(1, 60), max_size=8))
     def test_however_it_is_cut(self, cuts: list[int]) -> None:
@@ -213,6 +264,27 @@ class FailureTests(ConnectionTestCase):
                 kind, text = self.failure(answer)
                 self.assertEqual(kind, "BadResponseError")
                 self.assertIn("the response is not HTTP/1.1: ", text)
+
+    def test_chunks_that_could_be_read_in_two_ways(self) -> None:
+        for body in (
+            b"3 x\r\nabc\r\n",
+            b"3;x\nabc\r\n",
+            b"3;x\rabc\r\n",
+            b"3;\0\r\nabc\r\n",
+            b" 3\r\nabc\r\n",
+            b"0x3\r\nabc\r\n",
+            b"+3\r\nabc\r\n",
+            b"3\nabc\n",
+            b"3\r\nabcd\r\n",
+            b"8000000000000000\r\nabc",
+            b"0\r\nContent-Length: 3\r\n\r\n",
+        ):
+            with self.subTest(body):
+                self.setUp()
+                kind, text = self.failure(CHUNKED + body)
+                self.assertEqual(kind, "BadResponseError")
+                self.assertIn("the response is not HTTP/1.1: bad ", text)
+                self.assertEqual(self.transport.ended, "aborted")
 
     def test_a_coding_that_is_not_ours_to_undo(self) -> None:
         answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc"

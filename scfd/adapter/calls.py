@@ -60,7 +60,9 @@ class PluginResponse:
     def __str__(self) -> str:
         """The status, and the location without its query, which may hold secrets."""
         where = self.location.partition("?")[0][:SHOWN]
-        return f"HTTP status {self.status}" + (f": Location {where!r}, which is not followed" if where else "")
+        return f"HTTP status {self.status}" + (
+            f": Location {where!r}, which is not followed" if where else ""
+        )
 
 
 class RequestError(PluginError):

@@ -379,8 +379,8 @@ def _cause(error: HttpParserError) -> str:
 
 def _framing(head: ResponseHead) -> bytes:
     """
-    What says where the body ends (RFC 9112, section 6.3): ``length``, ``chunked``, or nothing but the end of the
-    connection.
+    What says where the body ends (RFC 9112, section 6.3): ``length``, ``chunked``, or nothing but the end of
+    the connection.
 
     :raises _UnwantedError: when it is encoded in another way than chunked, which is not ours to undo.
     """

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,7 @@ class Plugin:
     """
     Records the requests it gets.
 
+    :param certificate: a PEM file with certificate and key, to speak TLS.
     :ivar answer: gives the answer to a request.
     :ivar serve: looks after a request whose head has come; for plugins that do it otherwise.
     :ivar heads: of all requests, also of those that were broken off.
@@ -50,7 +52,11 @@ class Plugin:
     :ivar errors: what was wrong with those that could not be read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: str = "") -> None:
+        self.certificate = certificate
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+        if self._tls is not None:
+            self._tls.load_cert_chain(certificate)
         self.heads: list[Message] = []
         self.requests: list[Message] = []
         self.errors: list[str] = []
@@ -82,10 +88,12 @@ class Plugin:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            threading.Thread(target=self._connection, args=[Stream(connection)], daemon=True).start()
+            threading.Thread(target=self._connection, args=[connection], daemon=True).start()
 
-    def _connection(self, stream: Stream) -> None:
-        with self._turn, stream:
+    def _connection(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True)
+        with self._turn, Stream(connection) as stream:
             stream.socket.settimeout(None)  # the node keeps idle ones for as long as it likes
             try:
                 while head := stream.head():
@@ -117,18 +125,20 @@ class Rig:
     A node whose gateway forwards to a plugin.
 
     :param drain: seconds, as ``shutdown.drain`` has them.
+    :param plugin: another one than the usual.
     :param gateway: further settings of the section ``gateway``.
     """
 
-    def __init__(self, drain: float = 20, **gateway: Any) -> None:
-        self.plugin = Plugin()
+    def __init__(self, drain: float = 20, plugin: Plugin | None = None, **gateway: Any) -> None:
+        self.plugin = plugin or Plugin()
+        scheme = "https" if self.plugin.certificate else "http"
         (self.port,) = free_ports(1)
         self._folder = tempfile.TemporaryDirectory(prefix="scfd-gateway-")
         folder = Path(self._folder.name)
         config = {
             "system": {"name": "gateway", "node_id": "n", "state_dir": str(folder / "state")},
             "gateway": {"listen": f"127.0.0.1:{self.port}", **gateway},
-            "adapter": {"http": {"url": f"http://127.0.0.1:{self.plugin.port}"}},
+            "adapter": {"http": {"url": f"{scheme}://127.0.0.1:{self.plugin.port}"}},
             "admin": {"listen": ""},
             "shutdown": {"drain": drain},
         }
@@ -138,7 +148,11 @@ class Rig:
             self._process = subprocess.Popen(
                 [sys.executable, TWISTD, "-n", "scfd", "--config", "config.yaml"],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(ROOT),
+                    **({"SSL_CERT_FILE": self.plugin.certificate} if self.plugin.certificate else {}),
+                },
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

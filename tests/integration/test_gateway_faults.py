@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.gateway_rig import OK, Answer, Rig, until
+from tests.integration.gateway_rig import OK, Answer, Plugin, Rig, until
 from tests.integration.raw_http import Message, Stream, chunked
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -175,6 +177,50 @@ class FaultTests(SynchronousTestCase):
             stream.send(POST + b"Transfer-Encoding: chunked\r\n\r\n" + framed)
             self.assertEqual(stream.answer().body, body)
         self.assertEqual(self.plugin.requests[0].body, body)
+
+
+class TlsTests(SynchronousTestCase):
+    """A plugin behind https."""
+
+    def setUp(self) -> None:
+        certificate = self.mktemp()
+        command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=x"
+        command += " -addext subjectAltName=IP:127.0.0.1"
+        files = ["-keyout", certificate, "-out", f"{certificate}.crt"]
+        subprocess.run([*command.split(), *files], check=True, capture_output=True)
+        with open(certificate, "a") as file:
+            file.write(Path(f"{certificate}.crt").read_text())
+        self.rig = Rig(plugin=Plugin(os.path.abspath(certificate)))
+        self.addCleanup(self.rig.close)
+
+    def test_an_early_response_before_the_plugin_closes(self) -> None:
+        """What has arrived is read before writing the rest of the request fails."""
+
+        def early(request: Message, stream: Stream) -> None:
+            length = int(request.values(b"x-length")[0])
+            stream.send(b"HTTP/1.1 413 X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % length)
+            stream.send(bytes(length))
+            raise EOFError
+
+        self.rig.plugin.serve = early
+        statuses = []
+        for length in (0, 2, 10_000) * 10:
+            with self.rig.connect() as stream:
+                stream.send(POST + b"X-Length: %d\r\nContent-Length: 5000000\r\n\r\n" % length)
+                stream.send(bytes(5_000_000))
+                response = stream.answer()
+                statuses.append((response.status, len(response.body) == length))
+        self.assertEqual(statuses, [(413, True)] * 30)
+
+    def test_whole_requests(self) -> None:
+        self.rig.plugin.answer = lambda request: Answer(OK)
+        with self.rig.connect() as stream:
+            for length in (0, 1, 100_000, 5_000_000):
+                stream.send(POST + b"Content-Length: %d\r\n\r\n" % length + bytes(length))
+                self.assertEqual(stream.answer().status, 200)
+        self.assertEqual(
+            [len(request.body) for request in self.rig.plugin.requests], [0, 1, 100_000, 5_000_000]
+        )
 
 
 class OneThreadTests(SynchronousTestCase):
