@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -76,6 +76,15 @@ class Node(MultiService):
         self._draining: Deferred[Any] = succeed(None)
         self._on_ready: Callable[[], object] = lambda: None
 
+    def add(self, services: Mapping[str, Any]) -> None:
+        """
+        :param services: by name, in the order in which they start; None for one that there is not.
+        """
+        for name, service in services.items():
+            if service is not None:
+                service.setName(name)
+                service.setServiceParent(self)
+
     def on_ready(self, call: Callable[[], object]) -> None:
         """
         :param call: called once all services are up.
@@ -97,14 +106,14 @@ class Node(MultiService):
             # Before it starts: a service that is interrupted while it starts has to be stopped as well.
             self._started.append(service)
             await maybeDeferred(service.startService)
-        self.settled()
         self._readiness.enter(Phase.RUNNING)
-        _log.info("ready")
+        self.settled()
         self._on_ready()
 
     def settled(self) -> None:
         """Called once all services are up."""
         freeze_heap()
+        _log.info("ready")
 
     def could_not_start(self, failure: Failure) -> None:
         """Say why, and end the process."""

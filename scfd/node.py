@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from scfd import build
 from scfd.admin.parts import Parts
 from scfd.admin.summary import Summary
-from scfd.config import Config, default_state_dir
+from scfd.config import Config, DevSettings, default_state_dir
 from scfd.control_plane.heartbeat import Heartbeat, VersionLog
 from scfd.control_plane.probe import ProbeHandler
 from scfd.dispatch import Dispatcher
@@ -37,8 +37,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     :raises scfd.errors.StartupError: when no plugin fits the config.
     """
     bridge_stdlib()
-    if not cfg.system.state_dir:
-        cfg = evolve(cfg, system=evolve(cfg.system, state_dir=default_state_dir(os.environ)))
+    cfg = with_state_dir(cfg)
     context, identity = Context(reactor), build.identity(cfg, os.environ)
     build.report_refused_connections(exceptions, context)
     process = ProcessEnd(reactor)
@@ -48,6 +47,22 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     reactor.addSystemEventTrigger("during", "shutdown", process.insist)
     add_services(node, cfg, identity, context, build.Outside(os.environ))
     return node
+
+
+def with_state_dir(cfg: Config) -> Config:
+    """The config with a state folder, by the platform where it names none."""
+    if cfg.system.state_dir:
+        return cfg
+    return evolve(cfg, system=evolve(cfg.system, state_dir=default_state_dir(os.environ)))
+
+
+def without_dev(cfg: Config) -> Config:
+    """The config of a node whose control plane and NATS server for development run elsewhere."""
+    dev, heartbeat = cfg.dev.control_plane, cfg.heartbeat
+    if dev is not None and not (heartbeat.server_url or heartbeat.server_ip):
+        # The next probe would bring it, up to 5 s later.
+        heartbeat = evolve(heartbeat, server_url=dev.listen.url)
+    return evolve(cfg, dev=DevSettings(), heartbeat=heartbeat)
 
 
 def add_services(
@@ -108,7 +123,4 @@ def add_services(
         "outbox tick": Tick(SECOND, reports.look, reactor, context.now),
         "hour tick": Tick(HOUR, reports.tidy, reactor, context.now),
     }
-    for name, service in services.items():
-        if service is not None:
-            service.setName(name)
-            service.setServiceParent(node)
+    node.add(services)

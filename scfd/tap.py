@@ -32,6 +32,10 @@ class Options(usage.Options):
         ["config", "c", "etc/config.yaml", "The config file."],
         ["trpc-config", None, None, "A Go deployment's trpc_go.yaml: gateway address, heartbeat period."],
     ]
+    optFlags: ClassVar[list[list[str | None]]] = [
+        ["reload", None, "Start the plugin again when its files change."],
+        ["no-dev", None, "Leave out what the dev: section asks for: it runs elsewhere."],
+    ]
     config: Config
     #: To be called once the node is up.
     started: Callable[[], None] | None = None
@@ -154,10 +158,15 @@ def makeService(options: Options) -> Any:
     # Imported here: both need the reactor that `Options` has put in place.
     from twisted.internet import reactor
 
-    from scfd.node import make_node
+    from scfd.node import make_node, without_dev
 
+    cfg = options.config
     try:
-        node = make_node(options.config, reactor)
+        if options["reload"]:
+            from scfd.reload import make_reloading
+
+            return make_reloading(cfg, options["trpc-config"], reactor)
+        node = make_node(without_dev(cfg) if options["no-dev"] else cfg, reactor)
     except StartupError as error:
         _give_up(error)
     if options.started is not None:

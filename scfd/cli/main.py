@@ -12,8 +12,8 @@ from scfd import __version__, config
 from scfd.cli import operate
 from scfd.cli.check import explain
 from scfd.cli.look import look
-from scfd.cli.remote import EXIT_NOT_REACHED, NotReachedError, RefusedError
-from scfd.cli.run import DEFAULT_CONFIGS, config_file, run
+from scfd.cli.remote import CONFIGS, EXIT_NOT_REACHED, NotReachedError, RefusedError
+from scfd.cli.run import config_file, run
 from scfd.cli.schema import as_text
 from scfd.errors import ConfigError, StartupError
 from scfd.triggers.timer.zone import process_zone
@@ -67,14 +67,22 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     text = "Run a node in the foreground, its log on standard output, until ctrl-C."
     command = commands.add_parser("run", help="run a node in the foreground", description=text)
     command.add_argument(
-        "config", metavar="CONFIG", nargs="?", help=f"the config; by default {' or '.join(DEFAULT_CONFIGS)}"
+        "config", metavar="CONFIG", nargs="?", help=f"the config; by default {' or '.join(CONFIGS)}"
     )
+    command.add_argument(
+        "--reload",
+        action="store_true",
+        help="start the plugin again when its files change; what dev: asks for stays up",
+    )
+    command.add_argument("--no-dev", action="store_true", help=argparse.SUPPRESS)
     _add_trpc_config(command)
     command.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    return run(config_file(options.config), options.trpc_config)
+    flags = [flag for flag in ("--reload", "--no-dev") if getattr(options, flag[2:].replace("-", "_"))]
+    trpc = [] if options.trpc_config is None else ["--trpc-config", options.trpc_config]
+    return run(config_file(options.config), *flags, *trpc)
 
 
 def _add_trpc_config(command: argparse.ArgumentParser) -> None:

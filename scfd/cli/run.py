@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any, ClassVar
 
-from scfd import reactor
+from scfd.cli.remote import CONFIGS
 from scfd.errors import StartupError
-
-#: Where a config is looked for when none is named.
-DEFAULT_CONFIGS = ("etc/config.yaml", "config.yaml")
 
 
 def config_file(named: str | None) -> str:
@@ -18,27 +16,34 @@ def config_file(named: str | None) -> str:
     """
     if named is not None:
         return named
-    for path in DEFAULT_CONFIGS:
+    for path in CONFIGS:
         if os.path.exists(path):
             return path
     raise StartupError(
-        f"scfd: no config here: expected {' or '.join(DEFAULT_CONFIGS)} in {os.getcwd()}, or its path: "
+        f"scfd: no config here: expected {' or '.join(CONFIGS)} in {os.getcwd()}, or its path: "
         "scfd run CONFIG; scfd new NAME makes a project that has one"
     )
 
 
-def twistd_arguments(config: str, trpc_config: str | None) -> list[str]:
-    """What twistd is called with, for the node of a config."""
-    trpc = [] if trpc_config is None else ["--trpc-config", trpc_config]
-    return ["--nodaemon", "scfd", "--config", config, *trpc]
+def run(config: str, *options: str) -> int:
+    """
+    Run a node until it is asked to stop. Most of its ends are `SystemExit` with the node's own status.
 
+    :param options: of ``twistd scfd``.
+    """
+    # A tenth of a second that the other commands save.
+    from twisted.application import app
+    from twisted.application.service import ServiceMaker
+    from twisted.scripts import twistd
 
-def run(config: str, trpc_config: str | None) -> int:
-    """Run a node until it is asked to stop. Most of its ends are `SystemExit` with the node's own status."""
-    from twisted.scripts import twistd  # a tenth of a second that the other commands save
+    node = ServiceMaker("scfd", "scfd.tap", "Run a node.", "scfd")
 
-    # Before twistd looks for its commands, and imports the plugins of this folder for that.
-    reactor.install()
-    sys.argv[1:] = twistd_arguments(config, trpc_config)
-    twistd.run()
+    class Options(twistd.ServerOptions):  # type: ignore[name-defined,misc]
+        """twistd looks for its commands in all plugins: it would import the user's, with tracebacks."""
+
+        loadedPlugins: ClassVar[dict[str, Any]] = {"scfd": node}  # noqa: N815 - Twisted's name
+        subCommands: ClassVar[list[Any]] = [("scfd", None, lambda: node.options(), "")]
+
+    sys.argv[1:] = ["--nodaemon", "scfd", "--config", config, *options]
+    app.run(twistd.runApp, Options)
     return 0
