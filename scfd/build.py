@@ -10,16 +10,19 @@ from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import IResource
 
 from scfd.config import Config, GatewaySettings, HttpAdapterSettings, NatsSettings, TimerSettings
+from scfd.config.dead_ends import task_keys
 from scfd.control_plane.client import ControlPlaneClient
 from scfd.control_plane.learning import LearningClient
 from scfd.control_plane.probe import ProbeHandler
 from scfd.control_plane.signing import Signer
+from scfd.errors import StartupError
 from scfd.events.event import TriggerEvent
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity, ServerAddress
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 
 Dispatch = Callable[[TriggerEvent], "Deferred[None]"]
 
+_log = Logger(namespace="scfd.config")
+
 #: Idle connections kept open to one peer.
 _POOL_SIZE = 32
 #: Seconds that an idle connection is kept: less than what servers commonly keep theirs (5 s), so
@@ -54,6 +59,8 @@ _POOL_IDLE = 4
 _PLUGIN_IDLE = 1.5
 #: Seconds after the last connection that could not be accepted: asyncio tries again each second.
 _REFUSED_RECENTLY = 3.0
+#: Seconds that a native plugin has for a task, where nothing else is set.
+_TASK_TIMEOUT = 30.0
 #: Seconds that a connection to the plugin may take to be made.
 _CONNECT_TIMEOUT = 5.0
 
@@ -150,6 +157,42 @@ def adapter(
         threads = PluginThreads(cfg.adapter.threads, context)
         context.metrics.plugin_threads_stuck.set_function(lambda: threads.stuck)
     return NativeAdapter(plugin, Framework(cfg, identity, task_store), threads, context)
+
+
+def task_runner(cfg: Config, adapter: Any, context: Context) -> Any:
+    """
+    :param adapter: an `ITaskAdapter`.
+    :returns: a `scfd.adapter.tasks.TaskRunner` for a task plugin, else None.
+    :raises scfd.errors.StartupError: there is a trigger whose events the plugin has no method for.
+    """
+    if not adapter.is_task_plugin:
+        if cfg.adapter.http is None and (useless := task_keys(cfg)):
+            _log.warn(
+                "{keys}: no effect, since plugin {name} is no ITaskPlugin",
+                keys=", ".join(useless),
+                name=adapter.plugin_name,
+            )
+        return None
+    from scfd.adapter.tasks import TaskLimits, TaskRunner
+
+    whole = cfg.adapter
+    shared = DeferredSemaphore(whole.task_concurrency)
+    default = _TASK_TIMEOUT if whole.http is None else whole.http.timeout
+    limits = {}
+    for index, trigger in enumerate(cfg.triggers):
+        own = getattr(trigger, "task_concurrency", None)
+        limits[trigger.name] = TaskLimits(
+            trigger.task_timeout or whole.task_timeout or trigger.timeout or default,
+            whole.task_retries if trigger.task_retries is None else trigger.task_retries,
+            shared if own is None else DeferredSemaphore(own),
+        )
+        needed = "on_task(task, event)" if trigger.type == "timer" else "on_message(message, event)"
+        if not adapter.can_handle(needed.partition("(")[0]):
+            raise StartupError(
+                f"triggers[{index}]: {trigger.name} is a {trigger.type} trigger, and plugin "
+                f"{adapter.plugin_name!r} has no {needed}; expected it there, or no such trigger"
+            )
+    return TaskRunner(adapter, limits, context)
 
 
 def report_refused_connections(exceptions: ExceptionHandler, context: Context) -> None:
@@ -263,7 +306,8 @@ def gateway(cfg: Config, probe: ProbeHandler, adapter: IAdapter, context: Contex
     events_at = None
     if cfg.adapter.http is not None and not cfg.gateway.forward_events:
         events_at = urlsplit(cfg.adapter.http.url).path
-    front = gateway_front(cfg.gateway, routes, backend, context, events_at)
+    in_tasks = cfg.adapter.http is not None and cfg.adapter.http.mode == "task"
+    front = gateway_front(cfg.gateway, routes, backend, context, events_at, in_tasks)
     if cfg.adapter.http is not None:
         http.also_busy(front.busy)
     return Gateway(cfg.gateway, front, backend, context.reactor)
@@ -275,18 +319,20 @@ def gateway_front(
     backend: Backend,
     context: Context,
     events_at: str | None = None,
+    in_tasks: bool = False,
 ) -> Front:
     """
     What the connections of the gateway have in common.
 
     :param events_at: the path of the plugin's URL, where no caller may make events.
+    :param in_tasks: whether the plugin gets single tasks and messages, which no caller may make either.
     """
     from scfd.gateway.observer import GatewayObserver
-    from scfd.gateway.routes import FORWARDED, served_locally
+    from scfd.gateway.routes import EVENT_PATHS, FORWARDED, served_locally
     from scfd.http1.front import Front
     from scfd.http1.turn import Turn
 
-    local = served_locally(routes, settings.max_body, events_at)
+    local = served_locally(routes, settings.max_body, events_at, EVENT_PATHS if in_tasks else EVENT_PATHS[:1])
     observer = GatewayObserver(context.metrics, settings.access_log)
     front = Front(settings, backend, local, FORWARDED, observer, context.reactor, context.now, Turn())
     context.metrics.gateway_connections.set_function(lambda: len(front.connections))

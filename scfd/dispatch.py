@@ -15,7 +15,7 @@ from scfd.events.response import shown, usable_result
 from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
 from scfd.events.trace import trace_id
 from scfd.identity import Identity
-from scfd.interfaces import IAdapter, IReports
+from scfd.interfaces import IEventHandler, IReports
 from scfd.status.context import Context
 from scfd.status.history import PastEvent
 from scfd.status.metrics import Count, Distribution
@@ -64,13 +64,13 @@ class Dispatcher:
 
     def __init__(
         self,
-        adapter: IAdapter,
+        handler: IEventHandler,
         identity: Identity,
         task_store: TaskStore,
         reports: IReports,
         context: Context,
     ) -> None:
-        self._adapter = adapter
+        self._handler = handler
         self._identity = identity
         self._task_store = task_store
         self._reports = reports
@@ -110,7 +110,7 @@ class Dispatcher:
         began = self._clock.seconds()
         self.running += 1
         try:
-            acted: Deferred[TriggerResponse] = self._adapter.on_trigger(event)
+            acted: Deferred[TriggerResponse] = self._handler.on_trigger(event)
         except Exception:
             acted = fail()
         if acted.called and isinstance(acted.result, TriggerResponse) and not acted.result.task_results:
@@ -130,19 +130,32 @@ class Dispatcher:
                 self._note_unstored(event.name, result.unstored)
             if result.task_results:
                 try:
-                    accepted = self._accepted(event, result.task_results)
+                    accepted = self.report(event, result.task_results)
                 except Exception:
                     accepted = fail()
                 return accepted.addBoth(self._ended, event, began)
         return self._ended(result, event, began)
 
-    def _accepted(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> Deferred[list[TaskResult]]:
-        """:returns: a Deferred of those that could be used, once they are on disk."""
+    def report(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> Deferred[list[TaskResult]]:
+        """
+        Take results of an event.
+
+        :returns: a Deferred of those that could be used, once they are on disk; it fails when they can't be
+            put there.
+        """
         if len(results) <= AT_ONCE:
             usable = self._usable(event, results)
             accepted: Deferred[Any] = self._reports.put(usable)
             return accepted.addCallback(lambda _: usable)
         return Deferred.fromCoroutine(self._accept_in_parts(event, results))
+
+    def report_early(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> Deferred[None]:
+        """Take results of an event that goes on: see `report`."""
+
+        def note(usable: list[TaskResult]) -> None:
+            self._history.reported(event, usable)
+
+        return self.report(event, results).addCallback(note)
 
     async def _accept_in_parts(
         self, event: TriggerEvent, results: tuple[TaskResult, ...]

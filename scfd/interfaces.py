@@ -179,7 +179,18 @@ class ITrigger(IDrainable):
         """Make events again."""
 
 
-class IAdapter(Interface):
+class IEventHandler(Interface):
+    """What the dispatcher gives events to: an adapter, or what calls a task plugin through it."""
+
+    def on_trigger(event):
+        """
+        :param event: a complete `scfd.events.event.TriggerEvent`.
+        :returns: a Deferred of a `scfd.events.event.TriggerResponse`. It fails with
+            `scfd.errors.PluginError`, or with whatever the plugin's own code raised.
+        """
+
+
+class IAdapter(IEventHandler):
     """
     A service that stands between the node and a plugin, wherever that runs.
 
@@ -189,18 +200,35 @@ class IAdapter(Interface):
 
     plugin_name = Attribute("What the plugin is called, a str.")
 
-    def on_trigger(event):
-        """
-        :param event: a complete `scfd.events.event.TriggerEvent`.
-        :returns: a Deferred of a `scfd.events.event.TriggerResponse`. It fails with
-            `scfd.errors.PluginError`, or with whatever the plugin's own code raised.
-        """
-
     def heartbeat_extra():
         """:returns: a dict, the plugin's fields for the next heartbeat. Never raises."""
 
     def web_resource():
         """:returns: an `IResource` for what the gateway does not serve itself, or None."""
+
+
+class ITaskAdapter(IAdapter):
+    """An adapter that can call its plugin for single tasks and messages, where that is a task plugin."""
+
+    is_task_plugin = Attribute("Whether the plugin is one. ``on_trigger`` is not to be called then.")
+
+    def can_handle(method):
+        """:returns: whether the plugin has ``on_task`` or ``on_message``, as far as the node can know."""
+
+    def call_task(task, event, seconds):
+        """
+        :param task: a `scfd.events.work.Task`.
+        :param event: a complete `scfd.events.event.TriggerEvent`.
+        :param seconds: that it may take.
+        :returns: a Deferred of a `scfd.events.event.TaskResult`. It fails like that of ``on_trigger``.
+        """
+
+    def call_message(message, event, seconds):
+        """
+        The same for a `scfd.events.work.Message`.
+
+        :returns: a Deferred of a `scfd.events.event.TriggerResponse`. It fails like that of ``on_trigger``.
+        """
 
 
 class IReports(Interface):

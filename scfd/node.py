@@ -84,7 +84,10 @@ def add_services(
     system = cfg.system
     limits = Limits(system.outbox_limit, system.report_tries, system.report_patience)
     reports = Reports(outbox, client, identity, context, limits)
-    dispatcher = Dispatcher(adapter, identity, tasks, reports, context)
+    task_runner = build.task_runner(cfg, adapter, context)
+    dispatcher = Dispatcher(task_runner or adapter, identity, tasks, reports, context)
+    if task_runner is not None:
+        task_runner.report = dispatcher.report_early
 
     def wrong_version(wanted: str) -> None:
         node.leave_for_version(wanted, EXIT_VERSION_MISMATCH)
@@ -114,6 +117,7 @@ def add_services(
         "reports": reports,
         "watchdog": build.watchdog(cfg, adapter, context),
         "plugin": adapter,
+        "tasks": task_runner,
         "heartbeat": heartbeat,
         "timers": timers,
         **nats,

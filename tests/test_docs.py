@@ -18,9 +18,7 @@ from scfd.status.metrics import Metrics
 from scfd.triggers.timer.cron import Cron
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(
-    page for folder in (".", "docs", "examples/host-metrics") for page in (ROOT / folder).glob("*.rst")
-)
+PAGES = sorted(page for folder in (".", "docs", "examples/*") for page in ROOT.glob(f"{folder}/*.rst"))
 #: ``scfd/node.py`` in running text; a name with <placeholders> is no file.
 NAMED_FILE = re.compile(r"``((?:scfd|tests|etc|examples|docs|benchmarks|\.ci)/[\w./-]*)``")
 #: A line of the map in CONTRIBUTING.rst: a path, at least two spaces, what it is.
@@ -114,6 +112,11 @@ class NatsTests(SynchronousTestCase):
 
 
 class ExamplesTests(SynchronousTestCase):
+    def test_the_task_plugin_of_the_docs(self) -> None:
+        text = (ROOT / "examples/minimal/twisted/plugins/minimal.py").read_text()
+        self.assertLess(len(text.splitlines()), 30)
+        self.assertIn(textwrap.indent(text, "    "), (ROOT / "docs/plugins.rst").read_text())
+
     def test_readme_shows_the_files(self) -> None:
         """The plugin, config and tasks in the README are the text of examples/hello."""
         readme = (ROOT / "README.rst").read_text()
@@ -123,6 +126,6 @@ class ExamplesTests(SynchronousTestCase):
             self.assertTrue(block in readme, f"the README has another {name}")
 
     def test_configs_load(self) -> None:
-        for name in ("hello", "http-plugin"):
+        for name in ("hello", "http-plugin", "minimal"):
             config = load(str(ROOT / "examples" / name / "config.yaml"), {})
             self.assertEqual([trigger.name for trigger in config.triggers], ["every-five-seconds"])

@@ -28,7 +28,7 @@ from scfd.http1.forward import Forwarder
 from scfd.http1.heads import Route
 from scfd.http1.pool import Pool
 from scfd.identity import Identity
-from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITrigger
+from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITaskAdapter, ITrigger
 from scfd.reports.delivery import Limits, Reports
 from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import Folder
@@ -87,8 +87,8 @@ def _timers() -> Timers:
 #: (the interface, what makes a provider of it)
 IMPLEMENTATIONS: list[tuple[Any, Callable[[], Any]]] = [
     (IFramework, _framework),
-    (IAdapter, _http_adapter),
-    (IAdapter, lambda: NativeAdapter(Plugin(), _framework(), None, Context(Clock()))),
+    (ITaskAdapter, _http_adapter),
+    (ITaskAdapter, lambda: NativeAdapter(Plugin(), _framework(), None, Context(Clock()))),
     (IAdapter, FakeAdapter),
     (IReports, _reports),
     (IReports, MemoryReports),

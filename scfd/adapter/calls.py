@@ -99,11 +99,8 @@ class PluginClient:
         self._health_pool = health_pool
         self._max_response = max_response
         self._time_limits = TimeLimits(clock)
-        self._health_url = f"{url}/health"
-        self._health_path = path + b"/health"
         self._health = b" HTTP/1.1\r\nHost: %b\r\nAccept: */*\r\nConnection: close\r\n\r\n" % host
-        self._events_url = f"{url}/on-trigger"
-        self._events_path = path + b"/on-trigger"
+        self._url, self._path = url, path
         self._event = (
             b" HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\nContent-Type: application/json\r\n" % host
         )
@@ -115,10 +112,10 @@ class PluginClient:
         :param timeout: seconds.
         :returns: a Deferred that fails with `RequestError`. Cancelling it closes the connection.
         """
-        parts = [b"GET " + self._health_path + self._health]
+        parts = [b"GET " + self._path + b"/health" + self._health]
         request = _Request(parts, LONGEST_HEALTH, timeout, self._health_pool, self._time_limits)
         request.follow = self._check_elsewhere
-        request.followed, request.url = _OF_A_GET, self._health_url
+        request.followed, request.url = _OF_A_GET, self._url + "/health"
         return request.response
 
     def _check_elsewhere(self, target: bytes) -> list[bytes]:
@@ -126,25 +123,26 @@ class PluginClient:
         return [b"GET " + target + self._health]
 
     def post_event(
-        self, body: Sequence[bytes], timeout: float, traceparent: str = ""
+        self, body: Sequence[bytes], timeout: float, traceparent: str = "", path: str = "/on-trigger"
     ) -> Deferred[PluginResponse]:
         """
-        ``POST /on-trigger``, once: whether the plugin acts on a request without a response is not known.
+        ``POST``, once: whether the plugin acts on a request without a response is not known.
 
         A redirect that keeps the method (307, 308) to the same origin is followed.
 
         :param body: its parts.
         :param timeout: seconds, those until there is a connection included.
         :param traceparent: as W3C Trace Context has it; empty for none.
+        :param path: below the plugin's URL.
         :returns: as `get_health`.
         """
         length = sum(map(len, body))
         trace = b"traceparent: %b\r\n" % traceparent.encode() if traceparent else b""
         rest = b"%b%bContent-Length: %d\r\n\r\n" % (self._event, trace, length)
-        parts = _joined([b"POST " + self._events_path + rest, *body])
+        parts = _joined([b"POST %b%b%b" % (self._path, path.encode(), rest), *body])
         request = _Request(parts, self._max_response, timeout, self._pool, self._time_limits)
         request.follow = lambda target: _joined([b"POST %b%b" % (target, rest), *body])
-        request.url = self._events_url
+        request.url = self._url + path
         return request.response
 
     def is_listening(self) -> Deferred[bool]:

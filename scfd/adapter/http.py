@@ -1,14 +1,15 @@
 """
 Speaks to a plugin in a process of its own.
 
-``GET /health`` until it returns 200 and from time to time after that, ``POST /on-trigger`` with each event.
+``GET /health`` until it returns 200 and from time to time after that, ``POST /on-trigger`` with each event,
+or ``POST /on-task`` and ``POST /on-message`` with each task and message.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -23,12 +24,16 @@ from scfd.adapter.health import Health, Verdict
 from scfd.adapter.process import PluginProcess
 from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
-from scfd.events.event import TriggerEvent, TriggerResponse
+from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.long_json import LONG
-from scfd.events.response import parse_response
-from scfd.interfaces import IAdapter
+from scfd.events.response import parse_response, parse_task_response
+from scfd.events.wire import to_json
+from scfd.events.work import Message, Task
+from scfd.interfaces import ITaskAdapter
 from scfd.status.context import Context
 from scfd.status.said import Said
+
+T = TypeVar("T")
 
 _log = Logger(namespace="scfd.plugin")
 
@@ -41,7 +46,7 @@ REFUSED_LIMIT = 2.0
 _NOT_SENT = {"connect": Verdict.UNREACHABLE, "no resources": Verdict.UNKNOWN}
 
 
-@implementer(IAdapter)
+@implementer(ITaskAdapter)
 class HttpAdapter(Service):
     """
     :param process: the plugin's process, when the node is to run it.
@@ -69,6 +74,7 @@ class HttpAdapter(Service):
         self._first_ready: Deferred[None] = Deferred()
         self._said = Said()
         self.plugin_name = settings.name
+        self.is_task_plugin = settings.mode == "task"
 
     def also_busy(self, requests: Callable[[], int]) -> None:
         """
@@ -170,43 +176,76 @@ class HttpAdapter(Service):
 
     def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
         """POST the event: see `IAdapter`."""
-        self._health.busy += 1
-        timeout = event.timeout or self._settings.timeout
         body = event.to_json_parts(both=self._settings.event_form == "both")
-        posted = self._client.post_event(body, timeout, event.traceparent)
-        return posted.addCallbacks(self._answered, self._not_answered, (event,))
+        posted = self._post("/on-trigger", body, event.timeout or self._settings.timeout, event)
+        return posted.addCallback(self._parse, parse_response).addCallback(self._parsed, event)
 
-    def _answered(
-        self, response: PluginResponse, event: TriggerEvent
-    ) -> TriggerResponse | Deferred[TriggerResponse]:
+    def can_handle(self, method: str) -> bool:
+        """True: only the plugin knows. See `ITaskAdapter`."""
+        return True
+
+    def call_task(self, task: Task, event: TriggerEvent, seconds: float) -> Deferred[TaskResult]:
+        """POST a task: see `ITaskAdapter`."""
+        body = to_json({"task": task.to_dict(), "event": event.brief()})
+        posted = self._post("/on-task", [body], seconds, event)
+        return posted.addCallback(self._parse, parse_task_response, task.task_id).addCallback(self._counted)
+
+    def call_message(
+        self, message: Message, event: TriggerEvent, seconds: float
+    ) -> Deferred[TriggerResponse]:
+        """POST a message: see `ITaskAdapter`."""
+        body = to_json({"message": message.to_dict(), "event": event.brief()})
+        posted = self._post("/on-message", [body], seconds, event)
+        return posted.addCallback(self._message_response, event)
+
+    def _post(
+        self, path: str, body: Sequence[bytes], seconds: float, event: TriggerEvent
+    ) -> Deferred[PluginResponse]:
+        self._health.busy += 1
+        posted = self._client.post_event(body, seconds, event.traceparent, path)
+        return posted.addCallbacks(self._answered, self._not_answered, (path,), errbackArgs=(path,))
+
+    def _answered(self, response: PluginResponse, path: str) -> PluginResponse:
         self._health.busy -= 1
         self._health.event_answered()
-        if response.status != 200:
+        if response.status != 200 and (path == "/on-trigger" or not 200 <= response.status < 300):
             self._metrics.plugin_requests.labels("status").inc()
             shown = "" if response.location else f": {response.body[:SHOWN].decode('utf-8', 'replace')}"
-            raise PluginError(f"POST /on-trigger: {response}{shown}")
+            raise PluginError(f"POST {path}: {response}{shown}")
+        return response
+
+    def _parse(self, response: PluginResponse, parse: Callable[..., T], *arguments: Any) -> T | Deferred[T]:
         if len(response.body) < LONG:
-            return self._parsed(parse_response(response.body), event)
+            return parse(response.body, *arguments)
         pool = self._clock.getThreadPool()
-        parsing = deferToThreadPool(self._clock, pool, parse_response, response.body)
-        return parsing.addCallback(self._parsed, event)
+        return deferToThreadPool(self._clock, pool, parse, response.body, *arguments)
+
+    def _counted(self, result: T) -> T:
+        self._requests_answered.inc()
+        return result
+
+    def _message_response(
+        self, response: PluginResponse, event: TriggerEvent
+    ) -> TriggerResponse | Deferred[TriggerResponse]:
+        if not response.body.strip():
+            return self._counted(TriggerResponse())
+        return succeed(response).addCallback(self._parse, parse_response).addCallback(self._parsed, event)
 
     def _parsed(self, response: tuple[TriggerResponse, str], event: TriggerEvent) -> TriggerResponse:
         parsed, oddity = response
         if not oddity:
-            self._requests_answered.inc()
-        else:
-            self._metrics.plugin_requests.labels("no results").inc()
-            if self._said.first((event.name, oddity)):
-                _log.warn(
-                    "{trigger}: no task results from the plugin: {oddity}; expected {expected}",
-                    trigger=event.name,
-                    oddity=oddity,
-                    expected=_EXPECTED,
-                )
+            return self._counted(parsed)
+        self._metrics.plugin_requests.labels("no results").inc()
+        if self._said.first((event.name, oddity)):
+            _log.warn(
+                "{trigger}: no task results from the plugin: {oddity}; expected {expected}",
+                trigger=event.name,
+                oddity=oddity,
+                expected=_EXPECTED,
+            )
         return parsed
 
-    def _not_answered(self, failure: Failure) -> Failure:
+    def _not_answered(self, failure: Failure, path: str) -> Failure:
         self._health.busy -= 1
         if failure.check(CancelledError):
             self._metrics.plugin_requests.labels("cancelled").inc()
@@ -221,7 +260,7 @@ class HttpAdapter(Service):
         else:
             self._health.check_now()
         failed = PluginError if error.sent else PluginUnavailableError
-        raise failed(f"POST /on-trigger: {error}") from error
+        raise failed(f"POST {path}: {error}") from error
 
     def heartbeat_extra(self) -> dict[str, Any]:
         """The fields of ``adapter.http.heartbeat_extra``: see `IAdapter`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, cast
 
 from attrs import frozen
@@ -17,15 +17,18 @@ from scfd.adapter.threads import PluginThreads
 from scfd.config import Config
 from scfd.deferreds import TimeLimits, detached, from_coroutine
 from scfd.errors import PluginError, StartupError, describe
-from scfd.events.event import TriggerEvent, TriggerResponse
+from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
+from scfd.events.response import message_response, task_result
 from scfd.events.tasks import TaskStore
+from scfd.events.work import Message, Task
 from scfd.identity import Identity
 from scfd.interfaces import (
-    IAdapter,
     IDynamicHeartbeatContributor,
     IFramework,
     IHeartbeatContributor,
     IStoppable,
+    ITaskAdapter,
+    ITaskPlugin,
     IWebContributor,
 )
 from scfd.status.context import Context
@@ -52,10 +55,10 @@ class Framework:
     task_store: TaskStore
 
 
-@implementer(IAdapter)
+@implementer(ITaskAdapter)
 class NativeAdapter(Service):
     """
-    :param plugin: an `IFunctionPlugin`, which may provide the optional interfaces as well.
+    :param plugin: an `ITaskPlugin` or `IFunctionPlugin`, which may provide the optional interfaces as well.
     :param threads: for an `IBlockingPlugin`, else None.
     """
 
@@ -77,6 +80,7 @@ class NativeAdapter(Service):
         self._resource: IResource | None = None
         self._ready = False
         self.plugin_name = plugin.name
+        self.is_task_plugin = ITaskPlugin.providedBy(plugin)
 
     def startService(self) -> Deferred[None]:
         super().startService()
@@ -148,18 +152,40 @@ class NativeAdapter(Service):
 
     def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
         """Call the plugin: see `IAdapter`."""
+        called = self._call("on_trigger", event.timeout or CALL_TIMEOUT, event)
+        result = called.result if called.called else None
+        if isinstance(result, TriggerResponse):
+            return called  # a callback would take longer than all that is done here
+        return called.addCallback(_checked)
+
+    def can_handle(self, method: str) -> bool:
+        """Whether the plugin has a method: see `ITaskAdapter`."""
+        return getattr(self._plugin, method, None) is not None
+
+    def call_task(self, task: Task, event: TriggerEvent, seconds: float) -> Deferred[TaskResult]:
+        """Call ``on_task``: see `ITaskAdapter`."""
+        return self._call("on_task", seconds, task, event).addCallback(task_result, task.task_id)
+
+    def call_message(
+        self, message: Message, event: TriggerEvent, seconds: float
+    ) -> Deferred[TriggerResponse]:
+        """Call ``on_message``: see `ITaskAdapter`."""
+        return self._call("on_message", seconds, message, event).addCallback(message_response)
+
+    def _call(self, name: str, seconds: float, *arguments: Any) -> Deferred[Any]:
+        """Call a method of the plugin; what it fails with is an `Exception` always."""
+        method = getattr(self._plugin, name)
         if self._threads is None:
             try:
-                value = self._plugin.on_trigger(event)
+                value = method(*arguments)
             except BaseException:
-                return fail().addErrback(_contained)
-            if value is None or isinstance(value, TriggerResponse):
-                return succeed(value or _NO_RESULTS)  # nothing to wait for, so no time limit either
+                return fail().addErrback(_contained, name)
+            if not isinstance(value, (Deferred, Awaitable)):
+                return succeed(value)  # nothing to wait for, so no time limit either
             called = _deferred(value)
         else:
-            called = self._threads.run(self._plugin.on_trigger, event)
-        called = detached(called.addErrback(_contained))
-        return self._limit(called, event.timeout or CALL_TIMEOUT).addCallback(_checked)
+            called = self._threads.run(method, *arguments)
+        return self._limit(detached(called.addErrback(_contained, name)), seconds)
 
     def _limit(self, called: Deferred[Any], seconds: float) -> Deferred[Any]:
         """Fail a call that takes longer. As ``addTimeout``, at a tenth of its cost."""
@@ -200,17 +226,25 @@ class NativeAdapter(Service):
 
 def _deferred(value: Any) -> Deferred[Any]:
     """What a plugin has returned, as a Deferred."""
-    return from_coroutine(value) if isinstance(value, Coroutine) else maybeDeferred(lambda: value)
+    if isinstance(value, Coroutine):
+        return from_coroutine(value)
+    if isinstance(value, Awaitable) and not isinstance(value, Deferred):
+        return from_coroutine(_awaited(value))
+    return maybeDeferred(lambda: value)
 
 
-def _contained(failure: Failure) -> Failure:
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+def _contained(failure: Failure, name: str) -> Failure:
     """
     Make an `Exception` of asyncio's CancelledError, SystemExit and the like, which no ``except Exception``
     would catch, so that they would end other services.
     """
     if failure.check(Exception):
         return failure
-    raise PluginError(f"on_trigger raised {describe(cast(BaseException, failure.value))}")
+    raise PluginError(f"{name} raised {describe(cast(BaseException, failure.value))}")
 
 
 def _and_then(result: Any, function: Callable[[], object]) -> Any:

@@ -10,6 +10,8 @@ from scfd.config.cross import EVERYWHERE, is_loopback
 from scfd.config.nats import NatsSettings, subjects_overlap
 from scfd.config.values import Config, TimerSettings
 
+_TASK_KEYS = ("task_concurrency", "task_timeout", "task_retries")
+
 
 def dead_ends(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """:returns: keys, and what a person should know about them."""
@@ -87,12 +89,21 @@ def _settings_of_others(config: Config) -> Iterator[tuple[str, str]]:
         ("gateway.request_buffer", native, "a native plugin, which gets requests as they come"),
         ("adapter.path", not native, "adapter.http; it is where native plugins are looked for"),
         ("adapter.threads", not native, "adapter.http; it is for native plugins"),
+        ("adapter.http.event_form", http is not None and http.mode == "task", "mode: task, which sends none"),
         ("adapter.http.health_failures", without_health, "health_interval 0"),
         ("admin.token", no_admin, switched_off),
         ("admin.hosts", no_admin, switched_off),
     ):
         if useless and key in config.origin.lines:
             yield key, f"has no effect beside {why}; expected one of the two"
+    if http is not None and http.mode == "event":
+        for key in task_keys(config):
+            yield key, "has no effect beside adapter.http.mode event; expected mode: task"
+
+
+def task_keys(config: Config) -> list[str]:
+    """The keys of a file that are for task plugins only."""
+    return [key for key in config.origin.lines if key.rpartition(".")[2] in _TASK_KEYS]
 
 
 def _six_fields(trigger: TimerSettings) -> Iterator[tuple[str, str]]:

@@ -99,6 +99,8 @@ class NatsSettings:
     :ivar ack: ``single``, the default, or ``double``: the server confirms each acknowledgement.
     :ivar tasks: what an HTTP plugin gets beside the message: the task ``snapshot``, the default, its
         ``digest`` alone, or ``none`` of it.
+    :ivar task_timeout: as that of the adapter, which is the default.
+    :ivar task_retries: as that of the adapter, which is the default.
     :ivar explicit: the keys that the file sets. An existing consumer keeps its own values for the others.
     """
 
@@ -146,6 +148,8 @@ class NatsSettings:
     dead_letter: str = key(PLAIN_SUBJECT_OR_EMPTY, "")
     ack: str = key(choice("single", "double"), "single")
     tasks: str = key(choice("snapshot", "digest", "none"), "snapshot")
+    task_timeout: float | None = key(POSITIVE_DURATION, None)
+    task_retries: int | None = key(whole(0, 100), None)
     explicit: frozenset[str] = field(repr=False, eq=False)
 
     @explicit.default

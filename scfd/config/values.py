@@ -201,6 +201,7 @@ class HttpAdapterSettings:
     :ivar max_connections: how many events are sent at once; further ones wait; 128 by default.
     :ivar health_interval: seconds from one health check to the next, 0.1 or more; 5 by default, 0 for none.
     :ivar health_failures: how many checks must fail in a row until it takes no events; 3 by default.
+    :ivar mode: what it is sent: ``event``, the default, is whole events; ``task`` is each task and message.
     :ivar event_form: where a timer event has tasks and jobs: ``both``, the default, is ``payload`` and the
         top level.
     :ivar heartbeat_extra: JSON values merged over every heartbeat; none by default.
@@ -219,6 +220,7 @@ class HttpAdapterSettings:
     max_connections: int = key(whole(1, 10_000), 128)
     health_interval: float = key(at_least(SHORTEST_INTERVAL, or_zero=True), 5.0)
     health_failures: int = key(whole(1), 3)
+    mode: str = key(choice("event", "task"), "event")
     event_form: str = key(choice("both", "payload"), "both")
     heartbeat_extra: Mapping[str, Any] = key(FreeForm(json=True), factory=dict, repr=False)
     command: tuple[str, ...] = key(ListOf(FILLED_TEXT), (), repr=False)
@@ -237,12 +239,19 @@ class AdapterSettings:
         working directory; none by default.
     :ivar threads: of a native plugin that blocks: how many of its calls run at once; 10 by default.
     :ivar http: None for a native plugin.
+    :ivar task_concurrency: of a task plugin: how many tasks it is given at once; 10 by default.
+    :ivar task_timeout: seconds that one attempt at a task or message may take; by default the trigger's
+        ``timeout``, else that of ``http``, else 30.
+    :ivar task_retries: how often a task or message is tried again that has failed; 0 by default.
     """
 
     native: str = key(TEXT, "")
     path: tuple[str, ...] = key(ListOf(FILLED_TEXT, or_one=True), ())
     threads: int = key(whole(1, 1000), 10)
     http: HttpAdapterSettings | None = key(Section(HttpAdapterSettings), None)
+    task_concurrency: int = key(whole(1, 10_000), 10)
+    task_timeout: float | None = key(POSITIVE_DURATION, None)
+    task_retries: int = key(whole(0, 100), 0)
 
 
 @frozen
@@ -260,6 +269,9 @@ class TimerSettings:
         ``queue`` or ``allow``.
     :ivar timeout: seconds that the plugin may take; by default as its adapter has it.
     :ivar jobs_only: leave out fires at which no job of a task is due; off by default.
+    :ivar task_concurrency: as that of the adapter, for this trigger alone; by default its tasks count there.
+    :ivar task_timeout: as that of the adapter, which is the default.
+    :ivar task_retries: as that of the adapter, which is the default.
     """
 
     type: ClassVar[str] = "timer"
@@ -272,6 +284,9 @@ class TimerSettings:
     overlap: str = key(choice("skip", "queue", "allow"), "skip")
     timeout: float | None = key(POSITIVE_DURATION, None)
     jobs_only: bool = key(SWITCH, False)
+    task_concurrency: int | None = key(whole(1, 10_000), None)
+    task_timeout: float | None = key(POSITIVE_DURATION, None)
+    task_retries: int | None = key(whole(0, 100), None)
 
     @property
     def has_six_fields(self) -> bool:

@@ -147,6 +147,10 @@ class TriggerEvent:
             self.intervals,
         )
 
+    def brief(self) -> dict[str, Any]:
+        """What goes with a task or a message to a plugin behind HTTP: no payload and no task list."""
+        return {"type": self.type, "name": self.name, "metadata": self.metadata}
+
     def to_json_parts(self, both: bool = False) -> list[bytes]:
         """
         The event as an HTTP plugin gets it, in parts: a task list of a MiB is best not copied.

@@ -1,4 +1,4 @@
-"""Reads the response of a plugin to an event: what HTTP carries, and the results of any plugin."""
+"""Reads what a plugin responds: what HTTP carries, and the results of any plugin."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import Any
 
 from attrs import evolve
 
-from scfd.events.event import TaskResult, TriggerResponse
+from scfd.events.event import TaskResult, TaskStatus, TriggerResponse
 from scfd.events.long_json import from_long_json
-from scfd.events.wire import to_json
+from scfd.events.wire import from_json, to_json
 
 #: What ``task_results`` is taken for, without its underscores and in lower case.
 _MISTAKEN = frozenset({"result", "results", "taskresult", "taskresults"})
+#: Characters that the result of one task may have, and the words of a task that has failed.
+LONGEST_RESULT, LONGEST_WORDS = 1 << 20, 2000
+#: What a response to a task has that is no result in itself.
+_RESULT_KEYS = frozenset({"task_id", "status", "result"})
 #: Characters of a wrong value that a log line shows.
 _SHOWN = 60
 
@@ -115,3 +119,60 @@ def shown(value: object) -> str:
     except Exception:  # a plugin's own class may fail at that
         text = f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def failed_result(task_id: str, words: str) -> TaskResult:
+    """The result of a task that has failed."""
+    return TaskResult(task_id, TaskStatus.FAILED, words[:LONGEST_WORDS])
+
+
+def task_result(value: object, task_id: str) -> TaskResult:
+    """
+    What a task plugin has returned for a task, as the task's result: one of a task that has failed where
+    it is of no use.
+    """
+    given = value if isinstance(value, TaskResult) else TaskResult(task_id, TaskStatus.SUCCESS, value)  # type: ignore[arg-type]
+    if given.task_id != task_id:
+        return failed_result(task_id, f"its result has task_id {shown(given.task_id)}, expected {task_id!r}")
+    try:
+        result = usable_result(given)
+    except ValueError as error:
+        return failed_result(task_id, str(error))
+    if len(result.result) > LONGEST_RESULT:
+        found = f"its result has {len(result.result)} characters"
+        return failed_result(task_id, f"{found}, expected {LONGEST_RESULT} at most")
+    return result
+
+
+def parse_task_response(body: bytes, task_id: str) -> TaskResult:
+    """
+    What a plugin behind HTTP has responded to a task, as the task's result: see `task_result`.
+
+    An object of ``status`` and ``result`` is the result itself; any other JSON value, or text, is the
+    result of a task that has succeeded.
+    """
+    if len(body) > 4 * LONGEST_RESULT:  # UTF-8 has four bytes for a character at most
+        return failed_result(task_id, f"its result has {len(body)} bytes, expected {LONGEST_RESULT} at most")
+    if not body.strip():
+        return TaskResult(task_id, TaskStatus.SUCCESS)
+    try:
+        value = from_json(body)
+    except ValueError:
+        value = body.decode("utf-8", "replace")
+    if not isinstance(value, dict):
+        return task_result(value, task_id)
+    if "task_results" in value:
+        return failed_result(
+            task_id, 'the response has task_results, expected {"status": 2, "result": …} of one task'
+        )
+    if not value.keys() <= _RESULT_KEYS or value.keys() == {"task_id"}:
+        return task_result(value, task_id)
+    given = {"task_id": task_id, "status": int(TaskStatus.SUCCESS), **value}
+    return task_result(_result(given), task_id)
+
+
+def message_response(value: object) -> TriggerResponse:
+    """What a task plugin has returned for a message; see `usable_result` for the results."""
+    if value is None or isinstance(value, TriggerResponse):
+        return value or TriggerResponse()
+    return TriggerResponse(tuple(value) if isinstance(value, (list, tuple)) else (value,))  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -59,24 +60,31 @@ class GatewayRoutes(Routes):
         return self._probe.handle(body)
 
 
-def served_locally(routes: Routes, max_body: int, events_at: str | None = None) -> LocalResponders:
+#: Where a plugin behind HTTP gets its events, tasks and messages.
+EVENT_PATHS = ("/on-trigger", "/on-task", "/on-message")
+
+
+def served_locally(
+    routes: Routes, max_body: int, events_at: str | None = None, paths: Sequence[str] = EVENT_PATHS[:1]
+) -> LocalResponders:
     """
     :param max_body: bytes that a request may have.
     :param events_at: the path of the plugin's URL, where no caller may make events; None to
         let them.
+    :param paths: which of `EVENT_PATHS` there are.
     :returns: who responds to requests that have a route, or would be taken for events; see
         `scfd.http1.contract.LocalResponders`.
     """
     limit = min(max_body, DEFAULT_MAX_BODY)
-    events = None if events_at is None else _plain(events_at + "/on-trigger")
+    events = [] if events_at is None else [_plain(events_at + path) for path in paths]
 
     def responder(caller: Caller, request: Request) -> LocalResponse | None:
         handler = routes.handler(request.method, request.path)
         if handler is not None:
             return LocalResponse(caller, request, handler, limit)
-        if events is None or request.method.upper() != b"POST":
+        if not events or request.method.upper() != b"POST":
             return None
-        if _plain(f"{events_at}{request.path.decode('latin-1')}") == events:
+        if _plain(f"{events_at}{request.path.decode('latin-1')}") in events:
             return LocalResponse(caller, request, no_such_path, limit=None)
         return None
 

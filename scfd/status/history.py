@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -133,6 +133,38 @@ class RunningEvent:
 
 
 @define
+class _Results:
+    """
+    The task results of one event.
+
+    :ivar failed: the first of those that failed, shortened; `others` likewise.
+    """
+
+    statuses: Counter[int] = field(factory=Counter)
+    failed: list[TaskResult] = field(factory=list)
+    others: list[TaskResult] = field(factory=list)
+
+    def add(self, results: Iterable[TaskResult]) -> None:
+        for result in results:
+            status = int(result.status)
+            self.statuses[status] += 1
+            shown = self.failed if status in _FAILURES else self.others
+            if len(shown) < MOST_RESULTS:
+                shown.append(TaskResult(result.task_id, status, result.result[:MOST_RESULT]))
+
+    def all_failed(self) -> bool:
+        return bool(self.failed) and not self.statuses.keys() - _FAILURES
+
+    @property
+    def shown(self) -> tuple[TaskResult, ...]:
+        return tuple((self.failed + self.others)[:MOST_RESULTS])
+
+
+#: Of an event without any; nothing is added to it.
+_NO_RESULTS = _Results()
+
+
+@define
 class _Shelf:
     """The last events of one kind and one trigger, with the bytes they take."""
 
@@ -179,6 +211,7 @@ class History:
         self._failing_after = failing_after
         self._triggers: dict[str, _Trigger] = {}
         self._running: dict[int, RunningEvent] = {}
+        self._reported: dict[int, _Results] = {}
         self._followed: dict[int, tuple[TriggerEvent, Deferred[PastEvent]]] = {}
         self._watchers: list[Callable[[PastEvent], object]] = []
         self._number = 0
@@ -186,6 +219,11 @@ class History:
     def begun(self, event: TriggerEvent, began: float, done: Deferred[Any]) -> None:
         """An event is under way; one that has ended at once needs no such call."""
         self._running[id(event)] = RunningEvent(event, began, done)
+
+    def reported(self, event: TriggerEvent, results: Sequence[TaskResult]) -> None:
+        """Note results of an event that is under way."""
+        if id(event) in self._running:
+            self._reported.setdefault(id(event), _Results()).add(results)
 
     def follow(self, event: TriggerEvent) -> Deferred[PastEvent]:
         """:returns: a Deferred of what became of an event that is about to begin. It does not fail."""
@@ -204,14 +242,18 @@ class History:
         An event has ended.
 
         :param seconds: how long it took.
-        :param results: of its tasks, whether they could be kept or not.
+        :param results: of its tasks, besides those that were `reported`.
         """
         self._running.pop(id(event), None)
+        kept = self._reported.pop(id(event), _NO_RESULTS)
+        if results:
+            kept = kept if kept is not _NO_RESULTS else _Results()
+            kept.add(results)
         trigger = self._triggers.get(event.name)
         if trigger is None:
             trigger = self._triggers[event.name] = _Trigger()
         now = self._now()
-        if failure is None and not results:
+        if failure is None and not kept.statuses:
             if trigger.in_a_row:
                 self._works(event.name, trigger)
             if not 0 <= now - trigger.second < 1:
@@ -219,24 +261,22 @@ class History:
             trigger.in_second += 1
             if trigger.in_second > SUCCESSES_A_SECOND and not self._followed:
                 return
-        outcome = _outcome(failure, results)
-        if outcome == FAILED or (results and all(result.status in _FAILURES for result in results)):
-            self._fails(event.name, trigger, failure, results)
+        outcome = _outcome(failure, kept)
+        if outcome == FAILED or kept.all_failed():
+            self._fails(event.name, trigger, failure, kept)
         elif outcome in (SUCCEEDED, TASKS_FAILED) and trigger.in_a_row:
             self._works(event.name, trigger)
         followed = self._followed.pop(id(event), None)
         if self._most or followed:
-            past = self._past(event, now - seconds, seconds, outcome, failure, results)
+            past = self._past(event, now - seconds, seconds, outcome, failure, kept)
             self._keep(trigger, past)
             if followed:
                 followed[1].callback(past)
 
-    def _fails(
-        self, name: str, trigger: _Trigger, failure: Failure | None, results: Sequence[TaskResult]
-    ) -> None:
+    def _fails(self, name: str, trigger: _Trigger, failure: Failure | None, results: _Results) -> None:
         trigger.in_a_row += 1
         if trigger.in_a_row >= self._failing_after:
-            why = failure.getErrorMessage() if failure is not None else results[0].result
+            why = failure.getErrorMessage() if failure is not None else results.failed[0].result
             self._readiness.warning(
                 _component(name),
                 f"its last {trigger.in_a_row} events have all failed, the last one with: "
@@ -256,7 +296,7 @@ class History:
         seconds: float,
         outcome: str,
         failure: Failure | None,
-        results: Sequence[TaskResult],
+        results: _Results,
     ) -> PastEvent:
         self._number += 1
         metadata = dict(event.metadata)
@@ -273,9 +313,9 @@ class History:
             metadata,
             describe(cast(BaseException, failure.value))[:MOST_ERROR] if failure is not None else "",
             _traceback(failure),
-            _shown_results(results),
-            len(results),
-            dict(Counter(int(result.status) for result in results)),
+            results.shown,
+            sum(results.statuses.values()),
+            dict(results.statuses),
             *_kept_payload(event),
         )
 
@@ -319,9 +359,9 @@ class History:
         return next((past for past in self.last() if past.id == id), None)
 
 
-def _outcome(failure: Failure | None, results: Sequence[TaskResult]) -> str:
+def _outcome(failure: Failure | None, results: _Results) -> str:
     if failure is None:
-        return TASKS_FAILED if any(result.status in _FAILURES for result in results) else SUCCEEDED
+        return TASKS_FAILED if results.failed else SUCCEEDED
     if failure.check(PluginUnavailableError):
         return NOT_SENT
     return CANCELLED if failure.check(CancelledError) else FAILED
@@ -346,14 +386,6 @@ def _traceback(failure: Failure | None) -> str:
     if failure is None or failure.check(EventError):
         return ""  # said in words for its reader already
     return failure.getTraceback()[-MOST_TRACEBACK:]
-
-
-def _shown_results(results: Sequence[TaskResult]) -> tuple[TaskResult, ...]:
-    if len(results) > MOST_RESULTS:
-        results = sorted(results[:10_000], key=lambda result: result.status not in _FAILURES)[:MOST_RESULTS]
-    return tuple(
-        TaskResult(result.task_id, int(result.status), result.result[:MOST_RESULT]) for result in results
-    )
 
 
 def _kept_payload(event: TriggerEvent) -> tuple[Any, int]:

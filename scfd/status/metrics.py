@@ -141,9 +141,19 @@ class Metrics:
         self.timer_lateness = histogram(
             "timer_lateness_seconds", "From the scheduled second of a fire to its event.", _LATENESS_BUCKETS
         )
+        self.task_retries = counter(
+            "task_retries", "Further attempts at tasks and messages that had failed.", "trigger"
+        )
+        self.tasks_left = counter(
+            "tasks_left",
+            "Tasks that were not begun, or cut off: the node stopped, or time was up.",
+            "trigger",
+        )
         self.timer_skipped = counter("timer_skipped", "Fires left out, by reason.", "trigger", "reason")
         self.plugin_requests = counter(
-            "plugin_requests", "Events sent to a plugin behind HTTP, by what came back.", "outcome"
+            "plugin_requests",
+            "Events, tasks and messages sent to a plugin behind HTTP, by what came back.",
+            "outcome",
         )
         self.plugin_restarts = counter(
             "plugin_restarts", "Times that the plugin's process was started again, by reason.", "reason"

@@ -157,6 +157,7 @@ class Timers(Service):
             payload_json=own.parts if payload is None else to_json(payload),
             timeout=trigger.timeout,
             jobs_json=own.jobs if payload is None else b"",
+            intervals=intervals,
         )
 
     def pause(self, name: str) -> None:
