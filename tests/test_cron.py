@@ -203,7 +203,16 @@ class MistakeTests(SynchronousTestCase):
 
     def test_what_never_fires_again(self) -> None:
         for text in ("0 0 0 30 2 ?", "0 0 0 31 4 ?", "0 0 0 29 2 ? 2099", "* * * * * * 2020"):
-            self.assertEqual(self.mistake(text), f"cron {text!r} never fires again")
+            expected = f"cron {text!r} never fires again; expected a moment that is still to come"
+            self.assertEqual(self.mistake(text), expected)
+
+    def test_unknown_names(self) -> None:
+        for text in ("@reboot", "@dayly", "@daily UTC"):
+            self.assertEqual(
+                self.mistake(text),
+                f"cron {text!r} is not accepted; expected @hourly, @daily, @midnight, @weekly, @monthly, "
+                "@yearly, @annually, or such as @every 5s",
+            )
 
     @settings(deadline=None, max_examples=200)
     @given(

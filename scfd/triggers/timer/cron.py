@@ -94,7 +94,7 @@ class Cron:
                 text, " ".join(given), _SHORTCUTS[name].split() if name in _SHORTCUTS else given
             )
         if cron.next_after(datetime.now(timezone.utc)) is None:
-            raise ValueError(f"cron {text!r} never fires again")
+            raise ValueError(f"cron {text!r} never fires again; expected a moment that is still to come")
         return cron
 
     @classmethod
@@ -111,6 +111,10 @@ class Cron:
 
     @classmethod
     def _of_fields(cls, text: str, expression: str, given: list[str]) -> Cron:
+        if len(given) not in (5, 6, 7) and text.strip().startswith("@"):
+            raise ValueError(
+                f"cron {text!r} is not accepted; expected {', '.join(_SHORTCUTS)}, or such as @every 5s"
+            )
         if len(given) not in (5, 6, 7):
             raise ValueError(
                 f"cron {text!r} has {len(given)} fields; expected 7 ({' '.join(FIELDS)}), 6 or 5"
