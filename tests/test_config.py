@@ -261,9 +261,48 @@ admin: {lisen: "${A}"}
         )
 
     def test_quoted_switch(self) -> None:
-        for text, value in (("true", True), ("False", False)):
-            config = self.load('gateway: {access_log: "${J}"}', {"J": text})
-            self.assertIs(config.gateway and config.gateway.access_log, value)
+        words = {"true": True, "False": False, "yes": True, "OFF": False, " true\n": True}
+        for text, value in words.items():
+            for written in ('"${J}"', f'"{text.strip()}"', text.strip()):
+                config = self.load(f"gateway: {{access_log: {written}}}", {"J": text})
+                self.assertIs(config.gateway and config.gateway.access_log, value)
+        for text in ("1", "y", "", "enabled"):
+            (line,) = self.mistakes('gateway: {access_log: "${J}"}', {"J": text})
+            self.assertIn("found the value of ${J}; expected true or false", line)
+
+    def test_quoted_numbers(self) -> None:
+        text = "shutdown: {drain: '${D}'}\ngateway: {max_body: '${S}', max_connections: '${N}'}"
+        for n in ("5", " 5\n", "+5"):
+            config = self.load(text, {"D": n, "S": n.strip("+"), "N": n})
+            assert config.gateway is not None
+            self.assertEqual((config.shutdown.drain, config.gateway.max_body), (5.0, 5))
+            self.assertEqual(config.gateway.max_connections, 5)
+        for n in ("٣", "1_0", "0x5", "5 5", "nan", "infinity", "5,0"):
+            self.assertEqual(len(self.mistakes(text, {"D": n, "S": n, "N": n})), 3, n)
+
+    def test_stays_text(self) -> None:
+        """What only YAML 1.1 takes for a number, a date or a switch; and with a tag, all."""
+        for value in ("NO", "yes", "on", "0x1F", "1_000", "2026-01-01", ".5", "1:30", "010", ".inf", "0b1"):
+            self.assertEqual(self.load("plugin:\n  v: ${V}", {"V": value}).plugin["v"], value)
+        for value, meant in (("12", 12), ("-1.50", -1.5), ("true", True), ("False", False), ("null", None)):
+            self.assertEqual(self.load("plugin:\n  v: ${V}", {"V": value}).plugin["v"], meant)
+            self.assertEqual(self.load("plugin:\n  v: !!str ${V}", {"V": value}).plugin["v"], value)
+
+    def test_name_without_braces(self) -> None:
+        """In a shell it is a variable, here it would be text."""
+        self.assertEqual(
+            self.mistakes("admin: {token: $TOKEN}", {"TOKEN": "x"}),
+            [
+                "c.yaml:1: admin.token: a $ before a name; write ${NAME} for an environment variable, "
+                "or $$NAME for text with a $"
+            ],
+        )
+        for value, meant in (("$$TOKEN", "$TOKEN"), ("pa$WORD", "pa$WORD"), ("$5", "$5"), ("$", "$")):
+            config = self.load(f"admin: {{token: '{value}'}}")
+            self.assertEqual(config.admin and config.admin.token, meant)
+
+    def test_dollar_in_a_default(self) -> None:
+        self.assertEqual(self.load("system: {name: '${A:-a$$b}'}").system.name, "a$b")
 
     def test_free_form_text(self) -> None:
         """What YAML 1.1 would read as octal or base 60 stays text when it comes from the environment."""
@@ -284,13 +323,24 @@ admin: {lisen: "${A}"}
         )
         self.assertEqual(self.load("system: {version: 010}").system.version, "010")
 
+    def test_numbers_that_are_too_large(self) -> None:
+        self.check_large("99999999999999999999")
+        self.check_large("2147483648")
+
+    def check_large(self, number: str) -> None:
+        self.assertEqual(
+            self.mistakes(f"gateway: {{max_connections: {number}}}"),
+            [f"c.yaml:1: gateway.max_connections: found {number}; expected a whole number up to 2147483647"],
+        )
+
     def test_former_names(self) -> None:
         text = "control: {}\ndev: {moox: {}}\nadapter: {http: {max_answer: 1}}"
         for line, name in zip(self.mistakes(text), ("admin", "control_plane", "max_response"), strict=True):
             self.assertIn(f"unknown key; did you mean {name}?", line)
 
     def test_malformed(self) -> None:
-        for text in ("${", "${A", "${1}", "${A:b}", "${A:-${B}}", "${A:-{}}", "${A-${B}}", "${}"):
+        bad = ("${", "${A", "${1}", "${A:b}", "${A:-${B}}", "${A:-{}}", "${A-${B}}", "${}")
+        for text in (*bad, "${A:-$B}", "${A:+x}", "${A:=x}", "${#A}", "${A%x}", "${ A}", "${A[0]}"):
             self.assertEqual(
                 self.mistakes(f"system: {{name: 'x{text}'}}", {"A": "a"}),
                 [

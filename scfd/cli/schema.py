@@ -25,9 +25,9 @@ from scfd.config.values import AdapterSettings, Config, HeartbeatSettings, HttpA
 Schema = dict[str, Any]
 
 #: As `scfd.config.source` reads it.
-_VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::?[-?][^{}]*)?\}"
-#: ``$$`` is a plain ``$``; a ``${`` without a proper name and end is a mistake anywhere.
-_TEXT = rf"^(?:[^$]|\$\$|\$(?![${{])|{_VARIABLE})*$"
+_VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::?[-?](?:[^{}$]|\$\$)*)?\}"
+#: ``$$`` is a plain ``$``; a ``${`` without a proper name and end is a mistake anywhere, and ``$NAME`` alone.
+_TEXT = rf"^(?!\$[A-Z_][A-Z0-9_]*$)(?:[^$]|\$\$|\$(?![${{])|{_VARIABLE})*$"
 
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$|:|/)|(?=$|:|/|,))){4}"
 _IPV6 = r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"
@@ -120,7 +120,7 @@ _CHECKS: Mapping[ScalarCheck, Schema] = {
     checks.PATH_PREFIX: _matching(r"(?:/[\w.~%-]+)+/?"),
     checks.ACCESS_KEY: _matching(r"[\x21-\x2e\x30-\x7e]+", *_SCALARS),
     checks.VARIABLES: _matching(r"[^=\s]+", *_SCALARS),
-    checks.SWITCH: {"type": ["boolean", "string"], "pattern": _VARIABLE},
+    checks.SWITCH: _matching(rf"\s*(?:{_any_case('true yes on false no off')})\s*", "boolean"),
 }
 
 

@@ -26,11 +26,18 @@ _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:h|ms|m|s))+")
 _DURATION_PART = re.compile(r"([0-9.]+)(h|ms|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SIZE = re.compile(r"([0-9]{1,18})\s*(KiB|MiB|GiB)?")
-_SWITCHES = {word: value for value in (True, False) for word in (str(value), str(value).lower())}
+_SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+#: Whole numbers are counts; larger ones are slips, and some systems have 31 bits for them.
+LARGEST = 2**31 - 1
 _BYTES = {None: 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 #: Seconds. Longer ones are slips, and timers of the operating system overflow at some point.
 LONGEST = 365 * 24 * 3600
 NATS_SCHEMES = ("nats", "tls", "ws", "wss")
+
+
+class ExplainedError(ValueError):
+    """A value that is not accepted; the text is for the user."""
 
 
 class Wrong:
@@ -84,7 +91,8 @@ class ScalarCheck:
             try:
                 return self.parse(node)
             except ValueError as error:
-                if self.explains and not node.variables and not is_secret(key):
+                explains = self.explains or isinstance(error, ExplainedError)
+                if explains and not node.variables and not is_secret(key):
                     findings.mistake(node.line, key, str(error))
                     return WRONG
         findings.refuse(node, key, self.accepted)
@@ -104,6 +112,7 @@ def parse_duration(node: Scalar) -> float:
     value = node.value
     if isinstance(value, bool) or not isinstance(value, (int, float, str)) or _is_odd(node):
         raise ValueError
+    value = value.strip() if isinstance(value, str) else value
     if isinstance(value, str) and _DURATION.fullmatch(value):
         parts = _DURATION_PART.findall(value)
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
@@ -119,6 +128,8 @@ def _is_odd(node: Scalar) -> bool:
 
 
 def _number(value: float | str) -> float:
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError
     try:
         return float(value)
     except OverflowError:
@@ -131,7 +142,7 @@ def parse_whole(node: Scalar) -> int:
     :raises ValueError: when it is none, true and false included.
     """
     value = node.value
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value):
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,18}", value.strip()):
         return int(value)
     if _is_odd(node):
         raise ValueError
@@ -147,7 +158,7 @@ def parse_size(node: Scalar, least: int = 1) -> int:
     :returns: bytes, at least so many.
     :raises ValueError: when it is no size.
     """
-    match = _SIZE.fullmatch(node.value) if isinstance(node.value, str) else None
+    match = _SIZE.fullmatch(node.value.strip()) if isinstance(node.value, str) else None
     size = int(match[1]) * _BYTES[match[2]] if match else parse_whole(node)
     if size < least:
         raise ValueError
@@ -320,12 +331,16 @@ def whole(least: int, most: int | None = None, also: int | None = None) -> Scala
 
     def parse(node: Scalar) -> int:
         value = parse_whole(node)
+        if value > LARGEST and most is None:
+            raise ExplainedError(f"found {value}; expected a whole number up to {LARGEST}")
         if value != also and not (least <= value and (most is None or value <= most)):
             raise ValueError
         return value
 
     accepted = f"a whole number, {limits}" + (f", or {also}" if also is not None else "")
-    return ScalarCheck(accepted, parse, schema=_bounds("integer", least, most, also))
+    return ScalarCheck(
+        accepted, parse, schema=_bounds("integer", least, LARGEST if most is None else most, also)
+    )
 
 
 def choice(*words: str) -> ScalarCheck:
@@ -340,11 +355,10 @@ def choice(*words: str) -> ScalarCheck:
 
 
 def _parse_switch(node: Scalar) -> bool:
-    if node.variables and node.text in _SWITCHES:  # quotes around a variable are no wish for text
-        return _SWITCHES[node.text]
-    if not isinstance(node.value, bool):
+    # Quotes around it are no wish for text. The words are those that YAML 1.1 has.
+    if (word := node.text.strip().lower()) not in _SWITCHES:
         raise ValueError
-    return node.value
+    return _SWITCHES[word]
 
 
 def _parse_timezone(node: Scalar) -> ZoneInfo:

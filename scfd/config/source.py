@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null, is_odd_number
+from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null
 from scfd.errors import ConfigError, Mistake
 
 #: Larger files are no configs, and a MiB takes PyYAML about two seconds already.
@@ -62,10 +62,20 @@ def _read_text(path: str) -> str:
         raise ConfigError([Mistake(path, line, "", text)]) from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Marks values that have a tag in the file, such as ``!!str``."""
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        tagged = self.peek_event().tag is not None
+        node = super().compose_scalar_node(anchor)
+        node.tagged = tagged  # type: ignore[attr-defined]
+        return node
+
+
 def _compose(path: str, text: str) -> yaml.Node | None:
     line, reason = 0, ""
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node: yaml.Node | None = loader.get_single_node()
         return node
     except yaml.MarkedYAMLError as error:
@@ -108,8 +118,14 @@ _SCALAR_TAGS = {_TAG + name for name in ("null", "bool", "int", "float", "str", 
 _TEXT_TAGS = {_TAG + "value", _TAG + "merge"}
 _VARIABLE = re.compile(
     r"\$(?:(?P<dollar>\$)|"
-    r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<form>:?[-?])(?P<word>[^{}]*))?\}|(?P<wrong>\{))"
+    r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<form>:?[-?])(?P<word>(?:[^{}$]|\$\$)*))?\}|(?P<wrong>\{))"
 )
+
+
+#: What a value from the environment may be besides text: an account 0123 is no number, a country NO no false.
+_PLAIN = re.compile(r"(?:~|null|true|false|[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)?", re.IGNORECASE)
+#: In a shell this is a variable.
+_BARE = re.compile(r"\$[A-Z_][A-Z0-9_]*")
 
 
 class _BrokenError(Exception):
@@ -175,10 +191,9 @@ class Converter:
     def _scalar(self, node: yaml.ScalarNode, line: int) -> Scalar:
         text, variables = self._substitute(node.value)
         tag = node.tag
-        if variables and node.style is None and tag == _TAG + "str":
+        plain = node.style is None and tag == _TAG + "str" and not getattr(node, "tagged", False)
+        if variables and plain and _PLAIN.fullmatch(text):
             tag = self._resolver.resolve(yaml.ScalarNode, text, (True, False))
-            if is_odd_number(text):  # an account 0123 is no number
-                tag = node.tag
         return Scalar(line, self._value(tag, text, node), text, variables)
 
     def _value(self, tag: str, text: str, node: yaml.ScalarNode) -> Any:
@@ -206,6 +221,10 @@ class Converter:
             variables.append(match["name"])
             return _variable(match, self._environ)
 
+        if _BARE.fullmatch(text):
+            raise _BrokenError(
+                "a $ before a name; write ${NAME} for an environment variable, or $$NAME for text with a $"
+            )
         return _VARIABLE.sub(value, text), tuple(dict.fromkeys(variables))
 
     def _table(self, node: yaml.Node, line: int) -> Table:
@@ -249,7 +268,7 @@ class Converter:
 
 def _variable(match: re.Match[str], environ: Mapping[str, str]) -> str:
     """The value of one ``${…}``, as a shell has it: with the colon an empty variable counts as not set."""
-    name, form, word = match["name"], match["form"] or "", match["word"]
+    name, form, word = match["name"], match["form"] or "", (match["word"] or "").replace("$$", "$")
     found = environ.get(name)
     if found is not None and (found or not form.startswith(":")):
         return found
