@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -14,7 +16,7 @@ from twisted.python.failure import Failure
 from scfd.http1.activity import Activity
 from scfd.http1.chunks import BadChunkError, Chunks
 from scfd.http1.contract import BadResponseError, DisconnectedError, Exchange, ResponseHead, UpstreamError
-from scfd.http1.tls import ReadFirst
+from scfd.http1.tls import Unread
 from scfd.http1.turn import Turn
 
 _log = Logger(namespace="scfd.http1")
@@ -52,6 +54,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._served = 0
         self._unserved = False
+        self._unread: Unread | None = None  # of a connection over TLS
         self.reused = False
         self._begin()
 
@@ -144,7 +147,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         if transport.get_extra_info("sslcontext") is not None:
-            self._transport = cast(asyncio.Transport, ReadFirst(self._transport, self))
+            self._unread = Unread(transport)
 
     def pause_writing(self) -> None:
         if self._exchange is not None:
@@ -263,26 +266,25 @@ class ClientConnection(asyncio.Protocol):
                 self._fail(DisconnectedError(how, self._responded, sent))
         elif self._unserved:
             self._no_longer_unserved()
+        if self._unread is not None:
+            self._unread.close()
         self._lost(self)
 
     def _read_the_rest(self) -> None:
         """
         Read the response of a server that has closed the connection without reading the whole request.
 
-        Writing on has failed before the response was read. It is still in the system's buffer; with TLS,
-        where that holds no plain text, it is lost.
+        Writing on has failed before the response was read. It is still in the system's buffer.
         """
-        socket = self._transport.get_extra_info("socket")
-        if socket is None or self._transport.get_extra_info("sslcontext") is not None:
+        if self._unread is not None:
+            read = self._unread.read
+        elif (socket := self._transport.get_extra_info("socket")) is not None:
+            read = partial(os.read, socket.fileno(), 1 << 16)
+        else:
             return
-        while self._exchange is not None:
-            try:
-                data = os.read(socket.fileno(), 1 << 16)
-            except OSError:
-                return
-            if not data:
-                return
-            self.data_received(data)
+        with suppress(OSError):
+            while self._exchange is not None and (data := read()):
+                self.data_received(data)
 
     # llhttp's side: these are called from within `feed_data`.
 

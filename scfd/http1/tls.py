@@ -1,77 +1,46 @@
-"""Writing over TLS to a server that may have had the last word already."""
+"""What a TLS server has sent when writing to it failed."""
 
 from __future__ import annotations
 
 import asyncio
-import select
+import os
 from typing import Any
 
-#: Seconds after which it is looked again whether what has arrived has been read, and for how long at most.
-PAUSE, LONGEST = 0.002, 0.1
 
-
-class ReadFirst:
+class Unread:
     """
-    A TLS transport that lets what has arrived be read before it writes on.
+    The bytes of a TLS connection that have arrived and that nobody has read.
 
-    A server that does not want the rest of a request responds and closes. The next write fails, asyncio drops
-    the connection, and with it what nobody has read. (Over TCP it can be fetched then: see
-    `ClientConnection.connection_lost`. Over TLS nobody decrypts it any more.)
+    A server that does not want the rest of a request responds and closes. The next write fails, and asyncio
+    drops the connection, with what is still in the system's buffer and nobody else could decrypt.
 
-    :param transport: the rest of it is as this one has it.
-    :param protocol: is asked to pause while something waits.
+    :param transport: of a connection over TLS.
     """
 
-    def __init__(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
-        self._transport = transport
-        self._protocol = protocol
-        self._arrived = select.poll()
-        self._arrived.register(transport.get_extra_info("socket"), select.POLLIN)
-        self._held: list[bytes] = []
-        self._pauses = 0
-        self._begun = False
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        self._tls = transport.get_extra_info("ssl_object")
+        # Neither has a public name; `_sslpipe` is Python 3.10's. Without them such a response is lost.
+        protocol: Any = getattr(transport, "_ssl_protocol", None)
+        self._incoming = getattr(getattr(protocol, "_sslpipe", protocol), "_incoming", None)
+        # Its own descriptor, since asyncio closes the other one before it says that the connection is lost.
+        self._socket = os.dup(transport.get_extra_info("socket").fileno())
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    def read(self) -> bytes:
+        """:returns: empty at the end."""
+        while self._incoming is not None:
+            try:
+                return bytes(self._tls.read(1 << 16))
+            except OSError:  # the TLS library wants more; or has had enough
+                if not (data := self._receive()):
+                    break
+                self._incoming.write(data)
+        return b""
 
-    def write(self, data: bytes) -> None:
-        # With the first bytes there is nothing to wait for: what has arrived is the end of the handshake.
-        if self._held:
-            self._held.append(data)
-        elif self._begun and self._arrived.poll(0):
-            self._held.append(data)
-            self._protocol.pause_writing()
-            self._look_again()
-        else:
-            self._begun = True
-            self._transport.write(data)
-
-    def get_write_buffer_size(self) -> int:
-        return self._transport.get_write_buffer_size() + sum(map(len, self._held))
+    def _receive(self) -> bytes:
+        try:
+            return os.read(self._socket, 1 << 16)
+        except OSError:
+            return b""
 
     def close(self) -> None:
-        self._write_held()
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._held.clear()
-        self._transport.abort()
-
-    def _look_again(self) -> None:
-        self._pauses += 1
-        asyncio.get_running_loop().call_later(PAUSE, self._go_on)
-
-    def _go_on(self) -> None:
-        if self._transport.is_closing() or not self._held:
-            self._held.clear()
-        elif self._pauses * PAUSE < LONGEST and self._arrived.poll(0):
-            self._look_again()
-        else:
-            self._write_held()
-            self._protocol.resume_writing()
-
-    def _write_held(self) -> None:
-        self._pauses = 0
-        held, self._held = b"".join(self._held), []
-        if held:
-            self._transport.write(held)
+        os.close(self._socket)
