@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from attrs import evolve
 from treq.client import HTTPClient
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -77,7 +78,8 @@ def http_client(reactor: Any) -> HTTPClient:
     return HTTPClient(_agent(reactor))
 
 
-def _signer(cfg: Config, now: Callable[[], float]) -> Signer | None:
+def signer(cfg: Config, now: Callable[[], float]) -> Signer | None:
+    """What signs requests to the control plane, where the config has keys."""
     auth = cfg.heartbeat.auth
     return Signer(auth.access_key, auth.secret_key, now) if auth is not None else None
 
@@ -116,14 +118,16 @@ class Outside:
 
         return Connection(access, name)
 
+    def nats_clock(self, reactor: Any) -> Any:
+        """:returns: the `IReactorTime` of the NATS triggers."""
+        return reactor
+
 
 def control_plane_client(cfg: Config, context: Context, outside: Outside) -> LearningClient:
     """The client of the control plane that heartbeat and reports share."""
-    reactor, heartbeat, signer = context.reactor, cfg.heartbeat, _signer(cfg, context.now)
-    client = ControlPlaneClient(outside.http_client(reactor), reactor, signer)
-    return LearningClient(
-        client, reactor, heartbeat.protocol, heartbeat.api_prefix, signed=signer is not None
-    )
+    reactor, heartbeat, signs = context.reactor, cfg.heartbeat, signer(cfg, context.now)
+    client = ControlPlaneClient(outside.http_client(reactor), reactor, signs)
+    return LearningClient(client, reactor, heartbeat.protocol, heartbeat.api_prefix, signed=signs is not None)
 
 
 def identity(cfg: Config, environ: Mapping[str, str]) -> Identity:
@@ -156,7 +160,9 @@ def adapter(
     if IBlockingPlugin.providedBy(plugin):
         threads = PluginThreads(cfg.adapter.threads, context)
         context.metrics.plugin_threads_stuck.set_function(lambda: threads.stuck)
-    return NativeAdapter(plugin, Framework(cfg, identity, task_store), threads, context)
+    return NativeAdapter(
+        plugin, Framework(cfg, identity, task_store, context.reactor, context.now), threads, context
+    )
 
 
 def task_runner(cfg: Config, adapter: Any, context: Context) -> Any:
@@ -261,7 +267,8 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context, outside: Ou
     from scfd.triggers.nats.deliveries import Deliveries
     from scfd.triggers.nats.trigger import NatsTrigger
 
-    metrics, reactor = context.metrics, context.reactor
+    metrics, reactor = context.metrics, outside.nats_clock(context.reactor)
+    context = evolve(context, reactor=reactor)
     name = f"scfd {cfg.system.node_id or cfg.system.name}".strip()
     connections = {access: outside.nats_connection(access, name) for access in map(Access.of, triggers)}
     services: dict[str, IService] = {
@@ -400,7 +407,7 @@ def dev_control_plane(cfg: Config, reactor: Any) -> IService | None:
 
     node_url = cfg.gateway.listen.url if cfg.gateway is not None else None
     token = "" if cfg.gateway is None else cfg.gateway.probe_token
-    keys, node_page = _signer(cfg, time.time), cfg.admin.listen.url if cfg.admin is not None else ""
+    keys, node_page = signer(cfg, time.time), cfg.admin.listen.url if cfg.admin is not None else ""
     return ControlPlane(
         cfg.dev.control_plane, node_url, reactor, _agent(reactor), token, keys=keys, node_page=node_page
     )

@@ -12,6 +12,8 @@ class IFramework(Interface):
     config = Attribute("The whole config, a `scfd.config.Config`; the plugin's own part is `config.plugin`.")
     identity = Attribute("Who this node is and whom it talks to, a `scfd.identity.Identity`.")
     task_store = Attribute("The task list, a `scfd.events.tasks.TaskStore`.")
+    clock = Attribute("What waits, an `IReactorTime`: ``callLater(seconds, …)``; in tests it is virtual.")
+    now = Attribute("A function that says what time it is, seconds since the epoch; in tests it is virtual.")
 
 
 class INativePlugin(IPlugin):

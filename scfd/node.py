@@ -75,7 +75,7 @@ def add_services(
     :raises scfd.errors.StartupError: when no plugin fits the config.
     """
     for warning in cfg.warnings:
-        _log.warn("{warning}", warning=warning)
+        _log.warn("{text}", text=warning)  # Twisted has its own use for a field `warning`
     reactor, metrics, tasks = context.reactor, context.metrics, TaskStore()
     adapter = build.adapter(cfg, identity, tasks, context, outside)
     client = build.control_plane_client(cfg, context, outside)

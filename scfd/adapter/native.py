@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, cast
 
@@ -53,6 +54,8 @@ class Framework:
     config: Config
     identity: Identity
     task_store: TaskStore
+    clock: Any = None
+    now: Callable[[], float] = time.time
 
 
 @implementer(ITaskAdapter)
@@ -71,7 +74,7 @@ class NativeAdapter(Service):
     ) -> None:
         self._plugin = plugin
         self._framework = framework
-        self._threads = threads
+        self.threads = threads
         self._availability = context.availability
         self._readiness = context.readiness
         self._clock = context.reactor
@@ -129,8 +132,8 @@ class NativeAdapter(Service):
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """Call a function in a thread when the plugin blocks, else here."""
-        if self._threads is not None:
-            return self._threads.run(function, *arguments)
+        if self.threads is not None:
+            return self.threads.run(function, *arguments)
         try:
             value = function(*arguments)
         except BaseException:
@@ -142,10 +145,10 @@ class NativeAdapter(Service):
         stopped: Deferred[None] = succeed(None)
         if self._ready and IStoppable.providedBy(self._plugin):
             stopped = self._stop_plugin()
-        return stopped if self._threads is None else stopped.addBoth(_and_then, self._threads.stop)
+        return stopped if self.threads is None else stopped.addBoth(_and_then, self.threads.stop)
 
     def _stop_plugin(self) -> Deferred[None]:
-        if self._threads is not None and self._threads.all_stuck:
+        if self.threads is not None and self.threads.all_stuck:
             _log.warn("the plugin's stop() is left out: all its threads are stuck")
             return succeed(None)
         return self._run(self._plugin.stop)
@@ -175,7 +178,7 @@ class NativeAdapter(Service):
     def _call(self, name: str, seconds: float, *arguments: Any) -> Deferred[Any]:
         """Call a method of the plugin; what it fails with is an `Exception` always."""
         method = getattr(self._plugin, name)
-        if self._threads is None:
+        if self.threads is None:
             try:
                 value = method(*arguments)
             except BaseException:
@@ -184,7 +187,7 @@ class NativeAdapter(Service):
                 return succeed(value)  # nothing to wait for, so no time limit either
             called = _deferred(value)
         else:
-            called = self._threads.run(method, *arguments)
+            called = self.threads.run(method, *arguments)
         return self._limit(detached(called.addErrback(_contained, name)), seconds)
 
     def _limit(self, called: Deferred[Any], seconds: float) -> Deferred[Any]:

@@ -90,11 +90,19 @@ def find_plugin(name: str, system_name: str, cached: bool = True) -> Any:
     if not matching:
         raise StartupError(_none(name, found, (seen or survey(_PACKAGES)).faults))
     _check_single(matching, found)
+    return checked(matching[0])
+
+
+def checked(plugin: Any) -> Any:
+    """
+    :returns: the plugin.
+    :raises StartupError: it lacks a part of the interface.
+    """
     try:
-        _verify(matching[0])
+        _verify(plugin)
     except Invalid as error:
         raise StartupError(f"adapter: {describe(error)}") from error
-    return matching[0]
+    return plugin
 
 
 def _verify(plugin: Any) -> None:

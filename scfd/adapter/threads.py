@@ -88,6 +88,11 @@ class PluginThreads:
             called.errback(Failure(error))
 
     @property
+    def running(self) -> int:
+        """How many calls have not returned, without those that were given up."""
+        return self._calls - self.stuck
+
+    @property
     def all_stuck(self) -> bool:
         """Whether no thread is left for another call."""
         return self.stuck == self._size

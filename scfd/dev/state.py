@@ -137,18 +137,21 @@ class ControlPlaneState:
     The control plane without its HTTP: values in, values out.
 
     :param now: the time in seconds since the epoch.
+    :param kept: how many task results are kept; None is all.
     :ivar tasks: the task list, see `scfd.dev.task_file`; may be replaced at any time.
     :ivar faults: those that are switched on.
     :param node_page: where the page of the node is that runs beside it; empty when there is none.
     """
 
-    def __init__(self, now: Callable[[], float], node_page: str = "") -> None:
+    def __init__(
+        self, now: Callable[[], float], node_page: str = "", kept: int | None = RESULTS_KEPT
+    ) -> None:
         self._now = now
         self._node_page = node_page
         self.tasks: Sequence[Mapping[str, Any]] = ()
         self.faults = Faults()
         self._nodes: dict[str, NodeRecord] = {}
-        self._results: deque[dict[str, Any]] = deque(maxlen=RESULTS_KEPT)
+        self._results: deque[dict[str, Any]] = deque(maxlen=kept)
         self._heartbeats = 0
         self._by_status: Counter[int] = Counter()
         self._by_task: Counter[str] = Counter()

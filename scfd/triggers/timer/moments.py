@@ -128,6 +128,12 @@ class Schedules:
             due.append(heapq.heappop(self._heap))
         return due
 
+    def next_due(self) -> float:
+        """:returns: when the next moment is due, seconds since the epoch; 0 while that is not known."""
+        if self._taken:
+            return 0.0
+        return self._heap[0].due if self._heap else float("inf")
+
     def put_back(self, schedules: Iterable[Schedule]) -> None:
         """
         Have their next moments looked for: 2 us and the heap's part for each.

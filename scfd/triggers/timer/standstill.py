@@ -33,11 +33,12 @@ class Standstill:
         self._story = ""
         self.set_back = False
 
-    def start(self, now: float) -> None:
+    def start(self, now: float, ago: float = 0.0) -> None:
         """
         :param now: the wall clock, seconds since the epoch.
+        :param ago: how many seconds ago it was that.
         """
-        self._wall, self._steady = now, self._monotonic()
+        self._wall, self._steady = now, self._monotonic() - ago
 
     def look(self, now: float) -> bool:
         """

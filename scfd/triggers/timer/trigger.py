@@ -201,6 +201,20 @@ class Timers(Service):
         if not due:
             self._standstill.tell(missed)
 
+    def next_tick(self, now: float) -> float:
+        """
+        For a clock that nobody sets: `tick` has nothing to do before.
+
+        :param now: seconds since the epoch, like what it returns.
+        """
+        if self._held_back or not self._availability.available:
+            return now + 1
+        return max(self._schedules.next_due(), now + 1)
+
+    def skipped(self, seconds: float) -> None:
+        """Take the last tick to have been so long ago: those since then had nothing to do."""
+        self._standstill.start(self._now() - seconds, ago=seconds)
+
     async def _catch_up(
         self,
         due: Iterable[tuple[Schedule, Iterator[list[datetime]]]],

@@ -1,0 +1,365 @@
+"""A whole node in memory and in virtual time, for tests of plugins."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from twisted.internet.defer import fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from scfd import build, lifecycle
+from scfd.config.nats import subject_matches
+from scfd.dev.state import ControlPlaneState
+from scfd.errors import EXIT_COULD_NOT_START, StartupError, describe
+from scfd.events.event import TriggerEvent
+from scfd.events.wire import to_json
+from scfd.node import add_services
+from scfd.status.context import Context
+from scfd.status.readiness import Phase
+from scfd.testing import settings
+from scfd.testing.clock import VirtualLoop, VirtualReactor, instead_of_the_real_one
+from scfd.testing.control_plane import ControlPlane
+from scfd.testing.jetstream import MAX_PAYLOAD, JetStream
+from scfd.testing.mistakes import TestingError
+from scfd.testing.nats import RestingClock, Server
+from scfd.testing.outside import MemoryOutside, Seconds
+from scfd.testing.record import Log, Result, Sleeps
+from scfd.testing.stream import StoredMessage
+
+_log = Logger(namespace="scfd.testing")
+
+#: When tests begin unless they say otherwise: a Monday.
+START = "2026-01-05T00:00:00Z"
+#: Seconds of virtual time that a start may take, a little more than a plugin's ``init`` may.
+START_LIMIT = 400.0
+#: Seconds of virtual time that a stop may take beyond ``shutdown.drain``.
+STOP_LIMIT = 120.0
+
+
+class _Root(lifecycle.Node):
+    """A node that has no process to end, and no heap for itself."""
+
+    reason: BaseException | None = None
+
+    def settled(self) -> None:
+        """The heap is the test's."""
+
+    def could_not_start(self, failure: Failure) -> None:
+        self.reason = failure.value
+        self._end(EXIT_COULD_NOT_START)
+
+
+class Node:
+    """
+    A node with its scheduler, dispatcher, reports and NATS triggers, whose clock moves when the test says so.
+
+    Only what is outside is in memory: the control plane, the NATS server, the disk. It is ready when it has
+    been made; `close` it, or use it in a ``with`` statement.
+
+    :param plugin: a native plugin, an object. None takes the one that the config means.
+    :param config: the sections of a config file as a dict, or the path of a file. Ports, ``gateway``,
+        ``admin`` and ``dev`` are left out, but for the streams of ``dev.nats``.
+    :param start: when it begins, RFC 3339.
+    :param tasks: the task list: see `set_tasks`.
+    :param zone: the process's time zone, in which cron expressions are read that name none.
+    :param environ: environment variables that the config names, as ``${TOKEN}``.
+    :param streams: subjects by the name of each JetStream stream. None is what the config needs.
+    :raises scfd.errors.StartupError: the config has mistakes, or the plugin could not be initialised.
+    :raises TestingError: the test has a mistake.
+    :ivar control_plane: may be ``down()``, ``slow(seconds)``, ``respond_with(status)``, ``refuse(task_id)``,
+        ``want_version(version)``, and ``up()`` again.
+    :ivar nats: the server: ``down()`` and ``up()``.
+    :ivar events: what the plugin was given, in order: `scfd.events.event.TriggerEvent` objects.
+    :ivar exit_status: that with which the node has ended by itself; None while it runs.
+    """
+
+    __test__ = False  # no class of tests
+
+    def __init__(
+        self,
+        plugin: Any = None,
+        config: Mapping[str, Any] | str | Path | None = None,
+        *,
+        start: str = START,
+        tasks: Sequence[Mapping[str, Any]] = (),
+        zone: str = "UTC",
+        environ: Mapping[str, str] | None = None,
+        streams: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        settings.check_plugin(plugin)
+        environ = {"TZ": zone, **(environ or {})}
+        whole = settings.read(config, environ)
+        self._config = cfg = settings.in_memory(whole)
+        self._began = _moment(start)
+        self._loop = VirtualLoop()
+        self._reactor = VirtualReactor(self._loop)
+        self._log = Log(self._now)
+        self._sleeps = Sleeps()
+        self._failures: deque[Exception] = deque()
+        self._closed = False
+        self.events: list[TriggerEvent] = []
+        self.exit_status: int | None = None
+        self._state = ControlPlaneState(self._now, kept=None)
+        protocol = whole.dev.control_plane.protocol if whole.dev.control_plane else "1"
+        keys = build.signer(cfg, self._now)
+        self.control_plane = ControlPlane(self._state, protocol, keys, self._reactor)
+        self.control_plane.set_tasks(tasks)
+        clock = RestingClock(self._reactor)
+        jetstream = JetStream(clock, self._now, lambda: clock.rest(jetstream.idle))
+        for name, subjects in streams.items() if streams is not None else settings.streams(whole):
+            jetstream.make_stream(name, subjects)
+        self._jetstream, self.nats = jetstream, Server(jetstream)
+        self._outside = MemoryOutside(environ, plugin, self.control_plane, self.nats, clock)
+        with self._running():
+            self._build()
+        self._start()
+
+    def _build(self) -> None:
+        cfg = self._config
+        self._context = Context(self._reactor, self._now)
+        identity = build.identity(cfg, {})
+        self._root = root = _Root(self._context, identity, cfg.shutdown.drain, self._end)
+        add_services(root, cfg, identity, self._context, self._outside)
+        # Folder, threads and pulse of a process.
+        for name in ("state", "watchdog", "second tick", "outbox tick"):
+            root.getServiceNamed(name).disownServiceParent()
+        timers: Any = root.getServiceNamed("timers")
+        Seconds(timers, self._reactor, self._now).setServiceParent(root)
+        self._heartbeat: Any = root.getServiceNamed("heartbeat")
+        adapter: Any = root.getServiceNamed("plugin")
+        if adapter.threads is not None:
+            self._loop.busy.append(lambda: adapter.threads.running)
+        self._call_plugin = adapter.on_trigger
+        adapter.on_trigger = self._on_trigger
+
+    def _start(self) -> None:
+        readiness = self._context.readiness
+        self._run(
+            START_LIMIT,
+            self._root.startService,
+            lambda: readiness.phase is Phase.RUNNING or self._root.reason is not None,
+        )
+        if self._root.reason is not None:
+            error = self._root.reason
+            self.close()
+            raise error if isinstance(error, StartupError) else StartupError(describe(error)) from error
+        self._run(0)
+
+    def _on_trigger(self, event: TriggerEvent) -> Any:
+        self.events.append(event)
+        return fail(self._failures.popleft()) if self._failures else self._call_plugin(event)
+
+    def _now(self) -> float:
+        # Rounded as a float of this size is anyway: a moment is then exactly its second.
+        return round(self._began + self._loop.time(), 6)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TestingError("the node is closed; expected a new Node for each test")
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        self._check_open()
+        with instead_of_the_real_one(self._reactor), self._log.listening(), self._sleeps.refused():
+            yield
+        caught, self._sleeps.caught = self._sleeps.caught, None
+        if caught is not None:
+            raise caught
+
+    def _run(
+        self,
+        seconds: float,
+        function: Callable[[], object] | None = None,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Let time pass. :param function: called at its beginning, where a loop runs."""
+        with self._running():
+            if function is not None:
+                self._loop.call_soon(function)
+            self._loop.run_until(self._loop.time() + seconds, enough)
+
+    @property
+    def now(self) -> datetime:
+        """The wall clock."""
+        return datetime.fromtimestamp(self._now(), timezone.utc)
+
+    def advance(
+        self,
+        time: timedelta = timedelta(0),
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+    ) -> None:
+        """
+        Let time pass, and have all happen that is due meanwhile.
+
+        :raises TestingError: less than nothing; the node is closed; the plugin blocks.
+        """
+        self._run(_seconds("advance", time, days, hours, minutes, seconds))
+
+    def freeze(
+        self,
+        time: timedelta = timedelta(0),
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+    ) -> None:
+        """Let time pass in which the process stands still, as on a frozen machine: fires are missed."""
+        self._loop.jump(_seconds("freeze", time, days, hours, minutes, seconds))
+        # What is due now, and the tick of the next second at the latest.
+        self.advance(seconds=1)
+
+    def set_tasks(self, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Give the control plane another task list. The node has it at once, unless the control plane is away.
+
+        :param tasks: each with a ``task_id`` at least; ``task_params`` may be a dict.
+        """
+        self.control_plane.set_tasks(tasks)
+        self._run(0, self._heartbeat.report_now)
+
+    def publish(self, subject: str, data: Any = b"", headers: Mapping[str, str] | None = None) -> int:
+        """
+        Publish a message, as another program would; triggers get it at once.
+
+        :param data: bytes or text; anything else becomes its JSON text.
+        :returns: its sequence in the stream; that of the first one where its ``Nats-Msg-Id`` is a known one.
+        :raises TestingError: no stream takes the subject, or the message is too large.
+        """
+        body = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else to_json(data)
+        self._check_open()
+        stream = self._jetstream.stream_of(subject)
+        if stream is None:
+            raise TestingError(f"publish({subject!r}): no stream takes it; {self._jetstream.expected()}")
+        if len(body) > MAX_PAYLOAD:
+            raise TestingError(f"publish({subject!r}): {len(body)} bytes, expected up to {MAX_PAYLOAD}")
+        sequence, _ = self._jetstream.store(stream, subject, body, dict(headers or {}))
+        self._run(0)
+        return sequence
+
+    def fail_next(self, error: Exception, times: int = 1) -> None:
+        """Have the plugin's next events fail with an error, instead of reaching it."""
+        self._failures.extend([error] * times)
+
+    @property
+    def results(self) -> list[Result]:
+        """What the control plane has taken, in order."""
+        taken = self._state.as_json()["results"]
+        names = ("task_id", "status", "result", "node_id", "at")
+        return [Result(*(each[name] for name in names)) for each in taken]
+
+    @property
+    def refused(self) -> list[Result]:
+        """What the control plane has refused for good, or never took; the node has put it aside."""
+        return [Result(*row) for row in self._outside.kept.refused()]
+
+    @property
+    def tasks(self) -> Sequence[Mapping[str, Any]]:
+        """The task list that the control plane has."""
+        return self._state.tasks
+
+    def messages(self, pattern: str = ">") -> list[StoredMessage]:
+        """
+        What is in the streams, in order.
+
+        :param pattern: of subjects, with ``*`` and ``>``.
+        """
+        found = [
+            message
+            for stream in self._jetstream.streams.values()
+            for message in stream.messages.values()
+            if subject_matches(pattern, message.subject)
+        ]
+        return sorted(found, key=lambda message: message.stored)
+
+    @property
+    def dead_letters(self) -> list[StoredMessage]:
+        """Messages whose last delivery has failed, with the reason in the header ``Scfd-Reason``."""
+        return [message for message in self.messages() if "Scfd-Reason" in message.headers]
+
+    @property
+    def log(self) -> list[str]:
+        """The node's log lines: time, level, namespace and text."""
+        return self._log.lines()
+
+    @property
+    def problems(self) -> list[str]:
+        """What ``GET /ready`` would say; empty when the node is ready."""
+        return [f"{problem.component}: {problem.reason}" for problem in self._context.readiness.problems()]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """
+        A figure of ``GET /metrics``.
+
+        :param name: such as ``scfd_events_total``.
+        :raises TestingError: there is none.
+        """
+        value = self._context.metrics.registry.get_sample_value(name, labels)
+        if value is None:
+            raise TestingError(f"metric({name!r}): there is none with the labels {labels}")
+        return value
+
+    def _end(self, status: int) -> None:
+        if self.exit_status is None:
+            self.exit_status = status
+            if status != EXIT_COULD_NOT_START:
+                self._reactor.callLater(0, self._root.stopService)
+
+    def close(self) -> None:
+        """Stop the node as SIGTERM does. A second call does nothing."""
+        if self._closed:
+            return
+        stopped: list[object] = []
+
+        def stop() -> None:
+            self._root.stopService().addBoth(stopped.append)
+
+        try:
+            if self.exit_status in (None, EXIT_COULD_NOT_START):
+                self._run(self._config.shutdown.drain + STOP_LIMIT, stop, lambda: bool(stopped))
+        finally:
+            self._closed = True
+            self._reactor.close()
+            self._loop.finish()
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _moment(text: str) -> float:
+    """:returns: seconds since the epoch."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise TestingError(f"Node(start={text!r}): expected a time with its zone, such as {START}")
+    return moment.timestamp()
+
+
+def _seconds(name: str, time: timedelta, days: float, hours: float, minutes: float, seconds: float) -> float:
+    if not isinstance(time, timedelta):
+        raise TestingError(f"{name}({time!r}): expected a timedelta, or seconds=, minutes=, hours=, days=")
+    passed = (time + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)).total_seconds()
+    if passed < 0:
+        raise TestingError(f"{name}({passed:g} s): time can't go back; expected 0 or more")
+    return passed
