@@ -136,8 +136,10 @@ class Node:
         adapter: Any = root.getServiceNamed("plugin")
         if adapter.threads is not None:
             self._loop.busy.append(lambda: adapter.threads.running)
-        self._call_plugin = adapter.on_trigger
-        adapter.on_trigger = self._on_trigger
+        # What the dispatcher gives events to: a task plugin has somebody in between.
+        handler: Any = root.namedServices.get("tasks", adapter)
+        self._handle = handler.on_trigger
+        handler.on_trigger = self._on_trigger
 
     def _start(self) -> None:
         readiness = self._context.readiness
@@ -154,7 +156,7 @@ class Node:
 
     def _on_trigger(self, event: TriggerEvent) -> Any:
         self.events.append(event)
-        return fail(self._failures.popleft()) if self._failures else self._call_plugin(event)
+        return fail(self._failures.popleft()) if self._failures else self._handle(event)
 
     def _now(self) -> float:
         # Rounded as a float of this size is anyway: a moment is then exactly its second.
