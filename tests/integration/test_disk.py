@@ -115,6 +115,11 @@ class DiskTestCase(NodeTestCase):
     async def check_after(self, messages: int = 0, troubles: int = 1) -> None:
         """All work of the time of trouble is done, once each; the trouble was said once, and its end."""
         await self.daemon.says(f"(?s)({ENDS}.*){{{troubles}}}")
+
+        async def handled() -> bool:
+            return sum(event.startswith("message") for event in self.events()) >= messages
+
+        await until(handled, "every message")
         self.server.on_heartbeat = lambda heard: tasks_answer([], "empty")
         await self.daemon.says("0 tasks received")
         await until(self.reported_all, "every result")
@@ -256,7 +261,7 @@ class StartTests(DiskTestCase):
         await deferLater(reactor, 3.5 - time.time() % 1)  # in the middle between two fires
         await self.daemon.stop(signal.SIGKILL)
         self.server.on_report = lambda heard: Say()
-        with sqlite3.connect(self.state / "outbox.sqlite3") as db:
+        with contextlib.closing(sqlite3.connect(self.state / "outbox.sqlite3")) as db:
             (waiting,) = db.execute("SELECT COUNT(*) FROM pending").fetchone()
             db.execute("PRAGMA journal_mode=DELETE")
         self.assertGreater(waiting, 2)
