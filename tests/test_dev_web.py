@@ -28,6 +28,7 @@ FAULTS = f"{URL}/faults"
 
 #: What `Faults` says when nothing is on.
 ALL_OFF = {"down": False, "slow": 0, "status": 0, "package_version": "", "refuse": []}
+ALL_OFF |= {"initializing": False, "unknown_nodes": False}
 
 #: A heartbeat, and a report, that are accepted.
 GOOD_HEARTBEAT = {"node_id": "n1", "node_type": "scf", "running_version": "v1", "tasks_md5": "empty"}
@@ -243,6 +244,7 @@ class SwitchTests(ControlPlaneTestCase):
     def test_what_is_not_named_stays(self) -> None:
         self.assertEqual((200, {**ALL_OFF, "slow": 2.5}), self.request("POST", FAULTS, json={"slow": 2.5}))
         expected = {"down": True, "slow": 2.5, "status": 599, "package_version": "v2", "refuse": ["a", "b"]}
+        expected |= {"initializing": True, "unknown_nodes": True}
         changes = {name: value for name, value in expected.items() if name != "slow"}
         self.assertEqual((200, expected), self.request("POST", FAULTS, json=changes))
         self.assertEqual((200, expected), self.request("GET", FAULTS))
@@ -258,7 +260,8 @@ class SwitchTests(ControlPlaneTestCase):
             ("[]", "the body is not a JSON object"),
             (
                 '{"slo": 1}',
-                "slo: there is no such switch; there are down, slow, status, package_version, refuse",
+                "slo: there is no such switch; there are down, slow, status, package_version, refuse,"
+                " initializing, unknown_nodes",
             ),
             ('{"down": 1}', "down: true or false is expected"),
             ('{"slow": -1}', seconds),

@@ -20,7 +20,7 @@ from scfd.control_plane.generations import (
     PREFIXES,
 )
 from scfd.control_plane.signing import Signer
-from scfd.dev.state import ControlPlaneState
+from scfd.dev.state import ControlPlaneState, UnknownNodeError
 from scfd.events.wire import from_json
 from scfd.pages import PageRoutes
 from scfd.web import Response, route
@@ -28,8 +28,9 @@ from scfd.web import Response, route
 HEARTBEAT = "/cloudnode/ReportHeartbeatInner"
 REPORT = "/collectmgr/ReportTaskStatus"
 _SIGNED = PREFIXES[2]
-#: A framework code of generation 3.
-_NO_SUCH_METHOD = 12
+#: Framework codes of generation 3.
+_NOT_DECODED, _NO_SUCH_METHOD, _NO_SUCH_SERVICE = 1, 12, 999
+_NO_SUCH_PATH = Response(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
 
 
 def _momentary(value: object) -> Response:
@@ -70,9 +71,13 @@ def wrapped(status: int) -> Response:
     return refusal(500, f"request failed with status {status}")
 
 
-def return_info(code: int, text: str = "", **fields: Any) -> Response:
-    """A response of generation 3."""
-    trpc_ret = {"Trpc-Ret": str(code)} if code > NOT_FOUND else {}
+def return_info(code: int, text: str = "", framework: bool = False, **fields: Any) -> Response:
+    """
+    A response of generation 3.
+
+    :param framework: whether the server's RPC framework responds, and not the service.
+    """
+    trpc_ret = {"Trpc-Ret": str(code)} if framework else {}
     whole = Response.json({"ret_info": {"code": code, "msg": text}, **fields})
     return Response(200, whole.body, {**whole.headers, **trpc_ret})
 
@@ -112,9 +117,9 @@ class ControlPlaneRoutes(PageRoutes):
         """The HTTP methods that a path has; empty for an unknown path."""
         return sorted(method.decode() for method, known in self._table() if known == path)
 
-    def elsewhere(self, path: str) -> Response | None:
-        """The response for a path that has no route; None for the usual 404."""
-        return None
+    def elsewhere(self, path: str) -> Response:
+        """The response to a POST, as nodes make them, to a path that has no route."""
+        return _NO_SUCH_PATH
 
 
 class Generation1(ControlPlaneRoutes):
@@ -129,14 +134,20 @@ class Generation1(ControlPlaneRoutes):
                 require(report, name, str, empty=True)
         except ValueError as mistake:
             return refusal(400, str(mistake))
-        orders = self._state.heartbeat(report)
+        try:
+            orders = self._state.heartbeat(report)
+        except UnknownNodeError:
+            return wrapped(500)
         return Response.json({"code": 200, "message": "heartbeat reported successfully", "data": [orders]})
 
     @route("POST", "/gateway" + REPORT)
     def task_status(self, headers: Headers, body: bytes) -> Response:
         try:
-            report = {"result": "", **json_object(body)}
+            report = {"result": "", "node_id": "", "status": 0, **json_object(body)}
             task_id = require(report, "id", str)
+            if not report["node_id"] or report["status"] == 0 or set(task_id) & set("#%/"):
+                # The real one takes 0 for no status, and puts the id into a URL.
+                return wrapped(400)
             node_id = require(report, "node_id", str)
             status = require(report, "status", int)
             text = require(report, "result", str, empty=True)
@@ -144,17 +155,12 @@ class Generation1(ControlPlaneRoutes):
             return refusal(400, str(mistake))
         if task_id in self._state.faults.refuse:
             return refusal(404, f"reports of {task_id} are refused: a fault that is switched on")
-        if status == 0 or set(task_id) & set("#%/"):
-            # The real one takes 0 for no status, and puts the id into a URL.
-            return wrapped(400)
         self._state.result(task_id, node_id, status, text)
         return Response.json({"code": 200, "message": "ok"})
 
-    def elsewhere(self, path: str) -> Response | None:
+    def elsewhere(self, path: str) -> Response:
         """Outside its node calls such a server has no permissions to give."""
-        if path.startswith(tuple(f"{prefix}/" for prefix in PREFIXES.values())):
-            return return_info(NO_PERMISSION, "no permission")
-        return None
+        return return_info(NO_PERMISSION, "no permission")
 
 
 def unsigned(keys: Signer | None, headers: Headers, body: bytes) -> Response | None:
@@ -183,17 +189,24 @@ class Generation2(Generation1):
         response = refused or self.task_status(headers, body)
         return wrapped(response.status) if not refused and response.status in (400, 404) else response
 
-    def elsewhere(self, path: str) -> Response | None:
-        return None
+    def elsewhere(self, path: str) -> Response:
+        return _NO_SUCH_PATH
+
+
+class _NotDecodedError(ValueError):
+    """The body of a request is not what the server's RPC framework can read."""
 
 
 def strict(body: bytes, known: set[str]) -> dict[str, Any]:
     """
     Read a request of generation 3.
 
-    :raises ValueError: it is no JSON object, or has an unknown field.
+    :raises ValueError: it has an unknown field; `_NotDecodedError` when it is no JSON object.
     """
-    report = json_object(body or b"{}")
+    try:
+        report = json_object(body or b"{}")
+    except ValueError as mistake:
+        raise _NotDecodedError(str(mistake)) from None
     for name in report:
         if name not in known:
             raise ValueError(f'unknown field "{name}"')
@@ -217,8 +230,12 @@ class Generation3(ControlPlaneRoutes):
             for name in ("node_id", "node_type"):
                 require(report, name, str)
         except ValueError as mistake:
-            return return_info(INVALID, str(mistake))
-        orders = self._state.heartbeat({"running_version": "", "tasks_md5": "", **report})
+            return _invalid(mistake)
+        try:
+            orders = self._state.heartbeat({"running_version": "", "tasks_md5": "", **report})
+        except UnknownNodeError as error:
+            text = str(error)
+            return return_info(INTERNAL, text, package_version="", tasks_md5="", task_instances=None)
         tasks = [_as_instance(task) for task in orders.pop("task_instances", ())]
         return return_info(OK, **orders, task_instances=tasks)
 
@@ -230,10 +247,10 @@ class Generation3(ControlPlaneRoutes):
         try:
             report = {"result": "", **strict(body, {"instance_id", "node_id", "status", "result"})}
             task_id, node_id = require(report, "instance_id", str), require(report, "node_id", str)
-            status = int(float(report.get("status") or 0))
+            status = _whole(report.get("status", 0))
             text = require(report, "result", str, empty=True)
-        except (ValueError, TypeError, OverflowError) as mistake:
-            return return_info(INVALID, str(mistake))
+        except ValueError as mistake:
+            return _invalid(mistake)
         if task_id in self._state.faults.refuse:
             return return_info(NOT_FOUND, f"reports of {task_id} are refused: a fault that is switched on")
         if all(task["task_id"] != task_id for task in self._state.tasks):
@@ -241,8 +258,25 @@ class Generation3(ControlPlaneRoutes):
         self._state.result(task_id, node_id, status, text)
         return return_info(OK)
 
-    def elsewhere(self, path: str) -> Response | None:
-        return return_info(_NO_SUCH_METHOD, "no such method") if path.startswith(_SIGNED + "/") else None
+    def elsewhere(self, path: str) -> Response:
+        if not path.startswith(_SIGNED + "/"):
+            return _NO_SUCH_PATH
+        if path.startswith(tuple(f"{_SIGNED}{call.rpartition('/')[0]}/" for call in (HEARTBEAT, REPORT))):
+            return return_info(_NO_SUCH_METHOD, "no such method", framework=True)
+        return return_info(_NO_SUCH_SERVICE, "no such service", framework=True)
+
+
+def _invalid(mistake: ValueError) -> Response:
+    if isinstance(mistake, _NotDecodedError):
+        return return_info(_NOT_DECODED, str(mistake), framework=True)
+    return return_info(INVALID, str(mistake))
+
+
+def _whole(status: Any) -> int:
+    """:raises ValueError: when it is none of 2, 2.0, "2" and their like."""
+    if isinstance(status, bool) or not isinstance(status, (int, float, str)) or float(status) % 1:
+        raise ValueError("status: a whole number is expected")
+    return int(float(status))
 
 
 def _as_instance(task: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import asdict, define, evolve, field, frozen
 from twisted.logger import Logger
 
+from scfd.control_plane.orders import INITIALIZING
 from scfd.events.event import TaskStatus
 from scfd.events.tasks import tasks_md5
 from scfd.events.wire import rfc3339
@@ -39,6 +40,8 @@ class Faults:
     :ivar status: the HTTP status of every response, 400 to 599; 0 is off.
     :ivar package_version: the version in responses to heartbeats; empty is off.
     :ivar refuse: ids of tasks; reports of these get 404.
+    :ivar initializing: no tasks have been planned yet: responses to heartbeats say so, without a list.
+    :ivar unknown_nodes: no node is known; heartbeats with ``supported_collectors`` are refused then.
     """
 
     down: bool = False
@@ -46,6 +49,8 @@ class Faults:
     status: int = 0
     package_version: str = ""
     refuse: tuple[str, ...] = field(default=(), converter=_as_tuple)
+    initializing: bool = False
+    unknown_nodes: bool = False
 
     def changed(self, changes: Mapping[str, Any]) -> Faults:
         """
@@ -72,8 +77,14 @@ class Faults:
             f"status {self.status}" if self.status else "",
             f"version {self.package_version}" if self.package_version else "",
             f"reports of {', '.join(self.refuse)} refused" if self.refuse else "",
+            "initializing" if self.initializing else "",
+            "nodes are unknown" if self.unknown_nodes else "",
         ]
         return "; ".join(filter(None, texts))
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
 def _is_seconds(value: Any) -> bool:
@@ -90,11 +101,13 @@ def _are_task_ids(value: Any) -> bool:
 
 #: What each switch accepts, as a test and in words.
 _ACCEPTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "down": (lambda value: isinstance(value, bool), "true or false"),
+    "down": (_is_switch, "true or false"),
     "slow": (_is_seconds, f"a number of seconds up to {MAX_SLOW}, or 0 for off,"),
     "status": (_is_status_or_off, "an HTTP status from 400 to 599, or 0 for off,"),
     "package_version": (lambda value: isinstance(value, str), 'a version, or "" for off,'),
     "refuse": (_are_task_ids, "a list of task ids, or [] for off,"),
+    "initializing": (_is_switch, "true or false"),
+    "unknown_nodes": (_is_switch, "true or false"),
 }
 
 
@@ -130,6 +143,10 @@ class NodeRecord:
             "tasks_md5": self.tasks_md5,
             "extra": self.extra,
         }
+
+
+class UnknownNodeError(Exception):
+    """A node that the control plane does not know says what it can collect."""
 
 
 class ControlPlaneState:
@@ -168,11 +185,16 @@ class ControlPlaneState:
         :returns: ``data[0]`` of the response: the version that the node runs, so that nothing
             restarts, unless another is switched on; the list's digest; the list, when the node is
             to take it.
+        :raises UnknownNodeError: when such a node is refused.
         """
+        if self.faults.unknown_nodes and "supported_collectors" in report:
+            raise UnknownNodeError(f"no node {report['node_id']}: a fault that is switched on")
         node = self._note(report)
+        version = self.faults.package_version or node.version
+        if self.faults.initializing:
+            return {"package_version": version, "tasks_md5": INITIALIZING, "task_instances": []}
         tasks = self._tasks_for(node.node_id)
         md5 = tasks_md5(tasks)
-        version = self.faults.package_version or node.version
         orders: dict[str, Any] = {"package_version": version, "tasks_md5": md5}
         if node.tasks_md5 != md5 or (node.handed_out is not None and node.handed_out != tasks):
             orders["task_instances"] = tasks

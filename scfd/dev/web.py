@@ -48,10 +48,11 @@ class _Elsewhere(Resource):
         if methods:
             request.setHeader(b"Allow", ", ".join(methods).encode())
             write_response(refusal(405, "this path has other methods"), request)
-        else:
+        elif request.method == b"POST":
             path = request.uri.partition(b"?")[0].decode("ascii", "replace")
-            nothing = refusal(404, "there is nothing at this path")
-            write_response(self._routes.elsewhere(path) or nothing, request)
+            write_response(self._routes.elsewhere(path), request)
+        else:
+            write_response(refusal(404, "there is nothing at this path"), request)
         return NOT_DONE_YET
 
 

@@ -49,6 +49,8 @@ function showFaults(faults) {
   if (faults.status) on.push(`status ${faults.status}`);
   if (faults.package_version) on.push(`new version ${faults.package_version}`);
   if (faults.refuse.length) on.push(`reports of ${faults.refuse.join(", ")} refused`);
+  if (faults.initializing) on.push("initializing");
+  if (faults.unknown_nodes) on.push("nodes are unknown");
   say("faults-on", on.length ? `Faults are on: ${on.join("; ")}` : "");
   if (edited) return;
   switches.down.checked = faults.down;
@@ -56,6 +58,8 @@ function showFaults(faults) {
   switches.status.value = faults.status || "";
   switches.package_version.value = faults.package_version;
   switches.refuse.value = faults.refuse.join("\n");
+  switches.initializing.checked = faults.initializing;
+  switches.unknown_nodes.checked = faults.unknown_nodes;
 }
 
 async function switchFaults(changes) {
@@ -83,10 +87,14 @@ form.addEventListener("submit", (event) => {
     status: Number(switches.status.value),
     package_version: switches.package_version.value.trim(),
     refuse: switches.refuse.value.split("\n").map((line) => line.trim()).filter((line) => line),
+    initializing: switches.initializing.checked,
+    unknown_nodes: switches.unknown_nodes.checked,
   });
 });
 byId("faults-off").addEventListener("click", () => {
-  switchFaults({down: false, slow: 0, status: 0, package_version: "", refuse: []});
+  switchFaults({
+    down: false, slow: 0, status: 0, package_version: "", refuse: [], initializing: false, unknown_nodes: false,
+  });
 });
 
 async function refresh() {
