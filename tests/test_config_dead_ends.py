@@ -96,6 +96,16 @@ class DeadEnds(ConfigCase):
             "no other than 2; expected the same",
         )
 
+    def test_settings_of_the_other_generations(self) -> None:
+        self.check(
+            "adapter: {native: x}\ngateway:\nheartbeat:\n  protocol: 1\n"
+            "  auth: {access_key: k, secret_key: s}\n  api_prefix: /api/service\n",
+            "5: heartbeat.auth: has no effect beside heartbeat.protocol 1, whose servers look at no "
+            "signature; expected one of the two",
+            "6: heartbeat.api_prefix: has no effect beside heartbeat.protocol 1, whose paths begin with "
+            "/gateway; expected one of the two",
+        )
+
     def test_settings_of_the_other_kind_of_plugin(self) -> None:
         self.check(
             "gateway:\n  forward_events: true\n  preserve_host: true\n  request_buffer: 0\n",

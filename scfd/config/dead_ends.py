@@ -82,8 +82,12 @@ def _settings_of_others(config: Config) -> Iterator[tuple[str, str]]:
     http, native = config.adapter.http, config.adapter.http is None
     without_health = http is not None and http.health_interval == 0
     no_admin = config.admin is None
+    generation_1 = config.heartbeat.protocol == "1"
+    other_prefix = generation_1 and config.heartbeat.api_prefix == "/api/service"
     switched_off = 'listen "", by which the endpoint is turned off'
     for key, useless, why in (
+        ("heartbeat.auth", generation_1, "heartbeat.protocol 1, whose servers look at no signature"),
+        ("heartbeat.api_prefix", other_prefix, "heartbeat.protocol 1, whose paths begin with /gateway"),
         ("gateway.forward_events", native, "a native plugin, which has no POST /on-trigger"),
         ("gateway.preserve_host", native, "a native plugin, which gets the caller's Host always"),
         ("gateway.request_buffer", native, "a native plugin, which gets requests as they come"),
