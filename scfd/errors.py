@@ -38,7 +38,14 @@ class Mistake:
 
     def __str__(self) -> str:
         where = f"{self.path}:{self.line}" if self.line else self.path
-        return f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}"
+        return printable(f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}")
+
+
+def printable(text: str) -> str:
+    """The text with what could move the cursor, end the line, or can't be written, as backslash escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class ConfigError(StartupError):

@@ -212,7 +212,11 @@ class FileTests(LookCase):
             ],
         )
         os.unlink(self.folder / "tasks.yaml")
-        self.assertEqual(self.look(text)[0], ["tasks.yaml: can't be read: No such file or directory"])
+        self.mistake(
+            text,
+            "4: dev.control_plane.tasks: tasks.yaml can't be read: No such file or directory; "
+            "expected a YAML file with a list of tasks",
+        )
 
     def test_state_dir(self) -> None:
         self.write("file")

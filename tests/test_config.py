@@ -29,7 +29,7 @@ from scfd.config import (
 from scfd.config.load import default_state_dir
 from scfd.config.schema import CHECK, keys_of
 from scfd.config.values import DevSettings, HeartbeatSettings, ShutdownSettings
-from scfd.errors import ConfigError
+from scfd.errors import ConfigError, Mistake
 from scfd.triggers.timer.cron import Cron
 
 ROOT = Path(__file__).parent.parent
@@ -322,6 +322,18 @@ admin: {lisen: "${A}"}
             ],
         )
         self.assertEqual(self.load("system: {version: 010}").system.version, "010")
+
+    def test_control_characters(self) -> None:
+        """A NUL ends paths and variables for the system; a line end must not make two lines of one."""
+        text = 'adapter: {http: {command: ["a\\0"], env: {A: "\\0"}}}\nsystem: {state_dir: "\\0"}'
+        self.assertEqual(
+            [line.partition(": ")[2] for line in self.mistakes(text)],
+            [
+                f"{key}: found a NUL character; expected text without one"
+                for key in ("adapter.http.command[0]", "adapter.http.env.A", "system.state_dir")
+            ],
+        )
+        self.assertEqual(str(Mistake("a\nb", 1, "", "\x1b[2J")), "a\\nb:1: \\x1b[2J")
 
     def test_numbers_that_are_too_large(self) -> None:
         self.check_large("99999999999999999999")

@@ -138,7 +138,8 @@ class TaskFileTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         error = self.assertRaises(ConfigError, self.file.read)
-        self.assertEqual(f"{self.path}: can't be read: No such file or directory", str(error))
+        expected = "No such file or directory; expected a YAML file with a list of tasks"
+        self.assertEqual(f"{self.path}: can't be read: {expected}", str(error))
 
     def test_not_utf_8(self) -> None:
         self.path.write_bytes(b"\xff")

@@ -11,7 +11,8 @@ from scfd.cli.advice import adapter_advice
 from scfd.config.findings import Findings, is_secret, without_credentials
 from scfd.config.load import default_state_dir
 from scfd.config.nats import NatsSettings
-from scfd.config.values import Config, HttpAdapterSettings, TimerSettings, TriggerSettings
+from scfd.config.values import AdapterSettings, Config, HttpAdapterSettings, TimerSettings, TriggerSettings
+from scfd.errors import printable
 from scfd.identity import NODE_ID_VARIABLES, ServerAddress
 from scfd.triggers.timer.cron import Cron
 
@@ -42,27 +43,20 @@ def explain(
     found = found or Findings(config.path)
     count = len(found.mistakes)
     mistakes = f"{count} mistake{'s' if count > 1 else ''}, see below" if count else "no mistakes"
-    yield f"{_printable(config.path)}: {mistakes}"
+    yield f"{printable(config.path)}: {mistakes}"
     yield ""
     for name, text in facts.items():
-        yield f"{name:<14} {_printable(text)}"
+        yield f"{name:<14} {printable(text)}"
     yield f"{'triggers':<14} {len(config.triggers) or 'none'}"
     for trigger in config.triggers:
         yield ""
-        yield from map(_printable, _trigger(trigger, now))
+        yield from map(printable, _trigger(trigger, now))
     if warnings := (*config.warnings, *found.warnings):
         yield ""
-        yield from (f"warning: {_printable(warning)}" for warning in warnings)
-    if "adapter" not in config.origin.lines and any(it.key.startswith("adapter") for it in found.mistakes):
+        yield from (f"warning: {printable(warning)}" for warning in warnings)
+    if config.adapter == AdapterSettings() and any(it.key.startswith("adapter") for it in found.mistakes):
         yield ""
-        yield from map(_printable, adapter_advice(config))
-
-
-def _printable(text: str) -> str:
-    """The text with what could move the cursor, or can't be written, as backslash escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+        yield from map(printable, adapter_advice(config))
 
 
 def _system(config: Config) -> str:

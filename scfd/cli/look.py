@@ -18,7 +18,7 @@ from attrs import fields
 from scfd.cli.certificates import look_at_certificates
 from scfd.cli.exposure import warn_of_exposure
 from scfd.cli.notes import Notes
-from scfd.config import Address, Config, HttpAdapterSettings, default_state_dir
+from scfd.config import AdapterSettings, Address, Config, HttpAdapterSettings, default_state_dir
 from scfd.config.cross import is_loopback, listeners
 from scfd.config.findings import Findings
 from scfd.errors import StartupError
@@ -55,7 +55,7 @@ def _look_for_plugin(config: Config, notes: Notes) -> None:
         try:
             find_plugin(config.adapter.native, config.system.name, cached=False)
         except StartupError as error:
-            if "adapter" in config.origin.lines:
+            if config.adapter != AdapterSettings():
                 raise
             expected = "the plugin's name in adapter.native, or adapter.http for one that is another program"
             raise StartupError(f"{error}; expected {expected}") from None

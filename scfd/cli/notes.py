@@ -34,7 +34,11 @@ class Notes:
         try:
             yield
         except ConfigError as error:
-            self.findings.mistakes.extend(error.mistakes)
+            for mistake in error.mistakes:
+                if mistake.line:
+                    self.findings.mistakes.append(mistake)
+                else:  # the file as a whole: the config names it
+                    self.mistake(key, f"{mistake.path} {mistake.text}")
         except StartupError as error:
             match = _KEY.fullmatch(str(error))
             if match and match[1].startswith(key):

@@ -27,7 +27,7 @@ Schema = dict[str, Any]
 #: As `scfd.config.source` reads it.
 _VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::?[-?](?:[^{}$]|\$\$)*)?\}"
 #: ``$$`` is a plain ``$``; a ``${`` without a proper name and end is a mistake anywhere, and ``$NAME`` alone.
-_TEXT = rf"^(?!\$[A-Z_][A-Z0-9_]*$)(?:[^$]|\$\$|\$(?![${{])|{_VARIABLE})*$"
+_TEXT = rf"^(?!\$[A-Z_][A-Z0-9_]*$)(?:[^$\u0000]|\$\$|\$(?![${{])|{_VARIABLE})*$"
 
 _IPV4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$|:|/)|(?=$|:|/|,))){4}"
 _IPV6 = r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
+from scfd.errors import printable
+
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """
@@ -28,8 +30,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str
 
 def _printable(cell: object) -> str:
     """One line without characters that could move the cursor."""
-    text = "" if cell is None else " ".join(str(cell).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "" if cell is None else printable(" ".join(str(cell).split()))
 
 
 def duration(seconds: float | None) -> str:

@@ -101,6 +101,8 @@ class ScalarCheck:
 
 def parse_text(node: Scalar) -> str:
     """Text as it is written: ``1.10`` stays 1.10, as it does for the Go framework."""
+    if "\0" in node.text:
+        raise ExplainedError("found a NUL character; expected text without one")
     return "" if node.value is None else node.text
 
 

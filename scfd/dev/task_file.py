@@ -59,7 +59,8 @@ class TaskFile:
             with open(self._path, encoding="utf-8") as file:
                 text = file.read()
         except OSError as error:
-            raise ConfigError([Mistake(self._path, 0, "", f"can't be read: {error.strerror}")]) from None
+            text = f"can't be read: {error.strerror}; expected a YAML file with a list of tasks"
+            raise ConfigError([Mistake(self._path, 0, "", text)]) from None
         except UnicodeDecodeError:
             raise ConfigError([Mistake(self._path, 0, "", "is not UTF-8 text")]) from None
         tasks = parse_tasks(text, self._path)
