@@ -250,6 +250,16 @@ class KeptTests(ForwardTestCase):
         caller.receive(b"1\r\nl\r\n0\r\n\r\n")
         self.assertEqual(plugin.sent, b"1\r\nl\r\n0\r\n\r\n")
 
+    def test_a_long_one_that_comes_at_once_streams_too(self) -> None:
+        caller = self.caller()
+        caller.receive(self.CHUNKED % b"" + b"b\r\nabcdefghijk\r\n0\r\n\r\n")
+        plugin = self.connector.accept()
+        _, headers, body = lines_of(plugin.sent)
+        self.assertIn("Transfer-Encoding: chunked", headers)
+        self.assertEqual(body, b"b\r\nabcdefghijk\r\n0\r\n\r\n")
+        plugin.receive(OK)
+        self.assertEqual((caller.answer().status, self.pool.idle), (200, 1))
+
     def test_a_caller_that_waits_to_be_told_to_go_on(self) -> None:
         caller = self.begun(headers=b"Expect: 100-continue\r\n")
         self.assertEqual(caller.take(), b"HTTP/1.1 100 Continue\r\n\r\n")

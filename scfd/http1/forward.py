@@ -135,13 +135,14 @@ class Forward:
 
     def _end_keeping(self, kept: int) -> None:
         """Send the request once its body is whole, or is too long to wait for that."""
-        if self._request_complete:
+        if kept > self._forwarder.request_buffer:
+            self._request_end = _LAST_CHUNK if self._request_complete else b""
+            self._forget_kept()
+            self._submit(None)
+        elif self._request_complete:
             self._request_chunked = False
             self._forget_kept()
             self._submit(kept)
-        elif kept > self._forwarder.request_buffer:
-            self._forget_kept()
-            self._submit(None)
 
     def _forget_kept(self) -> None:
         if self._kept is not None:

@@ -1,19 +1,17 @@
-"""A caller's connection: its requests are served one after the other."""
+"""Serves the requests of a caller's connection, one after the other."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import cast
 
-from scfd.http1.closing import LINGER, NEVER, Closing, reset, unsent
+from scfd.http1.closing import NEVER
+from scfd.http1.connection import CallerConnection
 from scfd.http1.contract import RefusedError, Request, Responder, WholeResponse
 from scfd.http1.front import Front
 from scfd.http1.heads import whole_response
 from scfd.http1.reader import RequestReader
 
-#: Bytes of a response that may wait for a slow reader before the upstream server is asked to wait.
-HIGH_WATER = 64 * 1024
 #: Pipelined requests that are read before other connections have their turn.
 REQUESTS_AT_ONCE = 16
 #: Seconds in which a response has to begin for a caller that has closed its side of the connection. Whether
@@ -26,30 +24,20 @@ _CROWDED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection
 CALLER_GONE = 499
 
 
-class ServerConnection(asyncio.BufferedProtocol):
-    """
-    :param front: what all connections have in common.
-    :ivar deadline: when something has to have happened, by the front's clock: see `expire`.
-    """
+class ServerConnection(CallerConnection):
+    """A `scfd.http1.contract.Caller`, and what reads its requests."""
 
     def __init__(self, front: Front) -> None:
-        self._front = front
-        self._limits = front.limits
-        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        super().__init__(front)
         self._reader = RequestReader(
             self._on_request, self._on_body, self._on_body_end, self._limits.max_header
         )
         self._input = b""
         self._advancing = self._half_closed = self._body_paused = False
-        #: No further request is read.
-        self._over = False
-        self._closing: Closing | None = None
-        self._reading = self._writable = True
-        self._unsent = 0
+        self._reading = True
         self._request: Request | None = None
         self._responder: Responder | None = None
         self._begin_request(None)
-        self.deadline = NEVER
         self._idle_since = self._began
 
     def _begin_request(self, request: Request | None) -> None:
@@ -63,24 +51,10 @@ class ServerConnection(asyncio.BufferedProtocol):
     # asyncio's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        front, peer = self._front, transport.get_extra_info("peername")
-        self.address = peer[0].removeprefix("::ffff:") if peer else "unknown"
-        secure = transport.get_extra_info("sslcontext") is not None
-        self._identity = front.names.identity(self.address, secure)
-        self._transport.set_write_buffer_limits(HIGH_WATER)
-        self.deadline = self._began + self._limits.header_timeout
-        front.add(self)
+        super().connection_made(transport)
+        self._front.add(self)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._front.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._over:
-            if self._closing is not None:
-                self._closing.heard(self._front.clock.seconds())
-            return
-        data = bytes(self._front.buffer[:nbytes])
+    def _received_data(self, data: bytes) -> None:
         if not self._tunnel:
             self._input += data
             self._advance()
@@ -122,7 +96,7 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._writable = False
-        self._unsent = self._transport.get_write_buffer_size()
+        self._now_unsent()
         self._touch()
         if self._responder is not None:
             self._responder.on_caller_writable(False)
@@ -138,10 +112,7 @@ class ServerConnection(asyncio.BufferedProtocol):
     def _touch(self) -> None:
         """Something of a body has moved. Waiting for a response to begin has a time limit of its own."""
         if self._begun or not self._complete:
-            self.deadline = self._front.clock.seconds() + self._limits.body_timeout
-
-    def _extend(self) -> None:
-        self.deadline = self._front.clock.seconds() + self._limits.body_timeout
+            self._extend()
 
     # Reading requests.
 
@@ -307,25 +278,6 @@ class ServerConnection(asyncio.BufferedProtocol):
             responder.abandon()
         self.fail(status, message)
 
-    def _close(self, reads_on: bool = False) -> None:
-        """
-        Close once everything has been sent.
-
-        :param reads_on: whether the caller has not sent the whole of its request.
-        """
-        front, now = self._front, self._front.clock.seconds()
-        front.turn.flush(self._transport)
-        self._over = True
-        self._closing = Closing(self._transport, reads_on, self._limits.body_timeout, now)
-        self.deadline = now + LINGER
-        self._steer()
-
-    def _reset(self) -> None:
-        self._over = True
-        self.deadline = NEVER
-        self._front.turn.forget(self._transport)
-        reset(self._transport)
-
     def expire(self) -> None:
         """Called when the deadline has passed."""
         if self._closing is not None:
@@ -354,9 +306,7 @@ class ServerConnection(asyncio.BufferedProtocol):
 
     def _expire_unread(self) -> None:
         """A slow reader may be slow, as long as it reads at all: what waits for it is bounded."""
-        unsent = self._transport.get_write_buffer_size()
-        if unsent < self._unsent:
-            self._unsent = unsent
+        if self._now_unsent():
             self._extend()
             return
         if self._responder is not None:
@@ -366,8 +316,8 @@ class ServerConnection(asyncio.BufferedProtocol):
     @property
     def busy(self) -> bool:
         """Whether a response is under way, for which stopping waits. Tunnels have no end of their own."""
-        answering = self._responder is not None and not self._tunnel
-        return answering or self._front.turn.holds(self._transport) or unsent(self._transport) > 0
+        responding = self._responder is not None and not self._tunnel
+        return responding or self._sending()
 
     @property
     def used_lately(self) -> bool:
@@ -385,11 +335,6 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._reset()
         else:
             self.abort()
-
-    def abort(self) -> None:
-        """Close at once, whatever is under way."""
-        self._front.turn.forget(self._transport)
-        self._transport.abort()
 
 
 def _error(status: int, message: str) -> WholeResponse:
