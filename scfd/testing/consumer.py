@@ -12,6 +12,7 @@ from attrs import define
 from scfd.config.nats import subject_matches
 from scfd.events.wire import from_json, rfc3339
 from scfd.testing.stream import Stream
+from scfd.triggers.nats.consumer_config import filters_of
 
 _NANO = 1_000_000_000
 #: What nats-server fills in.
@@ -117,8 +118,7 @@ class Consumer:
         return self._stream.last + 1  # new
 
     def _matches(self, sequence: int) -> bool:
-        one = self.config.get("filter_subject")
-        filters = self.config.get("filter_subjects") or ([one] if one else [])
+        filters = filters_of(self.config)
         subject = self._stream.messages[sequence].subject
         return not filters or any(subject_matches(pattern, subject) for pattern in filters)
 
@@ -148,11 +148,11 @@ class Consumer:
         """Take a pull request: ADR-13."""
         now = self._clock.seconds()
         heartbeat = request.get("idle_heartbeat", 0) / _NANO
-        if len(self._requests) >= self.config["max_waiting"]:
-            self._status(inbox, "409", "Exceeded MaxWaiting")
-            return
         if heartbeat * 2 > request.get("expires", 0) / _NANO:
             self._status(inbox, "400", "Bad Request - heartbeat value too large")
+            return
+        if len(self._requests) >= self.config["max_waiting"]:
+            self._status(inbox, "409", "Exceeded MaxWaiting")
             return
         expires = now + request.get("expires", 0) / _NANO
         one = _Request(inbox, int(request.get("batch", 1)), expires, heartbeat, now + heartbeat)

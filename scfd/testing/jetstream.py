@@ -14,6 +14,7 @@ from scfd.config.nats import subjects_overlap
 from scfd.events.wire import from_json, to_json
 from scfd.testing.consumer import Consumer, Delivered
 from scfd.testing.stream import Stream
+from scfd.triggers.nats.consumer_config import filters_of
 
 #: Bytes of a message, headers included, that the server takes; nats-server's default.
 MAX_PAYLOAD = 1 << 20
@@ -207,12 +208,24 @@ class JetStream:
             if action != "create":
                 known.update(config)
             return known.info()
-        if stream.config["retention"] == "workqueue" and config.get("deliver_policy", "all") != "all":
-            raise ApiError(400, 10101, "consumer must be deliver all on workqueue stream")
+        if stream.config["retention"] == "workqueue":
+            self._check_work_queue(stream, config)
         consumer = Consumer(stream, name, config, self._clock, self._now, self._deliver)
         self._consumers[stream.name, name] = consumer
         consumer.after = self._changed
         return consumer.info()
+
+    def _check_work_queue(self, stream: Stream, config: dict[str, Any]) -> None:
+        """Each message of a work queue has one consumer."""
+        if config.get("deliver_policy", "all") != "all":
+            raise ApiError(400, 10101, "consumer must be deliver all on workqueue stream")
+        wanted = filters_of(config)
+        for (name, _), other in self._consumers.items():
+            theirs = filters_of(other.config)
+            if name == stream.name and not (wanted and theirs):
+                raise ApiError(400, 10099, "multiple non-filtered consumers not allowed on workqueue stream")
+            if name == stream.name and any(subjects_overlap(one, two) for one in wanted for two in theirs):
+                raise ApiError(400, 10100, "filtered consumer not unique on workqueue stream")
 
     def _delete_consumer(self, rest: list[str], body: dict[str, Any]) -> dict[str, Any]:
         self._consumer(rest).deleted()
