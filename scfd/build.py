@@ -262,9 +262,11 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context, outside: Ou
     # 150 ms and 11 MiB that a node without NATS saves.
     from scfd.triggers.nats.access import Access
     from scfd.triggers.nats.acks import Acks
+    from scfd.triggers.nats.advisories import Advisories
     from scfd.triggers.nats.consumer import Consumer
     from scfd.triggers.nats.dead_letter import DeadLetters
     from scfd.triggers.nats.deliveries import Deliveries
+    from scfd.triggers.nats.given_up import GivenUp
     from scfd.triggers.nats.trigger import NatsTrigger
 
     metrics, reactor = context.metrics, outside.nats_clock(context.reactor)
@@ -282,6 +284,8 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context, outside: Ou
         acks = Acks(one, consumer.terms, connection, dead_letters, metrics, reactor)
         deliveries = Deliveries(one, dispatch, acks, metrics, reactor)
         services[f"nats trigger {one.name}"] = NatsTrigger(one, connection, consumer, deliveries, context)
+        given_up = GivenUp(one, connection, deliveries, dead_letters, context)
+        services[f"nats advisories {one.name}"] = Advisories(one, connection, given_up, reactor)
     return services
 
 

@@ -26,6 +26,7 @@ class FakeConnection:
     :ivar responses: (reply, payload) of each acknowledgement.
     :ivar sent: (subject, payload, reply) of all else that was said.
     :ivar requests: (subject, payload, the Deferred of its response).
+    :ivar headers: those of the last request.
     :ivar deliver: what subscribed, to be called with messages.
     """
 
@@ -34,6 +35,7 @@ class FakeConnection:
         self.sent: list[tuple[str, bytes, str]] = []
         self.requests: list[tuple[str, bytes, Deferred[Any]]] = []
         self.deliver: Callable[[Message], object] = lambda message: None
+        self.headers: dict[str, str] = {}
         self.connected = True
         self.max_payload = 0
         self.reason = ""
@@ -60,6 +62,7 @@ class FakeConnection:
         assert timeout > 0
         response: Deferred[Any] = Deferred()
         self.requests.append((subject, payload, response))
+        self.headers = headers or {}
         return response
 
     def subscribe(self, subject: str, callback: Callable[[Message], object]) -> Deferred[Any]:

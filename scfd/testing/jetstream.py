@@ -137,6 +137,7 @@ class JetStream:
         known = {
             "STREAM.INFO": self._stream_info,
             "STREAM.CREATE": self._create_stream,
+            "STREAM.NAMES": self._stream_names,
             "CONSUMER.INFO": self._consumer_info,
             "CONSUMER.CREATE": self._create_consumer,
             "CONSUMER.DELETE": self._delete_consumer,
@@ -174,6 +175,10 @@ class JetStream:
 
     def _stream_info(self, rest: list[str], body: dict[str, Any]) -> dict[str, Any]:
         return self._stream(rest[0]).info()
+
+    def _stream_names(self, rest: list[str], body: dict[str, Any]) -> dict[str, Any]:
+        stream = self.stream_of(body["subject"])
+        return {"streams": [stream.name] if stream is not None else None}
 
     def _create_stream(self, rest: list[str], body: dict[str, Any]) -> dict[str, Any]:
         return self._make_stream(rest[0], {"retention": "limits", **body}).info()

@@ -126,7 +126,9 @@ class MemoryClient:
         finally:
             end()
 
-    async def listen(self, subject: str, callback: Callable[[Message], object]) -> _Subscription:
+    async def listen(
+        self, subject: str, callback: Callable[[Message], object], queue: str = ""
+    ) -> _Subscription:
         """See `scfd.triggers.nats.client.Client.listen`."""
         self._check()
         end = self._server.jetstream.subscribe(

@@ -526,7 +526,8 @@ class StopTests(NatsCase):
         await self.add_stream("T", "t.>")
         node = Node(self.trigger(), self.trigger(name="r", stream="T", subject="t.>"))
         self.addCleanup(node.stop)
-        self.assertEqual(list(node.services), ["nats connection 1", "nats trigger q", "nats trigger r"])
+        connections = [name for name in node.services if name.startswith("nats connection")]
+        self.assertEqual(connections, ["nats connection 1"])
         node.start()
         await self.bound(node)
         await node.stop()

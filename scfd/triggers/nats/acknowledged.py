@@ -82,6 +82,11 @@ class Acknowledged:
         if len(self._bindings) >= REMEMBERED:
             self._bindings_before, self._bindings = self._bindings, {}
 
+    def knows(self, sequence: int) -> bool:
+        """Whether the message with this stream sequence is among them."""
+        keys = [*self._bindings, *self._bindings_before]
+        return any(key.startswith(f"{sequence}.") for key in keys)
+
     def has(self, delivery: Delivery) -> bool:
         """Whether only the ack of a message is missing. To be called once with each delivery."""
         number = delivery.number

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -21,6 +23,8 @@ _log = Logger(namespace="scfd.nats")
 # https://docs.nats.io/reference/reference-protocols/nats_api_reference: acknowledging messages.
 ACK, NAK, IN_PROGRESS, TERM = b"+ACK", b"-NAK", b"+WPI", b"+TERM"
 _NANO = 1_000_000_000
+#: Messages that have failed for good here and are remembered.
+_MOST_FAILED = 1000
 #: Seconds between two tries to have an acknowledgement confirmed.
 CONFIRM_PAUSE = 1.0
 
@@ -49,6 +53,7 @@ class Acks:
         self._clock = clock
         self._double = settings.ack == "double"
         self._count = metrics.messages
+        self._failed: deque[int] = deque(maxlen=_MOST_FAILED)
         self._acknowledged = metrics.messages.labels(settings.name, "ack")
 
     def succeeded(self, delivery: Delivery) -> Deferred[None] | None:
@@ -110,7 +115,7 @@ class Acks:
             reason=text,
         )
         self._connection.respond(delivery.reply, NAK)
-        self._counted("exhausted")
+        self._exhausted(delivery)
         return None
 
     async def _bury(
@@ -119,8 +124,18 @@ class Acks:
         if await dead_letters.bury(delivery, text, once=interrupted):
             self._connection.respond(delivery.reply, TERM)
             self._counted("dead letter")
+        elif not interrupted:
+            self._exhausted(delivery)
         else:
             self._counted("exhausted")
+
+    def _exhausted(self, delivery: Delivery) -> None:
+        self._failed.append(delivery.sequence)
+        self._counted("exhausted")
+
+    def has_failed(self, sequence: int) -> bool:
+        """Whether the message with this stream sequence has failed for good here, which was said."""
+        return sequence in self._failed
 
     @property
     def max_deliver(self) -> int:

@@ -56,7 +56,9 @@ class Client(NatsClient):
     All of it was seen with nats-py 2.16.
     """
 
-    async def listen(self, subject: str, callback: Callable[[Message], object]) -> Subscription:
+    async def listen(
+        self, subject: str, callback: Callable[[Message], object], queue: str = ""
+    ) -> Subscription:
         """Subscribe. :param callback: called with each message, in order."""
         now = asyncio.get_running_loop().time
         yielded_at = 0.0
@@ -70,7 +72,7 @@ class Client(NatsClient):
                 yielded_at = now()
 
         # Without a limit in bytes: whoever pulls knows how much it has asked for, and nothing may be dropped.
-        return await self.subscribe(subject, cb=deliver, pending_bytes_limit=0)
+        return await self.subscribe(subject, queue, cb=deliver, pending_bytes_limit=0)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if not reply and headers and headers.startswith(BATCH_COMPLETED):

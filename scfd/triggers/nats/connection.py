@@ -127,14 +127,21 @@ class Connection(Service):
             return fail(NotConnectedError(self.reason))
         return from_asyncio(self._client.request(subject, payload, timeout=timeout, headers=headers))
 
-    def subscribe(self, subject: str, callback: Callable[[Message], object]) -> Deferred[Subscription]:
+    def subscribe(
+        self, subject: str, callback: Callable[[Message], object], queue: str = ""
+    ) -> Deferred[Subscription]:
         """
         :param callback: called with each message, in order.
+        :param queue: the queue group, whose members get each message once together; empty is none.
         :returns: a Deferred of a subscription, which ends with this connection.
         """
         if self._client is None:
             return fail(NotConnectedError(self.reason))
-        return from_asyncio(self._client.listen(subject, callback))
+        return from_asyncio(self._client.listen(subject, callback, queue))
+
+    def unsubscribe(self, subscription: Subscription) -> Deferred[None]:
+        """:returns: a Deferred that fires when the server knows that nothing more is wanted."""
+        return from_asyncio(subscription.unsubscribe())
 
     @property
     def max_payload(self) -> int:

@@ -12,13 +12,19 @@ from scfd.triggers.nats import consumer_config
 from scfd.triggers.nats.acknowledged import Life
 from scfd.triggers.nats.connection import Connection
 from scfd.triggers.nats.consumer_config import Terms
-from scfd.triggers.nats.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, BindError, JetStreamError, call
+from scfd.triggers.nats.jetstream import (
+    CONSUMER_EXISTS,
+    CONSUMER_NOT_FOUND,
+    STREAM_NOT_FOUND,
+    BindError,
+    JetStreamError,
+    call,
+)
 
 _log = Logger(namespace="scfd.nats")
 
-#: Codes of the server: the consumer is there already; max_ack_pending is beyond a limit of server, account
-#: or stream.
-_CONSUMER_EXISTS, _TOO_MANY_PENDING = 10148, 10121
+#: The server's code for a max_ack_pending beyond a limit of server, account or stream.
+_TOO_MANY_PENDING = 10121
 
 
 class Consumer:
@@ -190,7 +196,7 @@ class Consumer:
                 del config["max_ack_pending"]
                 info = await self._create(config, "create")
         except JetStreamError as error:
-            if error.code == _CONSUMER_EXISTS:
+            if error.code == CONSUMER_EXISTS:
                 return None
             raise BindError(f"{self._name} can't be made: {error}") from None
         start = {name: info["config"][name] for name in config if name in ("deliver_policy", "opt_start_seq")}

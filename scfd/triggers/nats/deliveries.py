@@ -117,6 +117,18 @@ class Deliveries:
             self._hold(delivery)
             self._waiting.append(delivery)
 
+    def sees_to(self, sequence: int, delivered: int) -> bool:
+        """
+        The server delivers a message no more, after so many deliveries.
+
+        :returns: whether this node has handled it, or has it still and decides about its dead letter.
+        """
+        for delivery in self._held.values():
+            if delivery.sequence == sequence:
+                delivery.delivered = max(delivery.delivered, delivered)
+                return True
+        return self.acknowledged.knows(sequence) or self._acks.has_failed(sequence)
+
     def set_ready(self, ready: bool) -> None:
         """Say whether the plugin can take messages."""
         self.ready = ready

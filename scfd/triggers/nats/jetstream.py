@@ -15,7 +15,9 @@ from scfd.triggers.nats.connection import Connection, NotConnectedError
 #: Seconds for one response. A cluster without a leader drops requests: better to ask again soon.
 REQUEST_TIMEOUT = 2.0
 #: Codes of the server's refusals.
-STREAM_NOT_FOUND, CONSUMER_NOT_FOUND = 10059, 10014
+STREAM_NOT_FOUND, CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10014, 10037
+#: There is a consumer of that name already, with another config.
+CONSUMER_EXISTS = 10148
 
 
 @frozen
