@@ -152,8 +152,9 @@ def adapter(
     """
     if cfg.adapter.http is not None:
         return _http_adapter(cfg.adapter.http, cfg.origin.secret_variables, context)
-    from scfd.adapter.native import Framework, NativeAdapter
+    from scfd.adapter.native import NativeAdapter
     from scfd.adapter.threads import PluginThreads
+    from scfd.function import Framework
 
     plugin = outside.plugin(cfg)
     threads = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
@@ -9,11 +11,17 @@ from zope.interface import Attribute, Interface
 class IFramework(Interface):
     """What a plugin is given of the node it runs in."""
 
-    config = Attribute("The whole config, a `scfd.config.Config`; the plugin's own part is `config.plugin`.")
-    identity = Attribute("Who this node is and whom it talks to, a `scfd.identity.Identity`.")
-    task_store = Attribute("The task list, a `scfd.events.tasks.TaskStore`.")
-    clock = Attribute("What waits, an `IReactorTime`: ``callLater(seconds, …)``; in tests it is virtual.")
-    now = Attribute("A function that says what time it is, seconds since the epoch; in tests it is virtual.")
+    config: Any = Attribute(
+        "The whole config, a `scfd.config.Config`; the plugin's own part is `config.plugin`."
+    )
+    identity: Any = Attribute("Who this node is and whom it talks to, a `scfd.identity.Identity`.")
+    task_store: Any = Attribute("The task list, a `scfd.events.tasks.TaskStore`.")
+    clock: Any = Attribute(
+        "What waits, an `IReactorTime`: ``callLater(seconds, …)``; in tests it is virtual."
+    )
+    now: Any = Attribute(
+        "A function that says what time it is, seconds since the epoch; in tests it is virtual."
+    )
 
 
 class INativePlugin(IPlugin):

@@ -48,10 +48,12 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         # Imported here: they take a tenth of a second, in which signals are handled already.
         from scfd import config, reactor
+        from scfd.adapter.registry import settings_class
 
+        trpc_config, own = self["trpc-config"], None if self["reload"] else settings_class
         try:
             reactor.install()
-            self.config = config.load(self["config"], os.environ, self["trpc-config"])
+            self.config = config.load(self["config"], os.environ, trpc_config, own)
         except StartupError as error:
             _give_up(error)
         if self.parent is None:

@@ -17,11 +17,12 @@ import scfd.interfaces
 from scfd import build
 from scfd.adapter.calls import PluginClient
 from scfd.adapter.http import HttpAdapter
-from scfd.adapter.native import Framework, NativeAdapter
+from scfd.adapter.native import NativeAdapter
 from scfd.config import Config, GatewaySettings, HttpAdapterSettings, NatsSettings
 from scfd.control_plane.client import ControlPlaneClient
 from scfd.control_plane.learning import LearningClient
 from scfd.events.tasks import TaskStore
+from scfd.function import Framework
 from scfd.gateway.routes import FORWARDED
 from scfd.gateway.service import Gateway
 from scfd.http1.forward import Forwarder

@@ -14,11 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from zope.interface import alsoProvides, implementer
 
-from scfd.adapter.native import CALL_TIMEOUT, INIT_REMINDER, INIT_TIMEOUT, Framework, NativeAdapter
+from scfd.adapter.native import CALL_TIMEOUT, INIT_REMINDER, INIT_TIMEOUT, NativeAdapter
 from scfd.config import Config
 from scfd.errors import PluginError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskStore
+from scfd.function import Framework
 from scfd.identity import Identity
 from scfd.interfaces import (
     IDynamicHeartbeatContributor,

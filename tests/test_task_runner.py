@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from scfd.adapter.native import Framework, NativeAdapter
+from scfd.adapter.native import NativeAdapter
 from scfd.adapter.tasks import TaskLimits, TaskRunner
 from scfd.config import Config
 from scfd.dispatch import Dispatcher
@@ -19,6 +19,7 @@ from scfd.errors import PluginError, PluginUnavailableError, StorageError
 from scfd.events import Message, Task, TaskResult, TriggerEvent
 from scfd.events.response import LONGEST_RESULT
 from scfd.events.tasks import TaskStore
+from scfd.function import Framework
 from scfd.identity import Identity
 from scfd.interfaces import ITaskPlugin
 from scfd.status.context import Context

@@ -14,12 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
 from scfd.adapter import threads as threads_module
-from scfd.adapter.native import Framework, NativeAdapter
+from scfd.adapter.native import NativeAdapter
 from scfd.adapter.threads import PluginThreads
 from scfd.config import Config
 from scfd.errors import PluginError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskStore
+from scfd.function import Framework
 from scfd.identity import Identity
 from scfd.interfaces import IStoppable
 from scfd.status.context import Context

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, cast
 
-from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.logger import Logger
@@ -15,17 +13,14 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from scfd.adapter.threads import PluginThreads
-from scfd.config import Config
 from scfd.deferreds import TimeLimits, detached, from_coroutine
 from scfd.errors import PluginError, StartupError, describe
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.response import message_response, task_result
-from scfd.events.tasks import TaskStore
 from scfd.events.work import Message, Task
-from scfd.identity import Identity
+from scfd.function import Framework
 from scfd.interfaces import (
     IDynamicHeartbeatContributor,
-    IFramework,
     IHeartbeatContributor,
     IStoppable,
     ITaskAdapter,
@@ -44,18 +39,6 @@ INIT_REMINDER = 10.0
 CALL_TIMEOUT = 900.0
 
 _NO_RESULTS = TriggerResponse()
-
-
-@implementer(IFramework)
-@frozen
-class Framework:
-    """What a native plugin is given of its node."""
-
-    config: Config
-    identity: Identity
-    task_store: TaskStore
-    clock: Any = None
-    now: Callable[[], float] = time.time
 
 
 @implementer(ITaskAdapter)

@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 
 import scfd.plugins
 from scfd.adapter.survey import place, survey
+from scfd.config import AdapterSettings, SystemSettings
 from scfd.errors import StartupError, describe
 from scfd.interfaces import IFunctionPlugin, IMessageHandler, INativePlugin, ITaskHandler, ITaskPlugin
 
@@ -172,3 +173,17 @@ def _names(plugins: Sequence[Any]) -> list[str]:
 def _name(plugin: Any) -> Any:
     """A plugin's name, or None: an author may have forgotten it."""
     return getattr(plugin, "name", None)
+
+
+def settings_class(adapter: AdapterSettings, system: SystemSettings, cached: bool = True) -> type | None:
+    """
+    The class of the settings of the native plugin that a config means, where it has one.
+
+    :param cached: see `find_plugin`.
+    :raises StartupError: see `find_plugin`.
+    """
+    if adapter.http is not None:
+        return None
+    add_plugin_folders(adapter.path)
+    cls: type | None = getattr(find_plugin(adapter.native, system.name, cached), "settings_class", None)
+    return cls

@@ -110,8 +110,17 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
+def _settings_class(adapter: config.AdapterSettings, system: config.SystemSettings) -> type | None:
+    from scfd.adapter.registry import settings_class
+
+    try:
+        return settings_class(adapter, system, cached=False)
+    except StartupError:
+        return None  # `look` says what is wrong with the plugin
+
+
 def _check(options: argparse.Namespace) -> int:
-    cfg = config.load(options.file, os.environ, options.trpc_config)
+    cfg = config.load(options.file, os.environ, options.trpc_config, _settings_class)
     found = look(cfg, os.environ)
     # The zone in which the node reads cron expressions.
     for line in explain(cfg, os.environ, datetime.now(process_zone(os.environ)), found):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import evolve, fields
@@ -13,24 +13,37 @@ from scfd.config.cross import check_together
 from scfd.config.dead_ends import dead_ends
 from scfd.config.findings import Findings
 from scfd.config.origin import origin_of
-from scfd.config.schema import CHECK, read_keys
+from scfd.config.plugin import SettingsOf
+from scfd.config.schema import CHECK, Check, FreeForm, read_keys, read_value
 from scfd.config.source import read
 from scfd.config.tree import Scalar, Table, flaws
 from scfd.config.trpc import TrpcSettings, read_trpc
-from scfd.config.values import Config, GatewaySettings
-from scfd.errors import ConfigError, Mistake
+from scfd.config.values import AdapterSettings, Config, GatewaySettings, SystemSettings
+from scfd.errors import ConfigError, Mistake, StartupError
 
 DEFAULT_HTTP_NAME = "http-plugin"
 
 
-def load(path: str, environ: Mapping[str, str], trpc_path: str | None = None) -> Config:
+#: Says which class the plugin has for its settings, if any, by the sections ``adapter`` and ``system``.
+SettingsClass = Callable[[AdapterSettings, SystemSettings], "type | None"]
+
+
+def load(
+    path: str,
+    environ: Mapping[str, str],
+    trpc_path: str | None = None,
+    settings_class: SettingsClass | None = None,
+) -> Config:
     """
     Read and check a config.
 
     :param environ: where ``${NAME}`` comes from, and ``PORT``, which overrides the gateway's port.
     :param trpc_path: a ``trpc_go.yaml``: gives the gateway's address and the heartbeat's interval
         where the config itself does not.
+    :param settings_class: ``plugin`` becomes an object of the class that it returns. It is not asked when
+        ``adapter`` or ``system`` have mistakes.
     :raises ConfigError: with every mistake of all of them.
+    :raises StartupError: whatever ``settings_class`` raises, where nothing else is wrong.
     """
     findings = Findings(path)
     values: dict[str, Any] = {}
@@ -41,7 +54,7 @@ def load(path: str, environ: Mapping[str, str], trpc_path: str | None = None) ->
         table = Table(0)
     else:
         findings.mistakes.extend(flaws(path, table))
-        values = read_keys(Config, table, "", findings)
+        values = _read_sections(table, settings_class, findings)
     trpc = _read_trpc(trpc_path, environ, findings) if trpc_path is not None else TrpcSettings()
     values = _with_defaults(values)
     _apply_trpc(values, trpc, table)
@@ -54,6 +67,25 @@ def load(path: str, environ: Mapping[str, str], trpc_path: str | None = None) ->
     for key, text in dead_ends(config, environ):
         findings.warning(origin.line_of(key), key, text)
     return evolve(config, warnings=tuple(findings.warnings))
+
+
+def _read_sections(table: Table, settings_class: SettingsClass | None, findings: Findings) -> dict[str, Any]:
+    """Those of the node first: they say which plugin it is."""
+    others = tuple(entry for entry in table.entries if entry.name != "plugin")
+    values = read_keys(Config, evolve(table, entries=others), "", findings)
+    known = _with_defaults(values)
+    check: Check = FreeForm()
+    unknown = any(mistake.key.partition(".")[0] in ("adapter", "system") for mistake in findings.mistakes)
+    if settings_class is not None and not unknown:
+        try:
+            cls = settings_class(known["adapter"], known["system"])
+            check = SettingsOf(cls) if cls is not None else check
+        except StartupError:
+            if not findings.mistakes:
+                raise
+    entry = table.get("plugin")
+    values["plugin"] = read_value(check, entry.node if entry else Table(table.line), "plugin", findings)
+    return values
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:

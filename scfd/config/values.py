@@ -8,10 +8,11 @@ Durations are in seconds, sizes in bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
+from typing_extensions import TypeVar
 
 from scfd.config.checks import (
     ACCESS_KEY,
@@ -46,6 +47,9 @@ from scfd.config.nats import NatsSettings
 from scfd.config.origin import Origin
 from scfd.config.schema import FreeForm, ListOf, OneOf, Section, TextMap, key
 from scfd.triggers.timer.cron import Cron
+
+#: What `Config.plugin` is: a plugin's settings class, or a mapping as the file has it.
+P = TypeVar("P", default=Mapping[str, Any])
 
 #: Seconds. Below this, heartbeats or health checks are a busy loop.
 SHORTEST_INTERVAL = 0.1
@@ -382,13 +386,14 @@ class DevSettings:
 
 
 @frozen
-class Config:
+class Config(Generic[P]):
     """
-    A whole config.
+    A whole config. ``Config[Settings]`` is one whose plugin has a settings class.
 
     :ivar gateway: None where the file has no such section.
     :ivar triggers: none by default.
-    :ivar plugin: the plugin's own part, as the file has it; empty by default.
+    :ivar plugin: the plugin's own part: a mapping as the file has it, empty by default; or an object of the
+        plugin's settings class.
     :ivar admin: None where it is turned off.
     :ivar path: the file.
     :ivar warnings: whole lines about what the file has and scfd does not use, or can't.
@@ -403,7 +408,7 @@ class Config:
     gateway: GatewaySettings | None = key(Section(GatewaySettings, may_be_empty=True), None)
     adapter: AdapterSettings = key(Section(AdapterSettings), factory=AdapterSettings)
     triggers: tuple[TriggerSettings, ...] = key(ListOf(OneOf("trigger", TRIGGERS)), ())
-    plugin: Mapping[str, Any] = key(FreeForm(), factory=dict, repr=False)
+    plugin: P = key(FreeForm(), factory=dict, repr=False)
     admin: AdminSettings | None = key(Section(AdminSettings), factory=AdminSettings)
     shutdown: ShutdownSettings = key(Section(ShutdownSettings), factory=ShutdownSettings)
     dev: DevSettings = key(Section(DevSettings), factory=DevSettings)

@@ -1,23 +1,28 @@
+from attrs import frozen
 from twisted.logger import Logger
-from zope.interface import implementer
 
-from scfd.events import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
-from scfd.interfaces import IFramework, IFunctionPlugin
+from scfd.events import Task, TriggerEvent
+from scfd.function import Framework, TaskPlugin
 
 log = Logger(namespace="scfd.plugin.hello")
 
 
-@implementer(IFunctionPlugin)
-class Hello:
+@frozen
+class Settings:
+    greeting: str
+    loud: bool = False
+
+
+class Hello(TaskPlugin[Settings]):
     name = "hello"
 
-    def init(self, framework: IFramework) -> None:
-        self.greeting = framework.config.plugin["greeting"]
+    def init(self, framework: Framework[Settings]) -> None:
+        self.settings = framework.config.plugin
 
-    def on_trigger(self, event: TriggerEvent) -> TriggerResponse:
-        names = [task["task_id"] for task in event.tasks if not task.get("invalid")]
-        log.info("{greeting}, {names}", greeting=self.greeting, names=" and ".join(names))
-        return TriggerResponse([TaskResult(name, TaskStatus.SUCCESS, self.greeting) for name in names])
+    async def on_task(self, task: Task, event: TriggerEvent) -> str:
+        text = f"{self.settings.greeting}, {task.task_id}"
+        log.info("{text}", text=text.upper() if self.settings.loud else text)
+        return text
 
 
 hello = Hello()

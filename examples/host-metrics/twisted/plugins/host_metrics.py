@@ -17,17 +17,16 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from scfd.deferreds import from_asyncio
 from scfd.events import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.events.wire import rfc3339, to_json
-from scfd.interfaces import IFramework, IFunctionPlugin, IHeartbeatContributor, IStoppable
+from scfd.function import Framework, FunctionPlugin
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -86,8 +85,7 @@ async def _log_error(error: Exception) -> None:
     log.debug("nats: {error}", error=error)
 
 
-@implementer(IFunctionPlugin, IStoppable, IHeartbeatContributor)
-class HostMetrics:
+class HostMetrics(FunctionPlugin):
     """
     :param publisher: makes a `Publisher` for the URL of a NATS server.
     :param clock: an `IReactorTime`; the reactor when it is left out.
@@ -97,11 +95,11 @@ class HostMetrics:
 
     def __init__(self, publisher: Callable[[str], Publisher] = Publisher, clock: Any = None) -> None:
         self._make_publisher = publisher
-        self._clock = clock
+        self._clock: Any = clock
         self._windows: dict[str, deque[float]] = {}  # by task id, like the means
         self._means: dict[str, str] = {}
 
-    def init(self, framework: IFramework) -> None:
+    def init(self, framework: Framework) -> None:
         """:raises RuntimeError: psutil is missing. :raises ValueError: a setting is."""
         # Imported here because at the top psutil, when it is missing, would keep this plugin from being
         # found, and the reactor would be chosen before the node can choose it.
@@ -117,7 +115,7 @@ class HostMetrics:
         self._window = settings.get("window", 12)
         if not isinstance(self._window, int) or self._window < 1:
             raise ValueError(f"plugin.window is {self._window!r}; it should be a whole number from 1")
-        self._clock = self._clock or reactor
+        self._clock = self._clock or cast(Any, reactor)
         self._publisher = self._make_publisher(settings["nats_url"])
         self._means_logged = self._clock.seconds()
         self._psutil: Any = psutil

@@ -1,16 +1,13 @@
 import asyncio
 
-from zope.interface import implementer
-
 from scfd.events import Task, TriggerEvent
-from scfd.interfaces import IFramework, ITaskPlugin
+from scfd.function import Framework, TaskPlugin
 
 
-@implementer(ITaskPlugin)
-class Minimal:
+class Minimal(TaskPlugin):
     name = "minimal"
 
-    def init(self, framework: IFramework) -> None:
+    def init(self, framework: Framework) -> None:
         self.currency = framework.config.plugin["currency"]
 
     async def on_task(self, task: Task, event: TriggerEvent) -> object:
