@@ -495,6 +495,15 @@ class AcceptedTests(HeartbeatTestCase):
                 self.beat(entry)
                 self.assertEqual(self.task_ids(), ["old"])
 
+    def test_rows_that_were_made_anew(self) -> None:
+        """The same tasks with other row ids have the same digest; plugins get the present rows."""
+        self.beat({"task_instances": tasks("a", "b"), "tasks_md5": "x"})
+        before = self.task_store.current_md5()
+        anew = [{**task, "id": task["id"] + 100} for task in tasks("a", "b")]
+        self.beat({"task_instances": anew, "tasks_md5": "x"})
+        self.assertEqual(self.task_store.current_md5(), before)
+        self.assertEqual([task["id"] for task in self.task_store.get_all()], [100, 101])
+
     def test_tasks_stay_where_nothing_was_accepted(self) -> None:
         self.task_store.replace(tasks("old"))
         self.beat({"task_instances": tasks("new")}, code=500)

@@ -406,6 +406,19 @@ class AddressTests(SynchronousTestCase):
             ({"service_gateway": {"base_url": "ftp://x"}}, PROBE["moox_server_url"]),
             ({"service_gateway": {"base_url": 1}}, PROBE["moox_server_url"]),
             ({"service_gateway": "x", "other": {}}, PROBE["moox_server_url"]),
+            ({"service_gateway": None}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"host": "10.1.0.1", "port": "1"}}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"base_url": "http://0.0.0.0:1"}}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"base_url": "http://[::]:1"}}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"base_url": "http://10.1.0.1:0"}}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"base_url": "http://10.1.0.1:70000"}}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"base_url": "10.1.0.1:1"}}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"base_url": "http://a:b@10.1.0.1:1"}}, PROBE["moox_server_url"]),
+            ({"service_gateway": {"base_url": "http://[fd00::1]:1/"}}, "http://[fd00::1]:1"),
+            (
+                {"service_gateway": {"base_url": "https://moox.example/base/", "port": "x"}},
+                "https://moox.example/base",
+            ),
             ({}, PROBE["moox_server_url"]),
         ):
             with self.subTest(deployments=deployments):
@@ -458,7 +471,8 @@ class NewerProbesTests(ProbeHandlerTestCase):
     def test_the_servers_id_of_the_node(self) -> None:
         self.probe(data={"node_id": "by-server"})
         self.assertEqual(self.identity.node_id, "by-server")
-        for other in ("", None, 7):
+        others: list[Any] = ["", " ", None, 7, [], {"id": 1}]
+        for other in others:
             self.probe(data={"node_id": other})
             self.assertEqual(self.identity.node_id, "by-server")
         self.environ["SCF_FUNCTIONNAME"] = "by-platform"
@@ -501,6 +515,26 @@ class MovingTests(ProbeHandlerTestCase):
                 self.react_by_address(old=accepted, new=failure)
                 self.assertTrue(self.probe(moox_server_url=self.NEW)["success"])
                 self.assertEqual(self.identity.server.base_url, "http://10.0.0.1:18202")
+
+    def test_a_response_of_the_old_one_that_comes_after_the_move_counts_no_more(self) -> None:
+        """Neither its tasks nor its version are those of the new one."""
+        late: Deferred[ServerResponse] = Deferred()
+        new = b'{"code": 200, "data": [{"task_instances": [{"task_id": "new"}]}]}'
+        self.react_by_address(old=late, new=ServerResponse(200, new))
+        self.heartbeat.report_now()
+        self.probe(moox_server_url=self.NEW)
+        self.assertEqual(self.identity.server.base_url, self.NEW)
+        late.callback(ServerResponse(200, new.replace(b"new", b"old")))
+        self.assertEqual([task["task_id"] for task in self.task_store.get_all()], ["new"])
+
+    def test_one_that_is_named_while_another_is_tried(self) -> None:
+        tried: Deferred[ServerResponse] = Deferred()
+        accepted = ServerResponse(200, b'{"code": 200}')
+        self.react_by_address(old=accepted, new=tried)
+        self.probe(moox_server_url=self.NEW)
+        self.probe(moox_server_url="http://10.0.0.4:1")
+        tried.callback(accepted)
+        self.assertEqual(self.identity.server.base_url, "http://10.0.0.4:1")
 
     def test_moves_once_the_new_one_has_answered(self) -> None:
         accepted = ServerResponse(200, b'{"code": 200}')

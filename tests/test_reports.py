@@ -552,6 +552,17 @@ class RetryTests(ReportsTestCase):
         self.clock.advance(4)
         self.assertEqual((self.sent(), self.kept()), (["a"], []))
 
+    def test_waits_for_the_id_of_the_node(self) -> None:
+        """A control plane refuses reports without one for good."""
+        self.identity.node_id = ""
+        self.start()
+        self.put("a")
+        self.clock.pump([1, 2])
+        self.assertEqual((self.client.posts, self.kept()), ([], ["a"]))
+        self.identity.node_id = "node-abc"
+        self.clock.advance(4)
+        self.assertEqual([body["node_id"] for _, body, _ in self.client.posts], ["node-abc"])
+
     def test_a_disk_that_can_not_forget_what_was_delivered(self) -> None:
         """The deletion is tried again, not the delivery."""
         self.start()

@@ -138,8 +138,9 @@ class Heartbeat(Service):
 
     def _try_candidate(self) -> None:
         if self._candidate is not None and self.running and self._moving is None:
-            self._moving = Deferred.fromCoroutine(self._move(self._candidate))
-            self._moving.addErrback(self._unexpected).addCallback(self._moved)
+            tried = self._candidate
+            self._moving = Deferred.fromCoroutine(self._move(tried))
+            self._moving.addErrback(self._unexpected).addCallback(self._moved, tried)
 
     async def _move(self, address: ServerAddress) -> None:
         try:
@@ -160,8 +161,10 @@ class Heartbeat(Service):
             _log.info("the control plane is now {address}", address=address.base_url)
             await self._accepted(orders)
 
-    def _moved(self, _: object) -> None:
+    def _moved(self, _: object, tried: ServerAddress) -> None:
         self._moving = None
+        if self._candidate != tried:  # a probe has named another one meanwhile
+            self._try_candidate()
 
     def report_now(self) -> None:
         """Send a heartbeat now, unless one is under way: the node has just learned an address."""
@@ -202,14 +205,15 @@ class Heartbeat(Service):
                 if isinstance(error, RefusedError):
                     break
             else:
-                await self._accepted(orders)
+                if server == self._identity.server.base_url:  # else it has just been replaced
+                    await self._accepted(orders)
                 return
             pause = FIRST_BACKOFF * 2**attempt
             # The next heartbeat has newer figures; this one must not delay it.
             if attempt + 1 == ATTEMPTS or self._clock.seconds() + pause >= began + self.interval:
                 break
             await deferLater(self._clock, pause)
-        if server == self._identity.server.base_url:  # else it has just been replaced
+        if server == self._identity.server.base_url:
             self._failed(reason)
 
     async def _exchange(self, server: str) -> Orders:

@@ -83,7 +83,7 @@ def storage_url(probe: Mapping[str, Any]) -> str:
 def node_id(probe: Mapping[str, Any]) -> str:
     """The id that the control plane has for this node; empty when the probe has none."""
     given = probe.get("data", {}).get("node_id")
-    return given if isinstance(given, str) else ""
+    return given.strip() if isinstance(given, str) else ""
 
 
 def _deployed(probe: Mapping[str, Any], service: str) -> str:

@@ -323,9 +323,12 @@ class Reports(Service):
         server = self._identity.server.base_url
         if not server:
             return Verdict.UNAVAILABLE, "no control plane address yet"
+        node_id = entry.node_id or self._identity.node_id
+        if not node_id:
+            return Verdict.UNAVAILABLE, "no node id yet, without which no control plane takes any"
 
         def form(generation: int) -> dict[str, Any]:
-            return report_request(generation, entry.node_id, result)
+            return report_request(generation, node_id, result)
 
         try:
             exchange = await self._client.call(server, PATH, form, REQUEST_TIMEOUT)
