@@ -83,7 +83,7 @@ class PluginTests(LookCase):
         self.mistake(
             "system: {name: f}",
             "adapter: the config names no plugin, and there is none installed; none found in "
-            "twisted/plugins or scfd/plugins, neither here nor on sys.path; expected the plugin's name in "
+            "twisted/plugins or scfd/plugins, neither here nor on sys.path; expected its name in "
             "adapter.native, or adapter.http for one that is another program",
         )
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.dev.task_file import TaskFile, parse_tasks, unknown_keys
+from scfd.dev.task_file import TaskFile, odd_keys, parse_tasks
 from scfd.errors import ConfigError
 
 
@@ -57,18 +57,21 @@ class ParseTests(SynchronousTestCase):
 
     def test_unknown_keys(self) -> None:
         """They are said with the nearest known one, and handed out."""
-        text = "more: 1\ntasks:\n- task_id: a\n  task_parms: {x: 1}\n- {task_id: b,\n   zzz: 1, symbol: S}\n"
+        text = "more: 1\ntasks:\n- task_id: a\n  task_parms: {x: 1}\n"
+        text += "- {task_id: b,\n   zzz: 1, symbol: S,\n   symbol: T}\n"
         known = (
             "expected task_id, task_params, invalid, planned_exec_node, id, rule_id, data_type, symbol, "
             "interval, is_deleted"
         )
         self.assertEqual(
-            [str(mistake) for mistake in unknown_keys(text, "t.yaml")],
+            [str(mistake) for mistake in odd_keys(text, "t.yaml")],
             [
                 "t.yaml:1: more: not used; expected tasks, a list",
                 "t.yaml:4: tasks[0].task_parms: unknown key, handed out as it is; did you mean task_params? "
                 + known,
                 f"t.yaml:6: tasks[1].zzz: unknown key, handed out as it is; {known}",
+                "t.yaml:7: tasks[1].symbol: this key is there already, and the last one counts; "
+                "expected each key once",
             ],
         )
         self.assertEqual(parse_tasks(text, "t.yaml")[0]["task_parms"], {"x": 1})
@@ -76,7 +79,7 @@ class ParseTests(SynchronousTestCase):
         path.write_text(text)
         file = TaskFile(str(path))
         file.read()
-        self.assertEqual(len(file.warnings), 3)
+        self.assertEqual(len(file.warnings), 4)
 
     def test_every_mistake_with_its_line(self) -> None:
         text = (

@@ -24,6 +24,10 @@ from scfd.interfaces import IFunctionPlugin, IMessageHandler, INativePlugin, ITa
 _PACKAGES = (twisted.plugins, scfd.plugins)
 
 
+class NoPluginError(StartupError):
+    """There is no native plugin at all, and nothing that looks like one."""
+
+
 def add_plugin_folders(folders: Sequence[str]) -> None:
     """
     Look for plugins in more places: in ``twisted/plugins`` and ``scfd/plugins`` of the working
@@ -89,7 +93,8 @@ def find_plugin(name: str, system_name: str, cached: bool = True) -> Any:
         found = seen.plugins
     matching = _matching(found, name, system_name)
     if not matching:
-        raise StartupError(_none(name, found, (seen or survey(_PACKAGES)).faults))
+        faults = (seen or survey(_PACKAGES)).faults
+        raise (StartupError if found or faults else NoPluginError)(_none(name, found, faults))
     _check_single(matching, found)
     return checked(matching[0])
 

@@ -15,6 +15,8 @@ import yaml
 
 from scfd.config import Config
 
+#: The end of a mistake's line, where the config has no adapter.
+NEEDS_ADAPTER = "expected its name in adapter.native, or adapter.http for one that is another program"
 #: The script that starts a function on SCF. With the Go framework it starts the plugin in the background,
 #: then its own program.
 _BOOTSTRAP = "scf_bootstrap"

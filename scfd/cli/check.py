@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 
-from scfd.cli.advice import adapter_advice
+from scfd.cli.advice import NEEDS_ADAPTER, adapter_advice
 from scfd.config.findings import Findings, is_secret, without_credentials
 from scfd.config.load import default_state_dir
 from scfd.config.nats import NatsSettings
-from scfd.config.values import AdapterSettings, Config, HttpAdapterSettings, TimerSettings, TriggerSettings
+from scfd.config.values import Config, HttpAdapterSettings, TimerSettings, TriggerSettings
 from scfd.errors import printable
 from scfd.identity import NODE_ID_VARIABLES, ServerAddress
 from scfd.triggers.timer.cron import Cron
@@ -54,7 +54,7 @@ def explain(
     if warnings := (*config.warnings, *found.warnings):
         yield ""
         yield from (f"warning: {printable(warning)}" for warning in warnings)
-    if config.adapter == AdapterSettings() and any(it.key.startswith("adapter") for it in found.mistakes):
+    if any(mistake.text.endswith(NEEDS_ADAPTER) for mistake in found.mistakes):
         yield ""
         yield from map(printable, adapter_advice(config))
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from attrs import fields
 
+from scfd.cli.advice import NEEDS_ADAPTER
 from scfd.cli.certificates import look_at_certificates
 from scfd.cli.exposure import warn_of_exposure
 from scfd.cli.notes import Notes
@@ -48,17 +49,16 @@ def look(config: Config, environ: Mapping[str, str]) -> Findings:
 
 
 def _look_for_plugin(config: Config, notes: Notes) -> None:
-    from scfd.adapter.registry import add_plugin_folders, find_plugin
+    from scfd.adapter.registry import NoPluginError, add_plugin_folders, find_plugin
 
     with notes.mistakes_of("adapter"):
         add_plugin_folders(config.adapter.path)
         try:
             find_plugin(config.adapter.native, config.system.name, cached=False)
-        except StartupError as error:
+        except NoPluginError as error:
             if config.adapter != AdapterSettings():
                 raise
-            expected = "the plugin's name in adapter.native, or adapter.http for one that is another program"
-            raise StartupError(f"{error}; expected {expected}") from None
+            raise StartupError(f"{error}; {NEEDS_ADAPTER}") from None
 
 
 def _look_for_development(config: Config, notes: Notes) -> None:

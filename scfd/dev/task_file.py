@@ -64,7 +64,7 @@ class TaskFile:
         except UnicodeDecodeError:
             raise ConfigError([Mistake(self._path, 0, "", "is not UTF-8 text")]) from None
         tasks = parse_tasks(text, self._path)
-        self.warnings = tuple(map(str, unknown_keys(text, self._path)))
+        self.warnings = tuple(map(str, odd_keys(text, self._path)))
         return tasks
 
     def read_if_changed(self) -> tuple[Task, ...] | None:
@@ -82,9 +82,9 @@ class TaskFile:
         return status.st_mtime_ns, status.st_size
 
 
-def unknown_keys(text: str, path: str) -> Iterator[Mistake]:
+def odd_keys(text: str, path: str) -> Iterator[Mistake]:
     """
-    Keys that no control plane knows. Plugins may: they are handed out as they are.
+    Keys that are there twice, and keys that no control plane knows. A plugin may: they are handed out.
 
     :param text: what `parse_tasks` takes.
     """
@@ -94,7 +94,12 @@ def unknown_keys(text: str, path: str) -> Iterator[Mistake]:
             if key.value != "tasks":
                 yield Mistake(path, key.start_mark.line + 1, key.value, "not used; expected tasks, a list")
     for index, entry in enumerate(_entries(root, path)):
+        seen = set()
         for key, _ in entry.value:
+            if key.value in seen:
+                text = "this key is there already, and the last one counts; expected each key once"
+                yield Mistake(path, key.start_mark.line + 1, f"tasks[{index}].{key.value}", text)
+            seen.add(key.value)
             if key.value not in KNOWN_KEYS:
                 nearest = difflib.get_close_matches(key.value, KNOWN_KEYS, n=1, cutoff=0.5)
                 hint = f" did you mean {nearest[0]}?" if nearest else ""
