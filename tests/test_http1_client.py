@@ -10,7 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.http1.activity import Activity
-from scfd.http1.client import LONGEST_HEAD, ClientConnection
+from scfd.http1.client import ClientConnection
+from scfd.http1.response import LONGEST_HEAD
 from scfd.http1.turn import Turn
 from tests.http1_fakes import AT_ONCE, FakeExchange, FakeTransport
 
