@@ -87,7 +87,7 @@ class CallerEnd(FakeTransport):
         sent, self.sent = self.sent, b""
         return sent
 
-    def answer(self, method: str = "GET") -> Received:
+    def response(self, method: str = "GET") -> Received:
         """The same, as one response."""
         return parse(self.take(), method)
 
@@ -151,7 +151,7 @@ class GatewayTestCase(SynchronousTestCase):
         return self.metrics.registry.get_sample_value(f"scfd_{name}", labels) or 0.0
 
     def status_of(self, data: bytes, *, connection: CallerEnd | None = None) -> int:
-        """The status of the first answer to some bytes; 0 for none."""
+        """The status of the first response to some bytes; 0 for none."""
         caller = connection or self.caller()
         caller.receive(data)
         sent = caller.take()

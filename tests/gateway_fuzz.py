@@ -88,20 +88,20 @@ _LINE = re.compile(rb"[!#-'*+\-.^_`|~0-9A-Za-z]+ (?:/[!-\"$-~\x80-\xff]*|\*) HTT
 class Input:
     """
     :ivar request: what the caller sends.
-    :ivar answer: what the plugin sends over each connection, again and again.
+    :ivar response: what the plugin sends over each connection, again and again.
     :ivar steps: what happens, a byte each; see `Fuzzer.step`.
     """
 
     request: bytes
-    answer: bytes
+    response: bytes
     steps: bytes
 
 
 def make(chance: random.Random) -> Input:
     """An input like no other."""
     requests = [_one_of(chance, _GOOD, _BAD) for _ in range(chance.choice((1, 1, 2, 3, 40)))]
-    answer = _one_of(chance, _GOOD_ANSWERS, _BAD_ANSWERS)
-    return Input(b"".join(requests), answer, chance.randbytes(chance.randrange(4, 40)))
+    response = _one_of(chance, _GOOD_ANSWERS, _BAD_ANSWERS)
+    return Input(b"".join(requests), response, chance.randbytes(chance.randrange(4, 40)))
 
 
 def _one_of(chance: random.Random, good: list[bytes], bad: list[bytes]) -> bytes:
@@ -116,7 +116,7 @@ def _one_of(chance: random.Random, good: list[bytes], bad: list[bytes]) -> bytes
 
 
 class _Local(Routes):
-    """What the gateway answers itself."""
+    """What the gateway responds to itself."""
 
     @route("POST", "/local")
     def echo(self, headers: Headers, body: bytes) -> Response:
@@ -179,7 +179,7 @@ class Fuzzer:
         elif kind < 9 and self.connector.attempts:
             self.plugins.append(self.connector.accept())
         elif kind < 12 and plugin is not None:
-            receive(plugin, given.answer, size, positions)
+            receive(plugin, given.response, size, positions)
         elif kind == 12:
             stall(caller if step & 32 or plugin is None else plugin)
         elif kind == 13 and plugin is not None and not plugin.ended:

@@ -137,7 +137,7 @@ BAD_HEADS = {
     "other scheme": _line(b"GET ftp://a/case HTTP/1.1"),
     "absolute form without a host": _line(b"GET http:///case HTTP/1.1"),
     "absolute form with a user": _line(b"GET http://user@a/case HTTP/1.1"),
-    "answer in place of a request": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "response in place of a request": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "TLS in place of HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "spaces for a head": b"   \r\n\r\n",
     # Hosts.
@@ -243,44 +243,44 @@ ONE_REQUEST = {
 }
 
 
-def _answer(*lines: bytes, body: bytes = b"") -> bytes:
+def _response(*lines: bytes, body: bytes = b"") -> bytes:
     return b"\r\n".join((b"HTTP/1.1 200 OK", *lines, b"", body))
 
 
 _POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
 
-#: What a plugin may answer, by mistake or because somebody has made it: the next request must not get it.
+#: What a plugin may response, by mistake or because somebody has made it: the next request must not get it.
 BAD_ANSWERS = {
-    "length twice": _answer(_CL5, b"Content-Length: 6", body=b"hello"),
-    "length and chunked": _answer(b"Content-Length: 3", _TE, body=b"5\r\nhello\r\n0\r\n\r\n"),
-    "length that is no number": _answer(b"Content-Length: x", body=b"hello"),
-    "negative length": _answer(b"Content-Length: -1", body=b"hello"),
-    "length beyond 64 bits": _answer(b"Content-Length: 18446744073709551621", body=b"hello"),
-    "coding that is not chunked": _answer(b"Transfer-Encoding: gzip", body=b"hello"),
-    "chunked, then identity": _answer(
+    "length twice": _response(_CL5, b"Content-Length: 6", body=b"hello"),
+    "length and chunked": _response(b"Content-Length: 3", _TE, body=b"5\r\nhello\r\n0\r\n\r\n"),
+    "length that is no number": _response(b"Content-Length: x", body=b"hello"),
+    "negative length": _response(b"Content-Length: -1", body=b"hello"),
+    "length beyond 64 bits": _response(b"Content-Length: 18446744073709551621", body=b"hello"),
+    "coding that is not chunked": _response(b"Transfer-Encoding: gzip", body=b"hello"),
+    "chunked, then identity": _response(
         b"Transfer-Encoding: chunked, identity", body=b"5\r\nhello\r\n0\r\n\r\n"
     ),
-    "size that is no number": _answer(_TE, body=b"x\r\nhello\r\n0\r\n\r\n"),
-    "negative size": _answer(_TE, body=b"-5\r\nhello\r\n0\r\n\r\n"),
-    "chunk longer than its size": _answer(_TE, body=b"2\r\nhello\r\n0\r\n\r\n"),
+    "size that is no number": _response(_TE, body=b"x\r\nhello\r\n0\r\n\r\n"),
+    "negative size": _response(_TE, body=b"-5\r\nhello\r\n0\r\n\r\n"),
+    "chunk longer than its size": _response(_TE, body=b"2\r\nhello\r\n0\r\n\r\n"),
     "LF alone after a header": b"HTTP/1.1 200 OK\r\nX: y\nContent-Length: 5\r\n\r\nhello",
-    "CR alone in a value": _answer(b"X: y\rContent-Length: 5", body=b"hello"),
-    "NUL in a value": _answer(b"X: \0", _CL5, body=b"hello"),
-    "folded line": _answer(b"X: y", b" z", _CL5, body=b"hello"),
-    "space before the colon": _answer(b"Content-Length : 5", body=b"hello"),
+    "CR alone in a value": _response(b"X: y\rContent-Length: 5", body=b"hello"),
+    "NUL in a value": _response(b"X: \0", _CL5, body=b"hello"),
+    "folded line": _response(b"X: y", b" z", _CL5, body=b"hello"),
+    "space before the colon": _response(b"Content-Length : 5", body=b"hello"),
     "CR in the reason": b"HTTP/1.1 200 O\rK\r\nContent-Length: 5\r\n\r\nhello",
-    "no answer but text": b"hello\r\n\r\n",
+    "no response but text": b"hello\r\n\r\n",
     "version 2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
     "status of two digits": b"HTTP/1.1 20 OK\r\nContent-Length: 5\r\n\r\nhello",
     "endless head": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000,
-    "endless interim answers": b"HTTP/1.1 103 Early\r\nX: y\r\n\r\n" * 20_000,
+    "endless interim responses": b"HTTP/1.1 103 Early\r\nX: y\r\n\r\n" * 20_000,
     "upgrade that nobody asked for": b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
     + _POISON,
     "nothing": b"",
     "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
-    "half a body": _answer(b"Content-Length: 50", body=b"hello"),
-    "half a chunk": _answer(_TE, body=b"50\r\nhello"),
-    "two answers": _answer(_CL5, body=b"hello") + _POISON,
+    "half a body": _response(b"Content-Length: 50", body=b"hello"),
+    "half a chunk": _response(_TE, body=b"50\r\nhello"),
+    "two responses": _response(_CL5, body=b"hello") + _POISON,
     "body after 204": b"HTTP/1.1 204 No Content\r\n\r\n" + _POISON,
     "body after 304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n" + _POISON,
 }

@@ -31,15 +31,15 @@ class ClientTestCase(SynchronousTestCase):
     def post(self, *body: bytes, timeout: float = 30.0, **further: Any) -> Deferred[PluginResponse]:
         return self.client.post_event(body or (b"{}",), timeout, **further)
 
-    def failure(self, answered: Deferred[Any]) -> tuple[str, str]:
-        error = self.failureResultOf(answered, RequestError).value
+    def failure(self, responded: Deferred[Any]) -> tuple[str, str]:
+        error = self.failureResultOf(responded, RequestError).value
         self.assertEqual(self.clock.getDelayedCalls(), [])
         return error.kind, str(error)
 
 
 class PostTests(ClientTestCase):
     def test_the_request(self) -> None:
-        answered = self.post(b"{", b"}", traceparent="00-a-b-01")
+        responded = self.post(b"{", b"}", traceparent="00-a-b-01")
         transport = self.plugin.accept()
         self.assertEqual(
             transport.sent,
@@ -47,7 +47,7 @@ class PostTests(ClientTestCase):
             b"Content-Type: application/json\r\ntraceparent: 00-a-b-01\r\nContent-Length: 2\r\n\r\n{}",
         )
         transport.receive(OK)
-        self.assertEqual(self.successResultOf(answered), PluginResponse(200, b"{}"))
+        self.assertEqual(self.successResultOf(responded), PluginResponse(200, b"{}"))
 
     def test_a_long_body_is_not_joined(self) -> None:
         written: list[bytes] = []
@@ -72,43 +72,43 @@ class PostTests(ClientTestCase):
 
     def test_connections_are_kept(self) -> None:
         for _ in range(3):
-            answered = self.post()
+            responded = self.post()
             if self.plugin.attempts:
                 transport = self.plugin.accept()
             transport.receive(OK)
-            self.successResultOf(answered)
+            self.successResultOf(responded)
         self.assertEqual(transport.sent.count(b"POST"), 3)
         self.clock.advance(1.5)
         self.assertEqual((transport.ended, self.clock.getDelayedCalls()), ("closed", []))
 
-    def test_other_statuses_are_answers(self) -> None:
-        answered = self.post()
+    def test_other_statuses_are_responses(self) -> None:
+        responded = self.post()
         self.plugin.accept().receive(
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\nwhy"
         )
-        self.assertEqual(self.successResultOf(answered), PluginResponse(500, b"why"))
+        self.assertEqual(self.successResultOf(responded), PluginResponse(500, b"why"))
 
     def test_a_body_in_pieces(self) -> None:
-        answered = self.post()
+        responded = self.post()
         transport = self.plugin.accept()
         for piece in (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{",
             b"\r\n1\r\n}\r\n0\r\n\r\n",
         ):
-            self.assertNoResult(answered)
+            self.assertNoResult(responded)
             transport.receive(piece)
-        self.assertEqual(self.successResultOf(answered), PluginResponse(200, b"{}"))
+        self.assertEqual(self.successResultOf(responded), PluginResponse(200, b"{}"))
 
 
 class RedirectTests(ClientTestCase):
     def redirected(self, status: int, location: str) -> tuple[Deferred[PluginResponse], FakeTransport]:
-        answered = self.post(b'{"a":', b"1}", traceparent="00-a-b-01")
+        responded = self.post(b'{"a":', b"1}", traceparent="00-a-b-01")
         transport = self.plugin.accept()
         transport.sent = b""
         transport.receive(
             b"HTTP/1.1 %d X\r\nLocation: %b\r\nContent-Length: 5\r\n\r\nmoved" % (status, location.encode())
         )
-        return answered, transport
+        return responded, transport
 
     def test_one_to_the_same_origin_is_followed(self) -> None:
         for status, location, target in (
@@ -119,12 +119,12 @@ class RedirectTests(ClientTestCase):
         ):
             with self.subTest(location=location):
                 self.setUp()
-                answered, transport = self.redirected(status, location)
+                responded, transport = self.redirected(status, location)
                 self.assertTrue(transport.sent.startswith(f"POST {target} HTTP/1.1\r\n".encode()))
                 self.assertIn(b"traceparent: 00-a-b-01\r\nContent-Length: 7\r\n", transport.sent)
                 self.assertTrue(transport.sent.endswith(b'\r\n\r\n{"a":1}'))
                 transport.receive(OK)
-                self.assertEqual(self.successResultOf(answered), PluginResponse(200, b"{}"))
+                self.assertEqual(self.successResultOf(responded), PluginResponse(200, b"{}"))
                 self.clock.advance(1.5)
                 self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -142,9 +142,9 @@ class RedirectTests(ClientTestCase):
         ):
             with self.subTest(status=status, location=location):
                 self.setUp()
-                answered, transport = self.redirected(status, location)
+                responded, transport = self.redirected(status, location)
                 self.assertEqual(transport.sent, b"")
-                self.assertEqual(self.successResultOf(answered), PluginResponse(status, b"moved", location))
+                self.assertEqual(self.successResultOf(responded), PluginResponse(status, b"moved", location))
 
     def test_of_health(self) -> None:
         for status in (301, 302, 303, 307, 308):
@@ -172,34 +172,34 @@ class RedirectTests(ClientTestCase):
         )
 
     def test_not_for_ever(self) -> None:
-        answered, transport = self.redirected(307, "/1")
+        responded, transport = self.redirected(307, "/1")
         for _ in range(MOST_REDIRECTS):
-            self.assertNoResult(answered)
+            self.assertNoResult(responded)
             transport.receive(b"HTTP/1.1 307 X\r\nLocation: /1\r\nContent-Length: 0\r\n\r\n")
-        self.assertEqual(self.successResultOf(answered).status, 307)
+        self.assertEqual(self.successResultOf(responded).status, 307)
 
     def test_the_time_limit_is_that_of_all_together(self) -> None:
-        answered, transport = self.redirected(307, "/1")
+        responded, transport = self.redirected(307, "/1")
         self.clock.advance(30)
-        self.assertEqual(self.failure(answered)[0], "timeout")
+        self.assertEqual(self.failure(responded)[0], "timeout")
         self.assertEqual(transport.ended, "aborted")
 
 
 class FailureTests(ClientTestCase):
     def test_no_connection(self) -> None:
-        answered = self.post()
+        responded = self.post()
         self.plugin.refuse(ConnectionRefusedError(111, "Connection refused"))
-        self.assertEqual(self.failure(answered), ("connect", "can't connect: Connection refused"))
+        self.assertEqual(self.failure(responded), ("connect", "can't connect: Connection refused"))
 
     def test_a_certificate_that_is_no_good(self) -> None:
-        answered = self.post()
+        responded = self.post()
         self.plugin.refuse(ssl.SSLCertVerificationError(1, "certificate verify failed"))
-        self.assertEqual(self.failure(answered)[0], "connect")
+        self.assertEqual(self.failure(responded)[0], "connect")
 
     def test_none_in_time(self) -> None:
-        answered = self.post()
+        responded = self.post()
         self.clock.advance(5)
-        self.assertEqual(self.failure(answered), ("connect timeout", "no connection after 5 s"))
+        self.assertEqual(self.failure(responded), ("connect timeout", "no connection after 5 s"))
 
     def test_a_connection_that_breaks(self) -> None:
         for received, text in (
@@ -210,12 +210,12 @@ class FailureTests(ClientTestCase):
             ),
         ):
             with self.subTest(received=received):
-                answered = self.post()
+                responded = self.post()
                 transport = self.plugin.accept()
                 if received:
                     transport.receive(received)
                 transport.lose()
-                self.assertEqual(self.failure(answered), ("broken", text))
+                self.assertEqual(self.failure(responded), ("broken", text))
 
     def test_nothing_is_sent_twice(self) -> None:
         """A kept connection that the plugin closes as it is used: nobody knows what became of the event."""
@@ -229,20 +229,20 @@ class FailureTests(ClientTestCase):
         self.assertEqual(self.plugin.attempts, [])
 
     def test_something_else_than_http(self) -> None:
-        answered = self.post()
+        responded = self.post()
         transport = self.plugin.accept()
         transport.receive(b"SSH-2.0-OpenSSH\r\n")
-        kind, text = self.failure(answered)
+        kind, text = self.failure(responded)
         self.assertEqual((kind, transport.ended), ("bad response", "aborted"))
         self.assertTrue(text.startswith("the response is not HTTP/1.1: "), text)
 
-    def test_an_answer_that_is_too_long(self) -> None:
-        answered = self.post()
+    def test_a_response_that_is_too_long(self) -> None:
+        responded = self.post()
         transport = self.plugin.accept()
         transport.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 1000)
-        self.assertNoResult(answered)
+        self.assertNoResult(responded)
         transport.receive(b"x")
-        self.assertEqual(self.failure(answered), ("too long", "the response is longer than 1000 bytes"))
+        self.assertEqual(self.failure(responded), ("too long", "the response is longer than 1000 bytes"))
         self.assertEqual(transport.ended, "aborted")
 
     def test_a_timeout(self) -> None:
@@ -251,14 +251,14 @@ class FailureTests(ClientTestCase):
             (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{", "no whole response after 2.5 s"),
         ):
             with self.subTest(received=received):
-                answered = self.post(timeout=2.5)
+                responded = self.post(timeout=2.5)
                 transport = self.plugin.accept()
                 if received:
                     transport.receive(received)
                 self.clock.advance(2.4)
-                self.assertNoResult(answered)
+                self.assertNoResult(responded)
                 self.clock.advance(0.2)
-                self.assertEqual(self.failure(answered), ("timeout", text))
+                self.assertEqual(self.failure(responded), ("timeout", text))
                 self.assertEqual(transport.ended, "aborted")
 
     def test_a_timeout_while_it_waits_for_a_connection(self) -> None:
@@ -268,19 +268,19 @@ class FailureTests(ClientTestCase):
         self.clock.advance(2)
         error = self.failureResultOf(waiting, RequestError).value
         self.assertEqual((error.kind, str(error)), ("no connection", "no connection after 2 s"))
-        for transport, answered in zip(transports, under_way, strict=True):
+        for transport, responded in zip(transports, under_way, strict=True):
             transport.receive(OK)
-            self.successResultOf(answered)
+            self.successResultOf(responded)
             self.assertEqual(transport.sent.count(b"POST"), 1)
 
     def test_cancelling(self) -> None:
         for connected in (True, False):
             with self.subTest(connected=connected):
                 self.setUp()
-                answered = self.post()
+                responded = self.post()
                 transport = self.plugin.accept() if connected else None
-                answered.cancel()
-                self.failureResultOf(answered, CancelledError)
+                responded.cancel()
+                self.failureResultOf(responded, CancelledError)
                 if transport is not None:
                     self.assertEqual(transport.ended, "aborted")
 
@@ -291,14 +291,14 @@ class FailureTests(ClientTestCase):
 
 class HealthTests(ClientTestCase):
     def test_the_request(self) -> None:
-        answered = self.client.get_health(1.0)
+        responded = self.client.get_health(1.0)
         transport = self.health.accept()
         self.assertEqual(
             transport.sent,
             b"GET /health HTTP/1.1\r\nHost: 127.0.0.1:9001\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         )
         transport.receive(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
-        self.assertEqual(self.successResultOf(answered).status, 200)
+        self.assertEqual(self.successResultOf(responded).status, 200)
         self.assertEqual(transport.ended, "aborted")
 
     def test_is_somebody_listening(self) -> None:

@@ -67,10 +67,10 @@ class GatewayTestCase(TestCase):
         return Forwarder(self.pool, Route(b"", b"h", FORWARDED, preserve_host=True))
 
     def ask(self, method: str, target: str, *headers: str, body: bytes = b"") -> Received:
-        """:returns: the answer, which has to be there at once."""
+        """:returns: the response, which has to be there at once."""
         caller = self.caller()
         caller.ask(method, target, *headers, body=body)
-        return caller.answer(method)
+        return caller.response(method)
 
 
 class HealthTests(GatewayTestCase):
@@ -82,31 +82,31 @@ class HealthTests(GatewayTestCase):
         ):
             with self.subTest(phase=phase):
                 self.readiness.enter(phase)
-                answer = self.ask("GET", "/health")
-                self.assertEqual((answer.status, answer.json()), (status, {"status": word}))
-                self.assertEqual(answer.header("content-type"), ["application/json"])
-                answer = self.ask("HEAD", "/health?now")
-                self.assertEqual((answer.status, answer.body), (status, b""))
+                response = self.ask("GET", "/health")
+                self.assertEqual((response.status, response.json()), (status, {"status": word}))
+                self.assertEqual(response.header("content-type"), ["application/json"])
+                response = self.ask("HEAD", "/health?now")
+                self.assertEqual((response.status, response.body), (status, b""))
 
 
 class ProbeTests(GatewayTestCase):
     def probe(self, body: bytes) -> tuple[int, Any]:
-        answer = self.ask("POST", "/probe", JSON, body=body)
-        return answer.status, answer.json()
+        response = self.ask("POST", "/probe", JSON, body=body)
+        return response.status, response.json()
 
-    def test_is_answered(self) -> None:
-        status, answer = self.probe(
+    def test_gets_a_response(self) -> None:
+        status, response = self.probe(
             json.dumps({"request_id": "7", "server_ip": "h", "server_port": 1}).encode()
         )
-        self.assertEqual((status, answer["success"], answer["request_id"]), (200, True, "7"))
+        self.assertEqual((status, response["success"], response["request_id"]), (200, True, "7"))
         self.assertEqual(self.identity.server.base_url, "http://h:1")
 
     def test_a_bad_one(self) -> None:
         for body in (b"", b"[]", b"\xff"):
-            status, answer = self.probe(body)
-            self.assertEqual((status, answer["success"]), (400, False))
+            status, response = self.probe(body)
+            self.assertEqual((status, response["success"]), (400, False))
 
-    def test_is_answered_in_every_part_of_the_life(self) -> None:
+    def test_gets_a_response_in_every_part_of_the_life(self) -> None:
         for phase in Phase:
             self.readiness.enter(phase)
             self.assertEqual(self.probe(b"{}")[0], 200)
@@ -114,8 +114,8 @@ class ProbeTests(GatewayTestCase):
     def test_one_of_a_page_in_a_browser(self) -> None:
         """The plugin may have told the browser that other sites may send JSON."""
         for header in ("Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"):
-            answer = self.ask("POST", "/probe", JSON, header, body=b'{"server_ip": "h", "server_port": 1}')
-            self.assertEqual((answer.status, answer.json()["success"]), (403, False))
+            response = self.ask("POST", "/probe", JSON, header, body=b'{"server_ip": "h", "server_port": 1}')
+            self.assertEqual((response.status, response.json()["success"]), (403, False))
         self.assertEqual(self.identity.server.base_url, "")
 
     def test_has_to_say_that_it_is_json(self) -> None:
@@ -132,8 +132,8 @@ class ProbeTests(GatewayTestCase):
         ):
             with self.subTest(kind=kind):
                 self.setUp()
-                answer = self.ask("POST", "/probe", f"Content-Type: {kind}", body=probe)
-                self.assertEqual((answer.status, answer.json()["success"]), (status, status == 200))
+                response = self.ask("POST", "/probe", f"Content-Type: {kind}", body=probe)
+                self.assertEqual((response.status, response.json()["success"]), (status, status == 200))
                 self.assertEqual(self.identity.server.base_url, "http://h:1" if status == 200 else "")
         self.assertEqual(self.ask("POST", "/probe", body=probe).status, 415)
         self.assertEqual(self.ask("POST", "/probe", JSON, "Content-Type: text/plain", body=probe).status, 415)
@@ -150,7 +150,7 @@ class EventsTests(TestCase):
         caller.ask(method, target, body=b"{}")
         if self.connector.attempts:
             return True
-        self.assertEqual(caller.answer().status, 404)
+        self.assertEqual(caller.response().status, 404)
         return False
 
     def test_however_they_are_spelled(self) -> None:
@@ -197,9 +197,9 @@ class TokenTests(GatewayTestCase):
     def test_has_to_be_shown(self) -> None:
         for header, status in (("Bearer s3cret", 200), ("Bearer x", 401), ("s3cret", 401), ("", 401)):
             with self.subTest(header=header):
-                answer = self.ask("POST", "/probe", JSON, f"Authorization: {header}", body=b"{}")
-                self.assertEqual((answer.status, answer.json()["success"]), (status, status == 200))
-                self.assertNotIn(b"s3cret", answer.body)
+                response = self.ask("POST", "/probe", JSON, f"Authorization: {header}", body=b"{}")
+                self.assertEqual((response.status, response.json()["success"]), (status, status == 200))
+                self.assertNotIn(b"s3cret", response.body)
         probe = b'{"server_ip": "h", "server_port": 1}'
         self.assertEqual(self.ask("POST", "/probe", JSON, body=probe).status, 401)
         self.assertEqual(self.identity.server.base_url, "")
@@ -227,7 +227,7 @@ class NativePluginTests(GatewayTestCase):
         plugin = self.connector.accept()
         self.assertTrue(plugin.sent.startswith(b"POST /health HTTP/1.1\r\nHost: node.example:9000\r\n"))
         plugin.receive(OK)
-        self.assertEqual(caller.answer().body, b"ok")
+        self.assertEqual(caller.response().body, b"ok")
         self.caller().ask("GET", "/")
         self.assertEqual(self.resources, [self.adapter.resource])  # asked for once
         self.assertEqual(self.ask("GET", "/health").json(), {"status": "healthy"})
@@ -251,7 +251,7 @@ class DrainTests(GatewayTestCase):
     def test_with_nothing_to_do(self) -> None:
         self.successResultOf(self.gateway.drain())
 
-    def test_waits_for_answers_under_way(self) -> None:
+    def test_waits_for_responses_under_way(self) -> None:
         caller = self.caller()
         caller.ask("GET", "/x")
         drained = self.gateway.drain()
@@ -261,10 +261,10 @@ class DrainTests(GatewayTestCase):
         self.connector.accept().receive(OK)
         self.gateway.look_after()
         self.successResultOf(drained)
-        self.assertEqual(caller.answer().status, 200)
+        self.assertEqual(caller.response().status, 200)
 
     def test_a_request_that_is_on_its_way(self) -> None:
-        """It is answered, with 503, where its connection was used in the last second."""
+        """It gets a response, with 503, where its connection was used in the last second."""
         used, unused = self.caller(), self.caller()
         self.clock.advance(1)
         used.ask("GET", "/health")
@@ -275,7 +275,7 @@ class DrainTests(GatewayTestCase):
         self.gateway.look_after()
         self.assertNoResult(drained)
         used.ask("GET", "/x")
-        self.assertEqual((used.answer().status, used.ended), (503, "closed"))
+        self.assertEqual((used.response().status, used.ended), (503, "closed"))
         self.clock.advance(0.1)
         self.gateway.look_after()
         self.successResultOf(drained)

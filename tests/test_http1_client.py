@@ -1,4 +1,4 @@
-"""A connection to a server: what it makes of answers."""
+"""A connection to a server: what it makes of responses."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class ConnectionTestCase(SynchronousTestCase):
         self.connection.assign(exchange)
         return exchange
 
-    def answered(self, *parts: bytes, exchange: FakeExchange | None = None) -> FakeExchange:
+    def responded(self, *parts: bytes, exchange: FakeExchange | None = None) -> FakeExchange:
         exchange = self.ask(exchange)
         for part in parts:
             self.transport.receive(part)
         return exchange
 
 
-class AnswerTests(ConnectionTestCase):
-    def test_a_request_and_its_answer(self) -> None:
+class ResponseTests(ConnectionTestCase):
+    def test_a_request_and_its_response(self) -> None:
         exchange = self.ask()
         self.assertEqual(self.transport.sent, exchange.request)
         self.transport.receive(OK)
@@ -48,7 +48,7 @@ class AnswerTests(ConnectionTestCase):
         self.assertEqual(self.free, [self.connection])
 
     def test_the_head_is_handed_on_as_it_came(self) -> None:
-        exchange = self.answered(
+        exchange = self.responded(
             b"HTTP/1.0 404 Not \xe4 thing\r\nx-a: 1\r\nX-B:\r\nX-A:  2 \r\nContent-Length: 0\r\n\r\n"
         )
         assert exchange.head is not None
@@ -62,7 +62,7 @@ class AnswerTests(ConnectionTestCase):
         )
 
     def test_chunks_without_their_framing_and_without_trailers(self) -> None:
-        exchange = self.answered(CHUNKED + b"2\r\nab\r\n3;x=y\r\ncde\r\n0\r\nT: 1\r\n\r\n")
+        exchange = self.responded(CHUNKED + b"2\r\nab\r\n3;x=y\r\ncde\r\n0\r\nT: 1\r\n\r\n")
         assert exchange.head is not None
         self.assertEqual((exchange.body(), exchange.heard[-1]), (b"abcde", ("end",)))
         self.assertEqual(exchange.head.headers, [(b"Transfer-Encoding", b"chunked")])
@@ -82,7 +82,7 @@ class AnswerTests(ConnectionTestCase):
         ):
             with self.subTest(line):
                 self.setUp()
-                exchange = self.answered(CHUNKED + line + b"\r\nabc\r\n0; end\r\n\r\n")
+                exchange = self.responded(CHUNKED + line + b"\r\nabc\r\n0; end\r\n\r\n")
                 self.assertEqual((exchange.body(), exchange.heard[-1]), (b"abc", ("end",)))
                 self.assertEqual(self.free, [self.connection])
 
@@ -90,7 +90,7 @@ class AnswerTests(ConnectionTestCase):
         """Others have their turn in between; meanwhile nothing more is read."""
         later: list[Callable[[], object]] = []
         self.setUp(Turn(later.append))
-        exchange = self.answered(CHUNKED + b"1\r\nx\r\n" * 5000)
+        exchange = self.responded(CHUNKED + b"1\r\nx\r\n" * 5000)
         rounds = 0
         while exchange.body() != b"x" * 5000:
             self.assertFalse(self.transport.reading)
@@ -105,7 +105,7 @@ class AnswerTests(ConnectionTestCase):
     def test_small_chunks_and_a_slow_caller(self) -> None:
         later: list[Callable[[], object]] = []
         self.setUp(Turn(later.append))
-        exchange = self.answered(CHUNKED + b"1\r\nx\r\n" * 500)
+        exchange = self.responded(CHUNKED + b"1\r\nx\r\n" * 500)
         self.connection.resume_reading()
         self.assertFalse(self.transport.reading, "what has arrived comes first")
         self.connection.pause_reading()
@@ -119,20 +119,20 @@ class AnswerTests(ConnectionTestCase):
     @given(st.lists(st.integers(1, 60), max_size=8))
     def test_however_it_is_cut(self, cuts: list[int]) -> None:
         self.setUp()
-        answer = b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"
+        response = b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"
         parts = []
         for cut in cuts:
-            parts.append(answer[:cut])
-            answer = answer[cut:]
-        exchange = self.answered(*[part for part in [*parts, answer] if part])
+            parts.append(response[:cut])
+            response = response[cut:]
+        exchange = self.responded(*[part for part in [*parts, response] if part])
         assert exchange.head is not None
         self.assertEqual((exchange.head.reason, exchange.body()), (b"OK", b"abcde"))
         self.assertEqual(exchange.heard[:2], [("informational", 100), ("head", 200)])
         self.assertEqual(self.free, [self.connection])
 
-    def test_answers_before_the_answer(self) -> None:
+    def test_responses_before_the_response(self) -> None:
         early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-        exchange = self.answered(b"HTTP/1.1 100 Continue\r\n\r\n" + early + OK)
+        exchange = self.responded(b"HTTP/1.1 100 Continue\r\n\r\n" + early + OK)
         self.assertEqual(
             exchange.heard,
             [("informational", 100), ("informational", 103), ("head", 200), ("data", b"hi"), ("end",)],
@@ -142,19 +142,19 @@ class AnswerTests(ConnectionTestCase):
         for head in (b"Content-Length: 5", b"Transfer-Encoding: chunked", b"X: y"):
             with self.subTest(head):
                 self.setUp()
-                exchange = self.answered(
+                exchange = self.responded(
                     b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", exchange=FakeExchange(bodiless=True)
                 )
                 self.assertEqual(exchange.heard, [("head", 200), ("end",)])
         for status in (204, 304):
             with self.subTest(status):
                 self.setUp()
-                exchange = self.answered(b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status)
+                exchange = self.responded(b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status)
                 self.assertEqual(exchange.heard, [("head", status), ("end",)])
                 self.assertEqual(self.free, [self.connection])
 
     def test_a_body_that_ends_with_the_connection(self) -> None:
-        exchange = self.answered(b"HTTP/1.1 200 OK\r\n\r\nab", b"cd")
+        exchange = self.responded(b"HTTP/1.1 200 OK\r\n\r\nab", b"cd")
         self.assertEqual(exchange.heard[-1], ("data", b"cd"))
         self.transport.lose()
         self.assertEqual((exchange.body(), exchange.heard[-1]), (b"abcd", ("end",)))
@@ -163,7 +163,7 @@ class AnswerTests(ConnectionTestCase):
 
 class ReuseTests(ConnectionTestCase):
     def test_one_request_after_the_other(self) -> None:
-        first = self.answered(OK)
+        first = self.responded(OK)
         second = self.ask()
         self.assertTrue(self.connection.reused)
         self.transport.receive(OK)
@@ -176,24 +176,24 @@ class ReuseTests(ConnectionTestCase):
 
     def test_after_a_head(self) -> None:
         head = FakeExchange(bodiless=True)
-        self.answered(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", exchange=head)
-        self.assertEqual(self.answered(OK).body(), b"hi")
+        self.responded(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", exchange=head)
+        self.assertEqual(self.responded(OK).body(), b"hi")
 
     def test_not_where_either_side_closes(self) -> None:
-        for answer in (
+        for response in (
             b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
             OK + OK,
             OK + b"x",
         ):
-            with self.subTest(answer):
+            with self.subTest(response):
                 self.setUp()
-                exchange = self.answered(answer)
+                exchange = self.responded(response)
                 self.assertEqual(exchange.heard[-1], ("end",))
                 self.assertEqual((self.free, self.transport.ended), ([], "aborted"))
 
-    def test_not_when_the_answer_came_before_the_request_was_sent(self) -> None:
-        exchange = self.answered(OK, exchange=FakeExchange(whole=False))
+    def test_not_when_the_response_came_before_the_request_was_sent(self) -> None:
+        exchange = self.responded(OK, exchange=FakeExchange(whole=False))
         self.assertEqual(exchange.heard[-1], ("end",))
         self.assertEqual((self.free, self.transport.ended), ([], "aborted"))
 
@@ -205,22 +205,22 @@ class ReuseTests(ConnectionTestCase):
         self.assertEqual((self.free, self.transport.ended), ([], "aborted"))
 
     def test_what_nobody_asked_for_ends_it(self) -> None:
-        self.answered(OK)
+        self.responded(OK)
         self.transport.receive(OK)
         self.assertEqual(self.transport.ended, "aborted")
 
     def test_it_reads_again_for_the_next_request(self) -> None:
         exchange = FakeExchange()
         exchange.then = lambda name: self.connection.pause_reading() if name == "data" else None
-        self.answered(OK, exchange=exchange)
+        self.responded(OK, exchange=exchange)
         self.assertTrue(self.transport.reading)
 
 
 class FailureTests(ConnectionTestCase):
-    def failure(self, answer: bytes) -> tuple[str, ...]:
+    def failure(self, response: bytes) -> tuple[str, ...]:
         exchange = self.ask()
-        if answer:
-            self.transport.receive(answer)
+        if response:
+            self.transport.receive(response)
         if not exchange.over():
             self.transport.lose()
         else:
@@ -228,7 +228,7 @@ class FailureTests(ConnectionTestCase):
         self.assertEqual((self.free, exchange.heard[-1][0]), ([], "failure"))
         return exchange.heard[-1][1:]
 
-    def test_closed_without_an_answer(self) -> None:
+    def test_closed_without_a_response(self) -> None:
         self.assertEqual(
             self.failure(b""), ("DisconnectedError", "the connection was closed without a response")
         )
@@ -243,7 +243,7 @@ class FailureTests(ConnectionTestCase):
                 )
 
     def test_a_body_that_ends_with_the_connection_and_breaks(self) -> None:
-        exchange = self.answered(b"HTTP/1.1 200 OK\r\n\r\nab")
+        exchange = self.responded(b"HTTP/1.1 200 OK\r\n\r\nab")
         self.transport.lose(ConnectionResetError("reset"))
         self.assertEqual(
             exchange.heard[-1],
@@ -251,7 +251,7 @@ class FailureTests(ConnectionTestCase):
         )
 
     def test_what_is_not_http(self) -> None:
-        for answer in (
+        for response in (
             b"hello\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -260,9 +260,9 @@ class FailureTests(ConnectionTestCase):
             b"HTTP/1.1 000 Zero\r\nContent-Length: 0\r\n\r\n",
             CHUNKED + b"zz\r\n",
         ):
-            with self.subTest(answer):
+            with self.subTest(response):
                 self.setUp()
-                kind, text = self.failure(answer)
+                kind, text = self.failure(response)
                 self.assertEqual(kind, "BadResponseError")
                 self.assertIn("the response is not HTTP/1.1: ", text)
 
@@ -288,8 +288,8 @@ class FailureTests(ConnectionTestCase):
                 self.assertEqual(self.transport.ended, "aborted")
 
     def test_a_coding_that_is_not_ours_to_undo(self) -> None:
-        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc"
-        self.assertIn("its transfer coding is not chunked", self.failure(answer)[1])
+        response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc"
+        self.assertIn("its transfer coding is not chunked", self.failure(response)[1])
 
     def test_an_upgrade_that_nobody_asked_for(self) -> None:
         self.assertIn("a 101 that nobody has asked for", self.failure(SWITCH)[1])
@@ -308,7 +308,7 @@ class FailureTests(ConnectionTestCase):
                 raise RuntimeError("a bug")
 
         exchange.then = then
-        self.answered(OK, exchange=exchange)
+        self.responded(OK, exchange=exchange)
         self.assertEqual(exchange.heard[-1][1], "BadResponseError")
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
@@ -323,7 +323,7 @@ class FailureTests(ConnectionTestCase):
 
 class TunnelTests(ConnectionTestCase):
     def open(self, rest: bytes = b"") -> FakeExchange:
-        return self.answered(SWITCH + rest, exchange=FakeExchange(upgradable=True, whole=False))
+        return self.responded(SWITCH + rest, exchange=FakeExchange(upgradable=True, whole=False))
 
     def test_bytes_go_as_they_are(self) -> None:
         exchange = self.open(b"\x81\x02hi")

@@ -23,12 +23,12 @@ class ForwardTestCase(GatewayTestCase):
         self.caller().ask(method, target, *headers, body=body)
         return lines_of(self.connector.accept().sent)
 
-    def exchange(self, answer: bytes, *headers: str, method: str = "GET") -> CallerEnd:
-        """:returns: a caller that has asked something, and has been answered that."""
+    def exchange(self, response: bytes, *headers: str, method: str = "GET") -> CallerEnd:
+        """:returns: a caller that has asked something, and has got a response that."""
         caller = self.caller()
         caller.ask(method, "/", *headers)
         self.plugin = self.connector.accept()
-        self.plugin.receive(answer)
+        self.plugin.receive(response)
         return caller
 
     def under_way(
@@ -124,7 +124,7 @@ class RequestTests(ForwardTestCase):
         caller.receive(b"1\r\nf\r\n0\r\nTrailer: x\r\n\r\n")
         self.assertEqual(plugin.sent, b"1\r\nf\r\n0\r\n\r\n")
         plugin.receive(OK)
-        self.assertEqual(caller.answer().body, b"ok")
+        self.assertEqual(caller.response().body, b"ok")
         self.assertEqual(self.pool.idle, 1)
 
     def test_a_body_streams(self) -> None:
@@ -237,7 +237,7 @@ class KeptTests(ForwardTestCase):
                 self.assertIn(f"Content-Length: {len(body)}", headers)
                 self.assertFalse([line for line in headers if line.startswith("Transfer-Encoding")])
                 plugin.receive(OK)
-                self.assertEqual((caller.answer().status, self.pool.idle), (200, 1))
+                self.assertEqual((caller.response().status, self.pool.idle), (200, 1))
 
     def test_a_long_one_streams(self) -> None:
         caller = self.begun(b"abcdef")
@@ -258,7 +258,7 @@ class KeptTests(ForwardTestCase):
         self.assertIn("Transfer-Encoding: chunked", headers)
         self.assertEqual(body, b"b\r\nabcdefghijk\r\n0\r\n\r\n")
         plugin.receive(OK)
-        self.assertEqual((caller.answer().status, self.pool.idle), (200, 1))
+        self.assertEqual((caller.response().status, self.pool.idle), (200, 1))
 
     def test_a_caller_that_waits_to_be_told_to_go_on(self) -> None:
         caller = self.begun(headers=b"Expect: 100-continue\r\n")
@@ -287,7 +287,7 @@ class KeptTests(ForwardTestCase):
     def test_one_that_stalls(self) -> None:
         caller = self.begun(b"abc")
         self.wait(60.2)
-        self.assertEqual((caller.answer().status, self.connector.attempts), (408, []))
+        self.assertEqual((caller.response().status, self.connector.attempts), (408, []))
 
 
 class BasePathTests(ForwardTestCase):
@@ -298,7 +298,7 @@ class BasePathTests(ForwardTestCase):
         self.assertEqual(self.forwarded("OPTIONS", "*")[0], "OPTIONS * HTTP/1.1")
 
 
-class AnswerTests(ForwardTestCase):
+class ResponseTests(ForwardTestCase):
     def test_every_header_in_order(self) -> None:
         caller = self.exchange(
             b"HTTP/1.1 299 Sehr gut\r\nset-cookie: a=1\r\nConnection: X-Foo\r\nX-Foo: dropped\r\nTE: x\r\n"
@@ -327,7 +327,7 @@ class AnswerTests(ForwardTestCase):
         self.assertFalse(caller.closed)
 
     def test_to_an_http_1_0_caller(self) -> None:
-        for answer in (
+        for response in (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
             b"HTTP/1.1 200 OK\r\n\r\nab",
         ):
@@ -335,8 +335,8 @@ class AnswerTests(ForwardTestCase):
             caller.receive(b"GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n")
             plugin = self.connector.accept() if self.connector.attempts else self.plugin
             self.plugin = plugin
-            plugin.receive(answer)
-            if not answer.endswith(b"0\r\n\r\n"):
+            plugin.receive(response)
+            if not response.endswith(b"0\r\n\r\n"):
                 plugin.lose()
             _, headers, body = lines_of(caller.take())
             self.assertNotIn("Transfer-Encoding: chunked", headers)
@@ -402,10 +402,10 @@ class AnswerTests(ForwardTestCase):
         plugin.receive(OK)
         self.assertIn("Connection: close", lines_of(caller.take())[1])
         self.assertEqual((plugin.ended, caller.eof, caller.ended), ("aborted", True, ""))
-        caller.receive(b"cdefghi")  # read and dropped, so that the answer arrives
+        caller.receive(b"cdefghi")  # read and dropped, so that the response arrives
         self.assertEqual(caller.take(), b"")
 
-    def test_a_body_goes_on_while_it_is_answered(self) -> None:
+    def test_a_body_goes_on_while_the_response_comes(self) -> None:
         caller = self.caller()
         caller.receive(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab")
         plugin = self.connector.accept()
@@ -431,13 +431,13 @@ class InformationTests(ForwardTestCase):
         caller.receive(b"hi")
         self.assertEqual(plugin.sent, b"hi")
         plugin.receive(OK)
-        self.assertEqual((caller.answer().status, caller.closed), (200, False))
+        self.assertEqual((caller.response().status, caller.closed), (200, False))
 
     def test_it_does_not(self) -> None:
         caller = self.caller()
         caller.receive(self.EXPECT)
         self.connector.accept().receive(b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n")
-        self.assertEqual((caller.answer().status, caller.closed), (417, True))
+        self.assertEqual((caller.response().status, caller.closed), (417, True))
 
     def test_it_does_not_change_the_time_for_the_response(self) -> None:
         for early in (
@@ -455,13 +455,13 @@ class InformationTests(ForwardTestCase):
                     plugin.receive(early)
                 caller.take()
                 self.wait(0.5)
-                self.assertEqual((caller.answer().status, plugin.ended), (504, "aborted"))
+                self.assertEqual((caller.response().status, plugin.ended), (504, "aborted"))
 
     def test_not_for_http_1_0(self) -> None:
         caller = self.caller()
         caller.receive(b"GET / HTTP/1.0\r\n\r\n")
         self.connector.accept().receive(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK)
-        self.assertEqual(caller.answer().status, 200)
+        self.assertEqual(caller.response().status, 200)
 
 
 class TunnelTests(ForwardTestCase):
@@ -505,7 +505,7 @@ class TunnelTests(ForwardTestCase):
     def test_the_plugin_does_not_want_to(self) -> None:
         caller, plugin = self.under_way("Connection: Upgrade", "Upgrade: x")
         plugin.receive(OK)
-        self.assertEqual(caller.answer().status, 200)
+        self.assertEqual(caller.response().status, 200)
         caller.ask("GET", "/")
         self.assertTrue(plugin.sent.startswith(b"GET / "))
 
@@ -513,7 +513,7 @@ class TunnelTests(ForwardTestCase):
         caller, plugin = self.under_way()
         with capturedLogs():
             plugin.receive(b"HTTP/1.1 101 Go\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
-        self.assertEqual(caller.answer().status, 502)
+        self.assertEqual(caller.response().status, 502)
 
     def test_ends(self) -> None:
         caller, plugin = self.tunnel()
@@ -557,9 +557,9 @@ class FailureTests(ForwardTestCase):
         with capturedLogs() as logs:
             caller.ask("GET", "/")
             self.connector.refuse(ConnectionRefusedError(111, "refused"))
-        answer = caller.answer()
+        response = caller.response()
         self.assertEqual(
-            (answer.status, answer.json()), (502, {"message": "the upstream server can't be reached"})
+            (response.status, response.json()), (502, {"message": "the upstream server can't be reached"})
         )
         self.assertEqual((caller.closed, self.logged(logs)), (False, []))
 
@@ -567,13 +567,13 @@ class FailureTests(ForwardTestCase):
         caller = self.caller()
         caller.ask("GET", "/")
         self.clock.advance(5)
-        self.assertEqual(caller.answer().status, 504)
+        self.assertEqual(caller.response().status, 504)
 
-    def test_broken_off_before_the_answer(self) -> None:
+    def test_broken_off_before_the_response(self) -> None:
         caller, plugin = self.under_way(method="POST")
         with capturedLogs() as logs:
             plugin.lose(ConnectionResetError("reset"))
-        self.assertEqual(caller.answer().status, 502)
+        self.assertEqual(caller.response().status, 502)
         self.assertEqual(
             self.logged(logs),
             ["a forwarded request failed: the connection was closed without a response: reset"],
@@ -583,7 +583,7 @@ class FailureTests(ForwardTestCase):
         caller, plugin = self.under_way()
         with capturedLogs():
             plugin.receive(b"SSH-2.0-OpenSSH\r\n")
-        self.assertEqual((caller.answer().status, plugin.ended), (502, "aborted"))
+        self.assertEqual((caller.response().status, plugin.ended), (502, "aborted"))
 
     def test_broken_off_in_the_middle(self) -> None:
         caller = self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
@@ -604,14 +604,15 @@ class FailureTests(ForwardTestCase):
         self.assertEqual(self.pool.waiting, 0)
         self.assertEqual(self.connector.accept().sent, b"")
 
-    def test_no_answer_in_time(self) -> None:
+    def test_no_response_in_time(self) -> None:
         caller, plugin = self.under_way()
         self.wait(29.8)
         self.assertEqual((caller.take(), plugin.ended), (b"", ""))
         self.wait(0.4)
-        answer = caller.answer()
+        response = caller.response()
         self.assertEqual(
-            (answer.status, answer.json()), (504, {"message": "the upstream server did not respond in time"})
+            (response.status, response.json()),
+            (504, {"message": "the upstream server did not respond in time"}),
         )
         self.assertEqual((plugin.ended, caller.closed), ("aborted", False))
 
@@ -625,9 +626,9 @@ class FailureTests(ForwardTestCase):
         self.wait(29)
         self.assertEqual(caller.take(), b"")
         plugin.receive(OK)
-        self.assertEqual(caller.answer().status, 200)
+        self.assertEqual(caller.response().status, 200)
 
-    def test_an_answer_that_stalls(self) -> None:
+    def test_a_response_that_stalls(self) -> None:
         caller = self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
         self.wait(59)
         self.plugin.receive(b"c")
@@ -656,7 +657,7 @@ class RetryTests(ForwardTestCase):
                 second = self.connector.accept()
                 self.assertTrue(second.sent.startswith(f"{method} /again HTTP/1.1".encode()))
                 second.receive(OK if method != "HEAD" else OK[:-2])
-                self.assertEqual(caller.answer(method).status, 200)
+                self.assertEqual(caller.response(method).status, 200)
                 self.assertEqual(self.count("gateway_retries_total"), 1)
 
     def test_only_once(self) -> None:
@@ -668,7 +669,7 @@ class RetryTests(ForwardTestCase):
         plugin.lose()  # the first request goes to the second connection
         with capturedLogs():
             second.lose()
-        self.assertEqual(caller.answer().status, 502)
+        self.assertEqual(caller.response().status, 502)
 
     def test_not_what_may_have_had_an_effect(self) -> None:
         for method, body in (("POST", b""), ("PATCH", b""), ("PUT", b"x")):
@@ -677,20 +678,20 @@ class RetryTests(ForwardTestCase):
                 caller, plugin = self.reused(method, body)
                 with capturedLogs():
                     plugin.lose()
-                self.assertEqual(caller.answer().status, 502)
+                self.assertEqual(caller.response().status, 502)
 
-    def test_not_after_a_byte_of_the_answer(self) -> None:
+    def test_not_after_a_byte_of_the_response(self) -> None:
         caller, plugin = self.reused("GET")
         plugin.receive(b"HTTP/1.1 2")
         with capturedLogs():
             plugin.lose()
-        self.assertEqual(caller.answer().status, 502)
+        self.assertEqual(caller.response().status, 502)
 
     def test_not_on_a_connection_that_is_new(self) -> None:
         caller, plugin = self.under_way()
         with capturedLogs():
             plugin.lose()
-        self.assertEqual(caller.answer().status, 502)
+        self.assertEqual(caller.response().status, 502)
 
 
 class PoolTests(ForwardTestCase):
@@ -705,7 +706,7 @@ class PoolTests(ForwardTestCase):
         self.assertTrue(plugin.sent.startswith(b"POST /second "))
         self.assertTrue(plugin.sent.endswith(b"\r\n\r\nbody"))
         plugin.receive(OK)
-        self.assertEqual((first.answer().status, second.answer().status), (200, 200))
+        self.assertEqual((first.response().status, second.response().status), (200, 200))
 
     def test_for_so_long(self) -> None:
         _, plugin = self.under_way()
@@ -713,4 +714,4 @@ class PoolTests(ForwardTestCase):
         second = self.caller()
         second.ask("GET", "/")
         self.wait(10.2)
-        self.assertEqual((second.answer().status, self.pool.waiting), (504, 0))
+        self.assertEqual((second.response().status, self.pool.waiting), (504, 0))

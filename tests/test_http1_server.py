@@ -18,7 +18,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BIG = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n"
 
 
-class Answers(Routes):
+class Responses(Routes):
     """
     :ivar later: what ``/later`` waits for.
     :ivar bodies: what ``/echo`` has got.
@@ -49,12 +49,12 @@ class Answers(Routes):
 
 class CallerTestCase(GatewayTestCase):
     def setUp(self) -> None:
-        self.routes = self.answers = Answers()
+        self.routes = self.responses = Responses()
         super().setUp()
 
 
 class RoutesTests(CallerTestCase):
-    def test_are_answered(self) -> None:
+    def test_get_responses(self) -> None:
         caller = self.caller()
         caller.ask("POST", "/echo?x=1", "X-Two: 1", "X-Two: 2", "X-Request-Id: r", body=b"body")
         self.assertEqual(
@@ -70,7 +70,7 @@ class RoutesTests(CallerTestCase):
     def test_by_a_whole_url(self) -> None:
         caller = self.caller()
         caller.ask("GET", "http://elsewhere/now?x")
-        self.assertEqual(caller.answer().body, b"now")
+        self.assertEqual(caller.response().body, b"now")
 
     def test_paths_count_as_they_were_sent(self) -> None:
         for method, target in (("POST", "/now"), ("GET", "/now/"), ("GET", "//now"), ("GET", "/n%6fw")):
@@ -84,19 +84,19 @@ class RoutesTests(CallerTestCase):
         caller.receive(b"POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         self.assertEqual(caller.take(), b"HTTP/1.1 100 Continue\r\n\r\n")
         caller.receive(b"hi")
-        self.assertEqual(caller.answer().body, b"hi")
+        self.assertEqual(caller.response().body, b"hi")
 
-    def test_an_answer_that_takes_time(self) -> None:
+    def test_a_response_that_takes_time(self) -> None:
         caller = self.caller()
         caller.ask("GET", "/later")
         caller.ask("GET", "/now")
         self.assertEqual(caller.take(), b"")
-        self.answers.later.callback(Response(200, b"later"))
+        self.responses.later.callback(Response(200, b"later"))
         self.assertRegex(caller.take(), rb"(?s)later.*now")
 
     def test_a_caller_that_does_not_wait(self) -> None:
         cancelled: list[Any] = []
-        self.answers.later = Deferred(cancelled.append)
+        self.responses.later = Deferred(cancelled.append)
         caller = self.caller()
         caller.ask("GET", "/later")
         caller.lose()
@@ -105,7 +105,7 @@ class RoutesTests(CallerTestCase):
     def test_a_mistake_in_it(self) -> None:
         caller = self.caller()
         caller.ask("GET", "/broken")
-        self.assertEqual(caller.answer().status, 500)
+        self.assertEqual(caller.response().status, 500)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_a_body_that_is_too_long(self) -> None:
@@ -116,12 +116,12 @@ class RoutesTests(CallerTestCase):
         ):
             caller = self.caller()
             caller.receive(request)
-            self.assertEqual((caller.answer().status, caller.closed), (413, True))
-        self.assertEqual(self.answers.bodies, [])
+            self.assertEqual((caller.response().status, caller.closed), (413, True))
+        self.assertEqual(self.responses.bodies, [])
 
 
 class PipeliningTests(CallerTestCase):
-    def test_answers_come_in_order(self) -> None:
+    def test_responses_come_in_order(self) -> None:
         caller = self.caller()
         caller.receive(
             b"".join(b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % path for path in (b"a", b"now", b"b"))
@@ -145,13 +145,13 @@ class PipeliningTests(CallerTestCase):
         self.clock.advance(0)
         self.assertEqual(caller.take().count(b"200 OK"), 24)
 
-    def test_a_caller_that_does_not_read_answers(self) -> None:
+    def test_a_caller_that_does_not_read_responses(self) -> None:
         caller = self.caller()
         caller.protocol.pause_writing()
         caller.receive(b"GET /now HTTP/1.1\r\nHost: h\r\n\r\n")
         self.assertEqual((caller.take(), caller.reading), (b"", False))
         caller.protocol.resume_writing()
-        self.assertEqual(caller.answer().body, b"now")
+        self.assertEqual(caller.response().body, b"now")
 
     def test_nothing_is_read_behind_the_last_one(self) -> None:
         caller = self.caller()
@@ -178,9 +178,9 @@ class RefusedTests(CallerTestCase):
     def test_a_long_body(self) -> None:
         caller = self.caller()
         caller.receive(BIG % 11)
-        answer = caller.answer()
+        response = caller.response()
         self.assertEqual(
-            (answer.status, answer.json()), (413, {"message": "the body is longer than 10 bytes"})
+            (response.status, response.json()), (413, {"message": "the body is longer than 10 bytes"})
         )
         self.assertEqual(self.connector.attempts, [])
 
@@ -189,13 +189,13 @@ class RefusedTests(CallerTestCase):
         caller.receive(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n012345\r\n")
         plugin = self.connector.accept()
         caller.receive(b"6\r\n012345\r\n")
-        self.assertEqual((caller.answer().status, plugin.ended), (413, "aborted"))
+        self.assertEqual((caller.response().status, plugin.ended), (413, "aborted"))
         self.assertEqual((caller.eof, caller.ended), (True, ""))
         caller.receive(b"more of it")
         self.wait(2.2)
         self.assertEqual(caller.ended, "aborted")
 
-    def test_in_the_middle_of_an_answer(self) -> None:
+    def test_in_the_middle_of_a_response(self) -> None:
         caller = self.caller()
         caller.receive(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n012345\r\n")
         plugin = self.connector.accept()
@@ -208,7 +208,7 @@ class RefusedTests(CallerTestCase):
         caller.receive(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
         plugin = self.connector.accept()
         caller.receive(b"zz\r\n")
-        self.assertEqual((caller.answer().status, plugin.ended, caller.closed), (400, "aborted", True))
+        self.assertEqual((caller.response().status, plugin.ended, caller.closed), (400, "aborted", True))
         self.assertNotIn(b"0\r\n\r\n", plugin.sent)
 
     def test_long_headers(self) -> None:
@@ -218,7 +218,7 @@ class RefusedTests(CallerTestCase):
 
 class DeadlineTests(CallerTestCase):
     def after(self, seconds: float, caller: CallerEnd) -> tuple[int, str, bool]:
-        """:returns: status of an answer after that time, how the connection ended, whether none is read."""
+        """:returns: status of a response after that time, how the connection ended, whether none is read."""
         self.wait(seconds)
         sent = caller.take()
         return int(sent.split(b" ", 2)[1]) if sent else 0, caller.ended, caller.closed
@@ -410,8 +410,8 @@ class ConnectionsTests(CallerTestCase):
         allowed = [self.caller() for _ in range(2)]
         surplus = self.caller()
         surplus.ask("GET", "/x")
-        answer = surplus.answer()
-        self.assertEqual((answer.status, answer.json()), (503, {"message": "too many connections"}))
+        response = surplus.response()
+        self.assertEqual((response.status, response.json()), (503, {"message": "too many connections"}))
         self.assertTrue(surplus.closed)
         self.assertEqual(self.count("gateway_refused_total"), 1)
         allowed[0].lose()
@@ -420,12 +420,12 @@ class ConnectionsTests(CallerTestCase):
         later.ask("GET", "/now")
         self.assertFalse(later.closed)
 
-    def test_health_is_still_answered(self) -> None:
+    def test_health_still_gets_a_response(self) -> None:
         for _ in range(2):
             self.caller()
         surplus = self.caller()
         surplus.ask("GET", "/now")
-        self.assertEqual((surplus.answer().status, surplus.ended), (200, "closed"))
+        self.assertEqual((surplus.response().status, surplus.ended), (200, "closed"))
 
     def test_who_is_late_does_not_hold_the_reserve(self) -> None:
         callers = [self.caller() for _ in range(3)]
@@ -438,8 +438,8 @@ class ConnectionsTests(CallerTestCase):
         self.assertEqual([caller.ended for caller in silent], [""] * len(silent))
         caller = self.caller()
         caller.ask("GET", "/now")
-        self.assertEqual(caller.answer().body, b"now")
-        self.assertEqual((silent[2].answer().status, silent[2].ended), (503, "closed"))
+        self.assertEqual(caller.response().body, b"now")
+        self.assertEqual((silent[2].response().status, silent[2].ended), (503, "closed"))
         self.assertEqual(silent[3].ended, "")
 
 
@@ -448,11 +448,11 @@ class DrainingTests(CallerTestCase):
         caller, other = self.caller(), self.caller()
         self.front.draining = True
         caller.ask("GET", "/x")
-        self.assertEqual((caller.answer().status, caller.ended), (503, "closed"))
+        self.assertEqual((caller.response().status, caller.ended), (503, "closed"))
         other.ask("GET", "/now")
-        self.assertEqual((other.answer().status, other.ended), (200, "closed"))
+        self.assertEqual((other.response().status, other.ended), (200, "closed"))
 
-    def test_answers_under_way(self) -> None:
+    def test_responses_under_way(self) -> None:
         caller = self.caller()
         caller.ask("GET", "/x")
         plugin = self.connector.accept()

@@ -39,8 +39,8 @@ UNWELL = b"HTTP/1.1 503 No Database\r\nContent-Length: 0\r\nConnection: close\r\
 REFUSED = ConnectionRefusedError(111, "Connection refused")
 
 
-def answer(transport: FakeTransport, data: bytes) -> None:
-    """Send an answer, and let asyncio tell of the connection's end where it is one."""
+def response(transport: FakeTransport, data: bytes) -> None:
+    """Send a response, and let asyncio tell of the connection's end where it is one."""
     transport.receive(data)
     settle(transport)
 
@@ -103,7 +103,7 @@ class HttpAdapterTestCase(SynchronousTestCase):
         )
 
     def look(self, given: bytes | Exception | None) -> None:
-        """Answer the look at its health that is under way; None is silence."""
+        """Response the look at its health that is under way; None is silence."""
         if isinstance(given, Exception):
             self.health.refuse(given)
         elif given is None:
@@ -111,7 +111,7 @@ class HttpAdapterTestCase(SynchronousTestCase):
             self.clock.advance(CHECK_TIMEOUT)
             settle(transport)
         else:
-            answer(self.health.accept(), given)
+            response(self.health.accept(), given)
 
     def looking(self) -> bool:
         return bool(self.health.attempts)
@@ -136,13 +136,13 @@ class StartTests(HttpAdapterTestCase):
 
     def test_looks_again_until_it_is_ready(self) -> None:
         started = self.adapter.startService()
-        for answer in (
+        for response in (
             REFUSED,
             b"HTTP/1.1 503 Starting\r\nConnection: close\r\nContent-Length: 8\r\n\r\nstarting",
             b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
             b"HTTP/1.1 302 Found\r\nLocation: /\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
         ):
-            self.look(answer)
+            self.look(response)
             self.assertNoResult(started)
             self.clock.advance(0.2)
         self.look(OK)
@@ -160,25 +160,25 @@ class StartTests(HttpAdapterTestCase):
             self.clock.advance(pauses[-1])
         self.assertEqual(pauses, [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1, 1])
 
-    def never_ready(self, answer: bytes | Exception | None) -> str:
-        """The end of a start in which each look gets the same answer, or none."""
+    def never_ready(self, response: bytes | Exception | None) -> str:
+        """The end of a start in which each look gets the same response, or none."""
         started = self.adapter.startService()
         while not started.called:
-            if answer is not None and self.looking():
-                self.look(answer)
+            if response is not None and self.looking():
+                self.look(response)
             self.clock.advance(0.01)
         return str(self.failureResultOf(started, StartupError).value)
 
     def test_never_ready(self) -> None:
         head = f"adapter.http: plugin 'my-plugin' at {URL} is not ready after 3 s; GET /health last got: "
-        for answer, last in (
+        for response, last in (
             (UNWELL, "HTTP status 503"),
             (None, "nothing yet"),
             (REFUSED, "can't connect: Connection refused"),
         ):
-            with self.subTest(answer=answer):
+            with self.subTest(response=response):
                 self.setUp()
-                self.assertEqual(self.never_ready(answer), head + last)
+                self.assertEqual(self.never_ready(response), head + last)
 
     def test_a_process_that_ended_is_named(self) -> None:
         started = self.adapter.startService()
@@ -304,13 +304,13 @@ class HealthTests(HttpAdapterTestCase):
         super().setUp()
         self.start()
 
-    def next_look(self, answer: bytes | Exception | None, pause: float = 5.0) -> None:
+    def next_look(self, response: bytes | Exception | None, pause: float = 5.0) -> None:
         self.clock.advance(pause - 0.1)
         self.assertFalse(self.looking())
         self.clock.advance(0.2)
-        self.look(answer)
+        self.look(response)
 
-    def test_one_that_stops_answering_is_started_again(self) -> None:
+    def test_one_that_stops_responding_is_started_again(self) -> None:
         self.next_look(None)
         self.next_look(None, 1)
         self.assertEqual((self.problems(), self.availability.available), ([], True))
@@ -333,7 +333,7 @@ class HealthTests(HttpAdapterTestCase):
         self.assertEqual((self.problems(), self.process.journal), ([], ["start"]))
 
     def test_one_that_says_it_is_not_well_is_left_alone(self) -> None:
-        """It answers: what it waits for, its database say, will not come back sooner for a new start."""
+        """It responds: what it waits for, its database say, will not come back sooner for a new start."""
         self.next_look(UNWELL)
         self.next_look(UNWELL, 1)
         self.next_look(UNWELL, 1)
@@ -556,7 +556,7 @@ class OnTriggerTests(HttpAdapterTestCase):
     def call(self, status: int, body: bytes) -> Deferred[TriggerResponse]:
         called = self.adapter.on_trigger(EVENT)
         head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
-        answer(self.plugin.accept(), head + body)
+        response(self.plugin.accept(), head + body)
         return called
 
     def test_a_long_response_is_read_in_a_thread(self) -> None:

@@ -55,7 +55,7 @@ class Health:
         self.busy = 0
         self.busy_otherwise: Callable[[], int] = lambda: 0
 
-    def event_answered(self) -> None:
+    def event_responded(self) -> None:
         """Say that the plugin has responded to an event: it is not stuck."""
         self._event_lost = False
 

@@ -67,7 +67,7 @@ class HttpAdapter(Service):
         self._readiness = context.readiness
         self._availability = context.availability
         self._metrics = context.metrics
-        self._requests_answered = context.metrics.plugin_requests.labels("succeeded")
+        self._requests_responded = context.metrics.plugin_requests.labels("succeeded")
         self._clock = context.reactor
         self._health = Health(client, settings.health_interval, settings.health_failures, context.reactor)
         self._watch: Deferred[None] = succeed(None)
@@ -203,11 +203,11 @@ class HttpAdapter(Service):
     ) -> Deferred[PluginResponse]:
         self._health.busy += 1
         posted = self._client.post_event(body, seconds, event.traceparent, path)
-        return posted.addCallbacks(self._answered, self._not_answered, (path,), errbackArgs=(path,))
+        return posted.addCallbacks(self._responded, self._not_responded, (path,), errbackArgs=(path,))
 
-    def _answered(self, response: PluginResponse, path: str) -> PluginResponse:
+    def _responded(self, response: PluginResponse, path: str) -> PluginResponse:
         self._health.busy -= 1
-        self._health.event_answered()
+        self._health.event_responded()
         if response.status != 200 and (path == "/on-trigger" or not 200 <= response.status < 300):
             self._metrics.plugin_requests.labels("status").inc()
             shown = "" if response.location else f": {response.body[:SHOWN].decode('utf-8', 'replace')}"
@@ -221,7 +221,7 @@ class HttpAdapter(Service):
         return deferToThreadPool(self._clock, pool, parse, response.body, *arguments)
 
     def _counted(self, result: T) -> T:
-        self._requests_answered.inc()
+        self._requests_responded.inc()
         return result
 
     def _message_response(
@@ -245,7 +245,7 @@ class HttpAdapter(Service):
             )
         return parsed
 
-    def _not_answered(self, failure: Failure, path: str) -> Failure:
+    def _not_responded(self, failure: Failure, path: str) -> Failure:
         self._health.busy -= 1
         if failure.check(CancelledError):
             self._metrics.plugin_requests.labels("cancelled").inc()

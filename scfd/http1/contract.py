@@ -42,13 +42,13 @@ class DisconnectedError(UpstreamError):
     """
     The connection ended before the response did.
 
-    :ivar answered: whether a byte of the response had arrived.
+    :ivar responded: whether a byte of the response had arrived.
     :ivar sent: whether a byte of the request may have arrived there.
     """
 
-    def __init__(self, text: str, answered: bool, sent: bool = True) -> None:
+    def __init__(self, text: str, responded: bool, sent: bool = True) -> None:
         super().__init__(text)
-        self.answered = answered
+        self.responded = responded
         self.sent = sent
 
 

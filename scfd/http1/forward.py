@@ -248,7 +248,7 @@ class Forward:
         """Only where the server is likely to have closed an idle connection without seeing the request."""
         return (
             isinstance(error, DisconnectedError)
-            and not error.answered
+            and not error.responded
             and connection is not None
             and connection.reused
             and not self._body_begun

@@ -1,4 +1,4 @@
-"""Requests and answers of every legal kind (hypothesis), and what each is behind the gateway."""
+"""Requests and responses of every legal kind (hypothesis), and what each is behind the gateway."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Request:
 
 
 @frozen
-class Answer:
+class Response:
     """
     :ivar data: as the plugin sends it.
     :ivar close: whether its end is the end of the connection.
@@ -161,8 +161,8 @@ def requests(draw: st.DrawFn, last: bool) -> Request:
 
 
 @st.composite
-def answers(draw: st.DrawFn, request: Request) -> Answer:
-    """What a plugin may answer to that request."""
+def responses(draw: st.DrawFn, request: Request) -> Response:
+    """What a plugin may response to that request."""
     status = draw(st.sampled_from([200, 200, 200, 201, 204, 206, 302, 304, 404, 418, 500, 599]))
     reason = draw(st.sampled_from([b"OK", b"", b"Not  so\tgood", b"\xc3\xa9"]))
     headers, body = draw(_HEADERS), draw(_BODIES)
@@ -181,7 +181,7 @@ def answers(draw: st.DrawFn, request: Request) -> Answer:
     before = draw(st.sampled_from([b"", b"", b"", b"HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n"]))
     head = b"HTTP/%b %d %b\r\n" % (version, status, reason) + _lines([*headers, *connection], draw(_SPACES))
     framed = chunked(*_odd_parts(body)) if framing == "chunked" else body
-    return Answer(
+    return Response(
         before + head + b"\r\n" + (b"" if bodiless else framed),
         close,
         b"HTTP/1.1 %d %b" % (status, reason),
@@ -191,11 +191,11 @@ def answers(draw: st.DrawFn, request: Request) -> Answer:
 
 
 @st.composite
-def exchanges(draw: st.DrawFn) -> list[tuple[Request, Answer]]:
-    """Requests that are sent over one connection without waiting for the answers, and these."""
+def exchanges(draw: st.DrawFn) -> list[tuple[Request, Response]]:
+    """Requests that are sent over one connection without waiting for the responses, and these."""
     count = draw(st.sampled_from([1, 1, 2, 4]))
     made = [draw(requests(last=number == count - 1)) for number in range(count)]
-    return [(request, draw(answers(request))) for request in made]
+    return [(request, draw(responses(request))) for request in made]
 
 
 def without(headers: Headers, names: frozenset[bytes]) -> Headers:

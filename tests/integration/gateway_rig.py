@@ -30,7 +30,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @frozen
-class Answer:
+class Response:
     """
     :ivar data: as it goes over the wire.
     :ivar close: whether the plugin closes the connection after it.
@@ -45,7 +45,7 @@ class Plugin:
     Records the requests it gets.
 
     :param certificate: a PEM file with certificate and key, to speak TLS.
-    :ivar answer: gives the answer to a request.
+    :ivar response: gives the response to a request.
     :ivar serve: looks after a request whose head has come; for plugins that do it otherwise.
     :ivar heads: of all requests, also of those that were broken off.
     :ivar requests: the whole ones.
@@ -60,7 +60,7 @@ class Plugin:
         self.heads: list[Message] = []
         self.requests: list[Message] = []
         self.errors: list[str] = []
-        self.answer: Callable[[Message], Answer] = lambda request: Answer(OK)
+        self.response: Callable[[Message], Response] = lambda request: Response(OK)
         self.serve: Callable[[Message, Stream], None] = self._serve
         self._turn: AbstractContextManager[Any] = nullcontext()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -79,7 +79,7 @@ class Plugin:
     def forget(self) -> None:
         """Forget what was recorded, and what was set."""
         self.heads, self.requests, self.errors = [], [], []
-        self.answer = lambda request: Answer(OK)
+        self.response = lambda request: Response(OK)
         self.serve = self._serve
 
     def _accept(self) -> None:
@@ -114,9 +114,9 @@ class Plugin:
             stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         request = stream.body(head)
         self.requests.append(request)
-        answer = self.answer(request)
-        stream.send(answer.data)
-        if answer.close:
+        response = self.response(request)
+        stream.send(response.data)
+        if response.close:
             raise EOFError
 
 
@@ -200,9 +200,9 @@ class Rig:
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """Ask again and again until the answer is true; :returns: it."""
+    """Ask again and again until the response is true; :returns: it."""
     deadline = time.monotonic() + PATIENCE
-    while not (answer := condition()):
+    while not (response := condition()):
         assert time.monotonic() < deadline, f"{what}: not in {PATIENCE:g} s"
         time.sleep(0.01)
-    return answer
+    return response

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from attrs import frozen
 
-#: Seconds: longer than any answer here takes on a busy machine.
+#: Seconds: longer than any response here takes on a busy machine.
 PATIENCE = 15.0
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*", re.DOTALL)
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}(;[^\r\n]*)?")
@@ -21,7 +21,7 @@ _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}(;[^\r\n]*)?")
 @frozen
 class Message:
     """
-    A request or an answer.
+    A request or a response.
 
     :ivar line: the first line, without its end.
     :ivar headers: names and values without the white space around them, in their order.
@@ -62,7 +62,7 @@ class Stream:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        # Whether it got an answer before, reading tells.
+        # Whether it got a response before, reading tells.
         with suppress(BrokenPipeError, ConnectionResetError):
             self.socket.sendall(data)
 
@@ -115,9 +115,9 @@ class Stream:
             return Message(head.line, head.headers, self.exactly(int(length)))
         return Message(head.line, head.headers, self.rest()) if to_the_end else head
 
-    def answer(self, bodiless: bool = False) -> Message:
+    def response(self, bodiless: bool = False) -> Message:
         """
-        The next final answer.
+        The next final response.
 
         :param bodiless: that it is one to a HEAD.
         """

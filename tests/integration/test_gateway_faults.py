@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.gateway_rig import OK, Answer, Plugin, Rig, until
+from tests.integration.gateway_rig import OK, Plugin, Response, Rig, until
 from tests.integration.raw_http import Message, Stream, chunked
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -31,18 +31,18 @@ class FaultTests(SynchronousTestCase):
         self.plugin.forget()
         with self.rig.connect() as stream:
             stream.send(GET)
-            self.assertEqual(stream.answer().body, b"ok")
+            self.assertEqual(stream.response().body, b"ok")
 
-    def test_an_answer_that_breaks_off_does_not_look_whole(self) -> None:
+    def test_a_response_that_breaks_off_does_not_look_whole(self) -> None:
         for head in (
             b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n",
         ):
-            broken = Answer(head + b"half", True)
-            self.plugin.answer = lambda request, broken=broken: broken  # type: ignore[misc]
+            broken = Response(head + b"half", True)
+            self.plugin.response = lambda request, broken=broken: broken  # type: ignore[misc]
             with self.rig.connect() as stream:
                 stream.send(GET)
-                self.assertRaises(EOFError, stream.answer)
+                self.assertRaises(EOFError, stream.response)
         self.still_works()
 
     def test_a_plugin_that_is_too_slow_or_says_nothing(self) -> None:
@@ -55,25 +55,25 @@ class FaultTests(SynchronousTestCase):
         self.plugin.serve = silent
         with self.rig.connect() as stream:
             stream.send(GET)
-            self.assertEqual(stream.answer().status, 504)
+            self.assertEqual(stream.response().status, 504)
         self.assertTrue(left.wait(5), "the plugin's request was not aborted")
         self.plugin.forget()
-        self.plugin.answer = lambda request: Answer(b"", True)
+        self.plugin.response = lambda request: Response(b"", True)
         with self.rig.connect() as stream:
             stream.send(POST + b"Content-Length: 0\r\n\r\n")
-            self.assertEqual(stream.answer().status, 502)
+            self.assertEqual(stream.response().status, 502)
         self.assertEqual(len(self.plugin.requests), 1)  # a POST is not sent again
         self.still_works()
 
-    def test_an_answer_before_the_body_has_been_read(self) -> None:
+    def test_a_response_before_the_body_has_been_read(self) -> None:
         def early(request: Message, stream: Stream) -> None:
             stream.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
 
         self.plugin.serve = early
         with self.rig.connect() as stream:
             stream.send(POST + b"Content-Length: 5000000\r\n\r\n" + bytes(1_000_000))
-            answer = stream.answer()
-            self.assertEqual((answer.status, answer.body), (403, b"no"))
+            response = stream.response()
+            self.assertEqual((response.status, response.body), (403, b"no"))
         self.still_works()
 
     def test_an_early_response_before_the_plugin_closes(self) -> None:
@@ -84,13 +84,13 @@ class FaultTests(SynchronousTestCase):
             raise EOFError
 
         self.plugin.serve = early
-        answers = []
+        responses = []
         for _ in range(20):
             with self.rig.connect() as stream:
                 stream.send(POST + b"Content-Length: 5000000\r\n\r\n" + bytes(5_000_000))
-                answer = stream.answer()
-                answers.append((answer.status, answer.body))
-        self.assertEqual(answers, [(413, b"no")] * 20)
+                response = stream.response()
+                responses.append((response.status, response.body))
+        self.assertEqual(responses, [(413, b"no")] * 20)
         self.still_works()
 
     def test_a_caller_that_sends_no_more_gets_its_response(self) -> None:
@@ -103,14 +103,14 @@ class FaultTests(SynchronousTestCase):
             with self.rig.connect() as stream:
                 stream.send(b"GET / %b\r\nHost: a\r\n\r\n" % first)
                 stream.socket.shutdown(socket.SHUT_WR)
-                self.assertEqual((stream.answer().body, stream.rest()), (b"ok", b""))
+                self.assertEqual((stream.response().body, stream.rest()), (b"ok", b""))
 
     def test_a_plugin_that_closes_connections_between_requests(self) -> None:
-        self.plugin.answer = lambda request: Answer(OK, close=len(self.plugin.requests) % 3 == 0)
+        self.plugin.response = lambda request: Response(OK, close=len(self.plugin.requests) % 3 == 0)
         with self.rig.connect() as stream:
             for _ in range(100):
                 stream.send(GET)
-                self.assertEqual(stream.answer().body, b"ok")
+                self.assertEqual(stream.response().body, b"ok")
         self.assertEqual(len(self.plugin.requests), 100)
 
     def test_100_continue_comes_from_the_plugin(self) -> None:
@@ -119,7 +119,7 @@ class FaultTests(SynchronousTestCase):
             self.assertEqual(stream.head().line, b"HTTP/1.1 100 Continue")
             self.assertEqual(self.plugin.requests, [])
             stream.send(b"hello")
-            self.assertEqual(stream.answer().body, b"ok")
+            self.assertEqual(stream.response().body, b"ok")
         self.assertEqual(self.plugin.requests[0].body, b"hello")
 
     def test_what_was_upgraded_goes_through_both_ways(self) -> None:
@@ -157,25 +157,25 @@ class FaultTests(SynchronousTestCase):
         self.still_works()
 
     def test_a_thousand_requests_at_once_on_a_connection(self) -> None:
-        def number(request: Message) -> Answer:
+        def number(request: Message) -> Response:
             body = request.line.split()[1]
-            return Answer(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            return Response(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
-        self.plugin.answer = number
+        self.plugin.response = number
         targets = [b"/%d" % number for number in range(1000)]
         with self.rig.connect() as stream:
             stream.send(b"".join(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target for target in targets))
-            self.assertEqual([stream.answer().body for _ in targets], targets)
+            self.assertEqual([stream.response().body for _ in targets], targets)
 
     def test_ten_thousand_small_chunks(self) -> None:
         body = os.urandom(10_000)
         framed = chunked(*[body[at : at + 1] for at in range(len(body))])
-        self.plugin.answer = lambda request: Answer(
+        self.plugin.response = lambda request: Response(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed
         )
         with self.rig.connect() as stream:
             stream.send(POST + b"Transfer-Encoding: chunked\r\n\r\n" + framed)
-            self.assertEqual(stream.answer().body, body)
+            self.assertEqual(stream.response().body, body)
         self.assertEqual(self.plugin.requests[0].body, body)
 
 
@@ -208,16 +208,16 @@ class TlsTests(SynchronousTestCase):
             with self.rig.connect() as stream:
                 stream.send(POST + b"X-Length: %d\r\nContent-Length: 5000000\r\n\r\n" % length)
                 stream.send(bytes(5_000_000))
-                response = stream.answer()
+                response = stream.response()
                 statuses.append((response.status, len(response.body) == length))
         self.assertEqual(statuses, [(413, True)] * 30)
 
     def test_whole_requests(self) -> None:
-        self.rig.plugin.answer = lambda request: Answer(OK)
+        self.rig.plugin.response = lambda request: Response(OK)
         with self.rig.connect() as stream:
             for length in (0, 1, 100_000, 5_000_000):
                 stream.send(POST + b"Content-Length: %d\r\n\r\n" % length + bytes(length))
-                self.assertEqual(stream.answer().status, 200)
+                self.assertEqual(stream.response().status, 200)
         self.assertEqual(
             [len(request.body) for request in self.rig.plugin.requests], [0, 1, 100_000, 5_000_000]
         )
@@ -230,11 +230,11 @@ class OneThreadTests(SynchronousTestCase):
         self.addCleanup(rig.close)
         rig.plugin.serve_one_at_a_time()
 
-        def slow(request: Message) -> Answer:
+        def slow(request: Message) -> Response:
             time.sleep(0.02)
-            return Answer(OK)
+            return Response(OK)
 
-        rig.plugin.answer = slow
+        rig.plugin.response = slow
         done = threading.Event()
         first: list[int] = []
 
@@ -242,7 +242,7 @@ class OneThreadTests(SynchronousTestCase):
             with rig.connect() as stream:
                 while not done.is_set():
                     stream.send(GET)
-                    first.append(stream.answer().status)
+                    first.append(stream.response().status)
 
         caller = threading.Thread(target=ask_on_and_on)
         caller.start()
@@ -251,7 +251,7 @@ class OneThreadTests(SynchronousTestCase):
             with rig.connect() as stream:
                 stream.socket.settimeout(4)
                 stream.send(GET)
-                self.assertEqual(stream.answer().status, 200)
+                self.assertEqual(stream.response().status, 200)
         finally:
             done.set()
             caller.join()
@@ -259,12 +259,12 @@ class OneThreadTests(SynchronousTestCase):
 
 
 class StoppingTests(SynchronousTestCase):
-    def test_no_answer_is_cut(self) -> None:
+    def test_no_response_is_cut(self) -> None:
         """Callers send one request after the other while the node is stopped."""
         rig = Rig()
         self.addCleanup(rig.close)
         body = bytes(100_000)
-        rig.plugin.answer = lambda request: Answer(
+        rig.plugin.response = lambda request: Response(
             b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
         whole: list[int] = []
@@ -272,7 +272,7 @@ class StoppingTests(SynchronousTestCase):
         callers = [threading.Thread(target=self.ask, args=[rig, whole, cut]) for _ in range(8)]
         for caller in callers:
             caller.start()
-        until(lambda: len(whole) > 100, "answers")
+        until(lambda: len(whole) > 100, "responses")
         rig.terminate()
         for caller in callers:
             caller.join()
@@ -290,13 +290,13 @@ class StoppingTests(SynchronousTestCase):
                 while status == 200:
                     stream.send(GET)
                     try:
-                        answer = stream.answer()
+                        response = stream.response()
                     except (EOFError, ValueError, OSError) as error:
                         cut.append(repr(error))
                         return
-                    status = answer.status
-                    whole.append(len(answer.body))
-                    if answer.values(b"connection") == [b"close"]:
+                    status = response.status
+                    whole.append(len(response.body))
+                    if response.values(b"connection") == [b"close"]:
                         break
             if status == 503:
                 return  # told that the node is stopping

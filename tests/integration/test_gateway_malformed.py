@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.gateway_rig import OK, Answer, Rig
+from tests.integration.gateway_rig import OK, Response, Rig
 from tests.integration.raw_http import Message, Stream
 from tests.malformed import BAD_ANSWERS, BAD_BODIES, BAD_HEADS, ONE_REQUEST, SMUGGLED
 
-#: What a refused request is answered with.
+#: What a refused request gets a response with.
 REFUSALS = (400, 405, 413, 414, 417, 431, 501, 505)
 
 
@@ -22,25 +22,25 @@ class MalformedTests(SynchronousTestCase):
     def refusal(self, stream: Stream) -> str:
         """What is wrong with how a request is refused; empty for nothing."""
         try:
-            answer = stream.answer()
+            response = stream.response()
         except (EOFError, ValueError, TimeoutError) as error:
-            return f"no answer: {error!r}"
-        if answer.status not in REFUSALS:
-            return f"answered {answer.line!r}"
-        if answer.values(b"connection") != [b"close"]:
-            return f"the answer does not say close: {answer.headers}"
+            return f"no response: {error!r}"
+        if response.status not in REFUSALS:
+            return f"responded {response.line!r}"
+        if response.values(b"connection") != [b"close"]:
+            return f"the response does not say close: {response.headers}"
         behind = stream.rest()
-        return f"behind the answer: {behind!r}" if behind else ""
+        return f"behind the response: {behind!r}" if behind else ""
 
     def next_one(self) -> str:
         """What is wrong with the next request, which a refused one must not have touched."""
         self.rig.plugin.forget()
         with self.rig.connect() as stream:
             stream.send(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
-            answer = stream.answer()
+            response = stream.response()
         heads = [head.line for head in self.rig.plugin.heads]
-        if answer.body != b"ok" or heads != [b"GET /next HTTP/1.1"]:
-            return f"the next request: {answer}, the plugin saw {heads}"
+        if response.body != b"ok" or heads != [b"GET /next HTTP/1.1"]:
+            return f"the next request: {response}, the plugin saw {heads}"
         return ""
 
     def refused(self, data: bytes, heads: int) -> str:
@@ -71,8 +71,8 @@ class MalformedTests(SynchronousTestCase):
         plugin.forget()
         with self.rig.connect() as stream:
             stream.send(data)
-            answer = stream.answer(bodiless=data.startswith(b"HEAD"))
-        if answer.status in REFUSALS and not plugin.requests:
+            response = stream.response(bodiless=data.startswith(b"HEAD"))
+        if response.status in REFUSALS and not plugin.requests:
             return self.next_one()
         if plugin.errors or len(plugin.heads) != 1 or len(plugin.requests) != 1:
             return f"the plugin saw {plugin.heads}, {plugin.errors}"
@@ -89,20 +89,22 @@ class MalformedTests(SynchronousTestCase):
             return f"{request}"
         return ""
 
-    def test_answers(self) -> None:
+    def test_responses(self) -> None:
         wrong = {name: self.poisoned(data) for name, data in BAD_ANSWERS.items()}
         self.assertEqual({name: what for name, what in wrong.items() if what}, {})
 
     def poisoned(self, data: bytes) -> str:
-        """What is wrong with the answers of a caller whose plugin answers so; empty for nothing."""
+        """What is wrong with the responses of a caller whose plugin responds so; empty for nothing."""
         plugin = self.rig.plugin
         plugin.forget()
-        plugin.answer = lambda request: Answer(data if request.line.startswith(b"GET /case ") else OK, True)
+        plugin.response = lambda request: Response(
+            data if request.line.startswith(b"GET /case ") else OK, True
+        )
         with self.rig.connect() as stream:
             stream.send(b"GET /case HTTP/1.1\r\nHost: a\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n")
             try:
-                first = stream.answer()
-                second = stream.answer()
+                first = stream.response()
+                second = stream.response()
             except EOFError:
                 return self.next_one()  # broken off
             except ValueError as error:

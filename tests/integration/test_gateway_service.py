@@ -102,9 +102,9 @@ class GatewayServiceTestCase(TestCase):
         """:returns: all that comes until the connection is closed."""
         reader, writer = await asyncio.open_connection(host, self.port, **options)
         writer.write(request)
-        answer = await reader.read()
+        response = await reader.read()
         writer.close()
-        return answer
+        return response
 
 
 class ListeningTests(GatewayServiceTestCase):
@@ -119,9 +119,9 @@ class ListeningTests(GatewayServiceTestCase):
         ):
             gateway = await self.start(host)
             for caller in callers:
-                answer = await self.ask(b"GET / HTTP/1.0\r\n\r\n", caller)
+                response = await self.ask(b"GET / HTTP/1.0\r\n\r\n", caller)
                 told = b"127.0.0.1" if caller == "127.0.0.1" else b""
-                self.assertRegex(answer, rb"(?s)200 OK.*GET / http .*" + told + rb" 0$")
+                self.assertRegex(response, rb"(?s)200 OK.*GET / http .*" + told + rb" 0$")
             await self._stop(gateway)
 
     @asynchronous
@@ -165,14 +165,14 @@ class NativePluginTests(GatewayServiceTestCase):
     async def test_goes_through_the_same_path(self) -> None:
         await self.start()
         body = b"x" * 1_000_000
-        answer = await self.ask(
+        response = await self.ask(
             b"POST /a//b?c HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n"
             + body
             + b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"
             + b"GET /%41 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
         )
         self.assertRegex(
-            answer,
+            response,
             rb"(?s)POST /a//b\?c http 127\.0\.0\.1 1000000.*200 OK.*fine.*GET /%41 http 127\.0\.0\.1 0$",
         )
 
@@ -184,18 +184,18 @@ class NativePluginTests(GatewayServiceTestCase):
             (b"h:9000", "http://h:9000/"),
         ):
             form = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 8\r\n"
-            answer = await self.ask(
+            response = await self.ask(
                 b"POST /form HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n%b\r\nname=Ada" % (host, form)
             )
-            self.assertTrue(answer.endswith(f"[(b'name', [b'Ada'])] {url}".encode()), answer)
+            self.assertTrue(response.endswith(f"[(b'name', [b'Ada'])] {url}".encode()), response)
 
     @asynchronous
     async def test_headers_as_long_as_the_gateway_lets_in(self) -> None:
         await self.start(max_header=100_000)
         long = b"a" * 17_000
         for headers in (b"X: %b\r\n" % long * 5, b"X: a\r\n" * 10_000, b"Cookie: %b\r\n" % long):
-            answer = await self.ask(b"GET /x HTTP/1.0\r\n%b\r\n" % headers)
-            self.assertRegex(answer, rb"(?s)200 OK.*GET /x")
+            response = await self.ask(b"GET /x HTTP/1.0\r\n%b\r\n" % headers)
+            self.assertRegex(response, rb"(?s)200 OK.*GET /x")
 
     @asynchronous
     async def test_a_caller_that_leaves(self) -> None:
@@ -213,9 +213,9 @@ class NativePluginTests(GatewayServiceTestCase):
 
 class StoppingTests(GatewayServiceTestCase):
     @asynchronous
-    async def test_waits_for_answers_under_way(self) -> None:
+    async def test_waits_for_responses_under_way(self) -> None:
         gateway = await self.start()
-        answering = asyncio.ensure_future(self.ask(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n"))
+        responding = asyncio.ensure_future(self.ask(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n"))
         while not self.tree.waiting:
             await asyncio.sleep(0.001)
         drained = gateway.drain()
@@ -228,7 +228,7 @@ class StoppingTests(GatewayServiceTestCase):
         self.assertFalse(drained.called)
         self.tree.waiting[0].write(b"late")
         self.tree.waiting[0].finish()
-        self.assertRegex(await answering, rb"(?s)Connection: close.*late\r\n0\r\n\r\n$")
+        self.assertRegex(await responding, rb"(?s)Connection: close.*late\r\n0\r\n\r\n$")
         await drained.asFuture(asyncio.get_running_loop())
 
 
@@ -270,12 +270,12 @@ class TlsTests(GatewayServiceTestCase):
         await self.start(tls=tls)
         client = ssl.create_default_context(cafile=tls.cert)
         body = b"x" * 300_000
-        answer = await self.ask(
+        response = await self.ask(
             b"POST /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 300000\r\n\r\n" + body,
             "localhost",
             ssl=client,
         )
-        self.assertRegex(answer, rb"(?s)200 OK.*POST /x https .* 300000$")
+        self.assertRegex(response, rb"(?s)200 OK.*POST /x https .* 300000$")
         reader, writer = await asyncio.open_connection("localhost", self.port, ssl=client)
         writer.write(b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 9999999\r\n\r\n")
         self.assertRegex(await reader.readuntil(b"}"), rb"(?s)^HTTP/1.1 413 .*Connection: close")

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.gateway_rig import Answer, Rig
+from tests.integration.gateway_rig import Response, Rig
 from tests.integration.raw_http import Message, Stream
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -26,7 +26,7 @@ class SlowCallerTests(SynchronousTestCase):
 
     def time_of_health(self, rig: Rig) -> float:
         """
-        :returns: seconds that an answer took, the median of eleven, each over a connection of its own. The
+        :returns: seconds that a response took, the median of eleven, each over a connection of its own. The
             slowest one is often the doing of another test that runs at the same time.
         """
         times = []
@@ -34,7 +34,7 @@ class SlowCallerTests(SynchronousTestCase):
             began = time.monotonic()
             with rig.connect() as stream:
                 stream.send(HEALTH)
-                self.assertEqual(stream.answer().body, b'{"status":"healthy"}')
+                self.assertEqual(stream.response().body, b'{"status":"healthy"}')
             times.append(time.monotonic() - began)
         return statistics.median(times)
 
@@ -58,7 +58,7 @@ class SlowCallerTests(SynchronousTestCase):
                 stack.enter_context(rig.connect()).send(b"GET / HTTP/1.1\r\nHo")
             with rig.connect() as stream:
                 stream.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-                self.assertEqual((stream.answer().status, stream.rest()), (503, b""))
+                self.assertEqual((stream.response().status, stream.rest()), (503, b""))
             self.assertLess(self.time_of_health(rig), 0.05)
 
     def test_what_does_not_come_in_time_is_given_up(self) -> None:
@@ -72,7 +72,7 @@ class SlowCallerTests(SynchronousTestCase):
             with rig.connect() as stream:
                 stream.send(sent)
                 if status is not None:
-                    self.assertEqual(stream.answer().status, status)
+                    self.assertEqual(stream.response().status, status)
                 self.assertEqual(stream.rest(), b"")
         self.assertEqual(rig.plugin.requests, [])
 
@@ -115,7 +115,7 @@ class SlowCallerTests(SynchronousTestCase):
         # The kernel takes more only when a third of its buffer is free: up to a second at this pace.
         rig = self.rig(body_timeout=2)
         body = bytes(5 << 20)
-        rig.plugin.answer = lambda request: Answer(b"HTTP/1.1 200 OK\r\n\r\n" + body, True)
+        rig.plugin.response = lambda request: Response(b"HTTP/1.1 200 OK\r\n\r\n" + body, True)
         for pause in (
             0.04,
             0,
@@ -132,7 +132,7 @@ class SlowCallerTests(SynchronousTestCase):
     def test_stopping_breaks_off_what_is_not_read(self) -> None:
         rig = self.rig(drain=0.5)
         head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
-        rig.plugin.answer = lambda request: Answer(head + bytes(8 << 20), True)
+        rig.plugin.response = lambda request: Response(head + bytes(8 << 20), True)
         with rig.connect() as stream:
             stream.send(b"GET / HTTP/1.0\r\n\r\n")
             stream.exactly(100)
@@ -140,11 +140,11 @@ class SlowCallerTests(SynchronousTestCase):
             rig.wait()
             self.assertRaises(ConnectionError, self.slowly, stream, 0)
 
-    def test_an_answer_as_large_as_that_comes_whole(self) -> None:
+    def test_a_response_as_large_as_that_comes_whole(self) -> None:
         rig = self.rig()
         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (8 << 20)
-        rig.plugin.answer = lambda request: Answer(head + bytes(8 << 20))
+        rig.plugin.response = lambda request: Response(head + bytes(8 << 20))
         with rig.connect() as stream:
             stream.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             time.sleep(0.2)  # all buffers on the way are full by then
-            self.assertEqual(len(stream.answer().body), 8 << 20)
+            self.assertEqual(len(stream.response().body), 8 << 20)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration import gateway_rig
-from tests.integration.gateway_messages import Answer, Request, added_to, exchanges, without
+from tests.integration.gateway_messages import Request, Response, added_to, exchanges, without
 from tests.integration.gateway_rig import Rig
 from tests.integration.raw_http import Message, Stream
 
@@ -34,23 +34,23 @@ class TransparencyTests(SynchronousTestCase):
         setting = settings(max_examples=EXAMPLES, deadline=None, phases=phases, suppress_health_check=checks)
         setting(given(exchanges())(self.tell_and_check))()
 
-    def tell_and_check(self, exchanged: list[tuple[Request, Answer]]) -> None:
+    def tell_and_check(self, exchanged: list[tuple[Request, Response]]) -> None:
         try:
             self.check_exchange(exchanged)
         except Exception as error:
             # trial does not show what hypothesis says of the example.
-            told = "\n".join(f"{request.data!r}\n    {answer.data!r}" for request, answer in exchanged)
-            self.fail(f"{error!r}\nin requests and answers\n{told}")
+            told = "\n".join(f"{request.data!r}\n    {response.data!r}" for request, response in exchanged)
+            self.fail(f"{error!r}\nin requests and responses\n{told}")
 
-    def check_exchange(self, exchanged: list[tuple[Request, Answer]]) -> None:
+    def check_exchange(self, exchanged: list[tuple[Request, Response]]) -> None:
         plugin = self.rig.plugin
         plugin.forget()
-        waiting = deque(gateway_rig.Answer(answer.data, answer.close) for _, answer in exchanged)
-        plugin.answer = lambda request: waiting.popleft()
+        waiting = deque(gateway_rig.Response(response.data, response.close) for _, response in exchanged)
+        plugin.response = lambda request: waiting.popleft()
         with self.rig.connect() as stream:
             stream.send(b"".join(request.data for request, _ in exchanged))
-            for request, answer in exchanged:
-                self.check_answer(stream.answer(request.bodiless), request, answer)
+            for request, response in exchanged:
+                self.check_response(stream.response(request.bodiless), request, response)
         self.assertEqual((len(plugin.heads), plugin.errors), (len(exchanged), []))
         for got, (request, _) in zip(plugin.requests, exchanged, strict=True):
             self.check_request(got, request)
@@ -64,15 +64,15 @@ class TransparencyTests(SynchronousTestCase):
         self.assertEqual(added, sent.added)
         self.assertEqual(got.body, sent.body)
 
-    def check_answer(self, got: Message, request: Request, answer: Answer) -> None:
-        self.assertEqual(got.line, answer.line)
-        self.assertEqual(without(got.headers, ADDED_TO_ANSWERS), answer.headers)
-        self.assertEqual(got.body, answer.body)
+    def check_response(self, got: Message, request: Request, response: Response) -> None:
+        self.assertEqual(got.line, response.line)
+        self.assertEqual(without(got.headers, ADDED_TO_ANSWERS), response.headers)
+        self.assertEqual(got.body, response.body)
         self.assertFalse(got.chunked and request.minor == 0)
 
     def exchange(self, stream: Stream, data: bytes) -> Message:
         stream.send(data)
-        return stream.answer()
+        return stream.response()
 
     def test_a_caller_of_http_1_0_without_a_host(self) -> None:
         with self.rig.connect() as stream:
