@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 
 from scfd.control_plane.signing import Signer
 from scfd.dev.routes import GENERATIONS, refusal
-from scfd.dev.state import ControlPlaneState
+from scfd.dev.state import ControlPlaneState, Faults
 from scfd.dev.task_file import parse_tasks
 from scfd.errors import ConfigError
 from scfd.testing.mistakes import TestingError
@@ -86,32 +86,37 @@ class ControlPlane:
         except ConfigError as error:
             raise TestingError("; ".join(map(str, error.mistakes))) from None
 
-    def down(self) -> None:
-        """Refuse connections."""
-        self._switch(down=True)
+    def switch(self, **faults: Any) -> None:
+        """
+        Switch faults on or off: those of the development control plane, `scfd.dev.state.Faults`.
 
-    def _switch(self, **changes: Any) -> None:
+        :raises TestingError: there is no such fault, or it does not take the value.
+        """
         try:
-            self._state.switch_faults(changes)
+            self._state.switch_faults(faults)
         except ValueError as mistake:
             raise TestingError(f"control_plane: {mistake}") from None
 
+    def down(self) -> None:
+        """Refuse connections."""
+        self.switch(down=True)
+
     def up(self) -> None:
         """Switch all faults off."""
-        self._switch(down=False, slow=0, status=0, refuse=[], package_version="")
+        self._state.faults = Faults()
 
     def slow(self, seconds: float) -> None:
         """Respond later."""
-        self._switch(slow=seconds)
+        self.switch(slow=seconds)
 
     def respond_with(self, status: int) -> None:
         """Respond to everything with an HTTP status from 400 to 599."""
-        self._switch(status=status)
+        self.switch(status=status)
 
     def refuse(self, *task_ids: str) -> None:
         """Refuse the results of some tasks for good."""
-        self._switch(refuse=list(task_ids))
+        self.switch(refuse=list(task_ids))
 
     def want_version(self, version: str) -> None:
         """Name a version that should be running; a node of another one ends with status 3."""
-        self._switch(package_version=version)
+        self.switch(package_version=version)
