@@ -36,4 +36,4 @@ class HttpControlPlaneTests(ControlPlaneContract, TestCase):
         return ControlPlaneClient(http, reactor, keys), f"http://127.0.0.1:{port.getHost().port}"
 
     def run_body(self, body: Coroutine[Any, Any, None]) -> Deferred[None]:
-        return deferLater(reactor, 0, lambda: from_coroutine(body))  # where the loop runs
+        return deferLater(reactor, 0).addCallback(lambda _: from_coroutine(body))  # where the loop runs
