@@ -268,6 +268,7 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context, outside: Ou
     from scfd.triggers.nats.dead_letter import DeadLetters
     from scfd.triggers.nats.deliveries import Deliveries
     from scfd.triggers.nats.given_up import GivenUp
+    from scfd.triggers.nats.letters import Letters
     from scfd.triggers.nats.trigger import NatsTrigger
 
     metrics, reactor = context.metrics, outside.nats_clock(context.reactor)
@@ -284,9 +285,12 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context, outside: Ou
         consumer = Consumer(connection, one, metrics)
         acks = Acks(one, consumer.terms, connection, dead_letters, metrics, reactor)
         deliveries = Deliveries(one, dispatch, acks, metrics, reactor)
-        services[f"nats trigger {one.name}"] = NatsTrigger(one, connection, consumer, deliveries, context)
         given_up = GivenUp(one, connection, deliveries, dead_letters, context)
         services[f"nats advisories {one.name}"] = Advisories(one, connection, given_up, reactor)
+        letters = Letters(one, connection) if one.dead_letter else None
+        services[f"nats trigger {one.name}"] = NatsTrigger(
+            one, connection, consumer, deliveries, context, letters
+        )
     return services
 
 

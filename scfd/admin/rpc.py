@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -183,7 +183,7 @@ class Rpc(JSONRPC):  # type: ignore[misc]  # txJSON-RPC has no types
             return _refusal(error)
         try:
             result = self._call(method, params)
-            if isinstance(result, Deferred):
+            if isinstance(result, (Deferred, Coroutine)):
                 result = await result
             response = to_json({"jsonrpc": "2.0", "result": result, "id": id})
         except CancelledError:

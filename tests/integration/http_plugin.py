@@ -2,12 +2,14 @@
 A plugin in a process of its own, for the tests: stdlib only, as a plugin in any language would be.
 
 ``python http_plugin.py PORT EVENTS-FILE``: writes each event to the file, a line of JSON each, and
-answers with success for every task of it. Other requests are answered with what they looked like.
+answers with success for every task of it. Other requests are answered with what they looked like. While its
+folder has a file called ``broken``, events get status 500.
 """
 
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -35,7 +37,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.body()
-        if self.path == "/on-trigger":
+        if self.path == "/on-trigger" and Path("broken").exists():
+            self.send_error(500, explain="it is broken")
+        elif self.path == "/on-trigger":
             event = json.loads(body)
             with open(sys.argv[2], "a", encoding="utf-8") as events:
                 events.write(json.dumps(event) + "\n")

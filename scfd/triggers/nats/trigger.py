@@ -25,6 +25,7 @@ from scfd.triggers.nats.consumer import Consumer
 from scfd.triggers.nats.consumer_config import filters_of
 from scfd.triggers.nats.deliveries import Deliveries
 from scfd.triggers.nats.jetstream import BindError, LostError, reason
+from scfd.triggers.nats.letters import Letters
 from scfd.triggers.nats.pulls import Pulls, PullTerms
 
 _log = Logger(namespace="scfd.nats")
@@ -53,6 +54,7 @@ class NatsTrigger(Service):
     keeps trying.
 
     :param deliveries: gets each message; its ``room`` is set here.
+    :ivar letters: the dead letters, where the config has a subject for them.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class NatsTrigger(Service):
         consumer: Consumer,
         deliveries: Deliveries,
         context: Context,
+        letters: Letters | None = None,
     ) -> None:
         self._settings = settings
         self._connection = connection
         self._consumer = consumer
         self._deliveries = deliveries
+        self.letters = letters
         deliveries.room = self._top_up
         self._readiness = context.readiness
         self._availability = context.availability
