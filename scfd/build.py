@@ -32,6 +32,7 @@ from scfd.reactor import ExceptionHandler
 from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import Folder
 from scfd.status.context import Context
+from scfd.status.history import History
 from scfd.triggers.timer.trigger import Timers
 from scfd.triggers.timer.zone import process_zone
 from scfd.web import Guarded, Listener, NoSuchPath, QuietSite, Routes, RoutesResource
@@ -71,6 +72,15 @@ def _agent(reactor: Any) -> Agent:
     pool.maxPersistentPerHost = _POOL_SIZE
     pool.cachedConnectionTimeout = _POOL_IDLE  # seconds
     return Agent(reactor, connectTimeout=5.0, pool=pool)
+
+
+def context(cfg: Config, reactor: Any) -> Context:
+    """What the services share, with the history that the config wants."""
+    made, settings = Context(reactor), cfg.admin
+    if settings is None:  # nobody could ask for it
+        return evolve(made, history=History(made.now, made.readiness, most=0))
+    history = History(made.now, made.readiness, settings.history, settings.failing_after)
+    return evolve(made, history=history)
 
 
 def http_client(reactor: Any) -> HTTPClient:
@@ -310,7 +320,7 @@ def gateway(cfg: Config, probe: ProbeHandler, adapter: IAdapter, context: Contex
     """The front door, where the config has one."""
     if cfg.gateway is None:
         return None
-    from scfd.gateway.routes import GatewayRoutes
+    from scfd.gateway.routes import DetailedRoutes, GatewayRoutes
     from scfd.gateway.service import Gateway
 
     if cfg.adapter.http is None:
@@ -318,7 +328,8 @@ def gateway(cfg: Config, probe: ProbeHandler, adapter: IAdapter, context: Contex
     else:
         http = cast("HttpAdapter", adapter)
         backend = http_backend(cfg.gateway, cfg.adapter.http.url, context, http.activity)
-    routes = GatewayRoutes(context.readiness, probe, cfg.gateway.probe_token)
+    kind = DetailedRoutes if cfg.gateway.health_details else GatewayRoutes
+    routes = kind(context.readiness, probe, cfg.gateway.probe_token)
     events_at = None
     if cfg.adapter.http is not None and not cfg.gateway.forward_events:
         events_at = urlsplit(cfg.adapter.http.url).path

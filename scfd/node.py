@@ -38,7 +38,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     """
     bridge_stdlib()
     cfg = with_state_dir(cfg)
-    context, identity = Context(reactor), build.identity(cfg, os.environ)
+    context, identity = build.context(cfg, reactor), build.identity(cfg, os.environ)
     build.report_refused_connections(exceptions, context)
     process = ProcessEnd(reactor)
     node = Node(context, identity, cfg.shutdown.drain, process.end)

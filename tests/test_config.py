@@ -241,7 +241,8 @@ admin: {lisen: "${A}"}
                 f"expected {SECONDS}; at least 0.1, up to 365 days",
                 "c.yaml:3: triggers[0].settings.cron: found the value of ${A}; "
                 "expected a cron expression of 7, 6 or 5 fields",
-                "c.yaml:4: admin.lisen: unknown key; did you mean listen? expected listen, token, hosts",
+                "c.yaml:4: admin.lisen: unknown key; did you mean listen? expected listen, token, hosts, "
+                "history, failing_after",
             ],
         )
 
@@ -687,6 +688,17 @@ dev:
             "triggers:\n  - {name: t, type: timer}",
             "2: triggers[0].settings.cron: is missing; expected a cron expression of 7, 6 or 5 fields",
         )
+
+
+class OpenAdminTests(ConfigCase):
+    def test_only_this_machine_goes_without_a_token(self) -> None:
+        for listen in ("127.0.0.1:9002", "127.8.8.8:9002", "localhost:9002", "[::1]:9002"):
+            self.load(f"admin: {{listen: '{listen}'}}")
+            self.load("admin: {listen: '0.0.0.0:9002', token: x}")
+        for listen in ("0.0.0.0:9002", ":9002", "[::]:9002", "10.1.2.3:9002", "ops.example.com:9002"):
+            (mistake,) = self.mistakes(f"admin: {{listen: '{listen}'}}")
+            self.assertIn("1: admin.listen: found ", mistake)
+            self.assertIn("without admin.token; expected a token", mistake)
 
 
 class ReferenceConfig(SynchronousTestCase):

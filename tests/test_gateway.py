@@ -16,7 +16,7 @@ from scfd.control_plane.probe import ProbeHandler
 from scfd.dispatch import Dispatcher
 from scfd.events.tasks import TaskStore
 from scfd.gateway.native import NativeBackend
-from scfd.gateway.routes import FORWARDED, GatewayRoutes
+from scfd.gateway.routes import FORWARDED, DetailedRoutes, GatewayRoutes
 from scfd.gateway.service import Gateway, allow_descriptors
 from scfd.http1.contract import Backend
 from scfd.http1.forward import Forwarder
@@ -35,6 +35,7 @@ class GatewayTestCase(TestCase):
     """A gateway in front of a native plugin."""
 
     probe_token = ""
+    kind = GatewayRoutes
 
     def setUp(self) -> None:
         super().setUp()
@@ -53,7 +54,7 @@ class GatewayTestCase(TestCase):
         )
         dispatcher = Dispatcher(self.adapter, self.identity, store, MemoryReports(), self.context)
         handler = ProbeHandler(self.identity, store, self.adapter, heartbeat, dispatcher, self.context, {})
-        self.routes = GatewayRoutes(self.readiness, handler, self.probe_token)
+        self.routes = self.kind(self.readiness, handler, self.probe_token)
         self.front = self.make_front(self.settings, self.made)
 
     def backend(self) -> Backend:
@@ -87,6 +88,23 @@ class HealthTests(GatewayTestCase):
                 self.assertEqual(response.header("content-type"), ["application/json"])
                 response = self.ask("HEAD", "/health?now")
                 self.assertEqual((response.status, response.body), (status, b""))
+
+
+class HealthDetailsTests(GatewayTestCase):
+    kind = DetailedRoutes
+
+    def test_what_the_admin_endpoint_says(self) -> None:
+        self.readiness.enter(Phase.STARTING)
+        for target, status in (("/-/live", 200), ("/-/startup", 503), ("/-/ready", 503)):
+            self.assertEqual(self.ask("GET", target).status, status, target)
+            self.assertEqual(self.ask("HEAD", target).status, status, target)
+        self.readiness.enter(Phase.RUNNING)
+        self.readiness.warning("trigger t", "its last 5 events have all failed")
+        self.assertEqual(self.ask("GET", "/-/startup").json(), {"status": "running"})
+        ready = self.ask("GET", "/-/ready")
+        self.assertEqual((ready.status, ready.json()[0]["component"]), (200, "trigger t"))
+        self.readiness.problem("plugin", "exit status 1")
+        self.assertEqual(self.ask("GET", "/-/ready").status, 503)
 
 
 class ProbeTests(GatewayTestCase):

@@ -43,8 +43,13 @@ class AdminRoutes(PageRoutes):
         A list of ``{"component", "severity", "reason", "since", "advice"}``: status 503 where one of them is
         a ``problem``, 200 where there are only warnings, or none.
         """
-        noted = [problem.to_dict() for problem in self._readiness.all()]
-        return Response.json(noted, 503 if self._readiness.problems() else 200)
+        return Response.json(*self._readiness.report())
+
+    @route("GET", "/startup")
+    @route("HEAD", "/startup")
+    def startup(self, headers: Headers, body: bytes) -> Response:
+        """200 once the node has started: ``{"status": "running"}``."""
+        return Response.json(*self._readiness.startup())
 
     @route("GET", "/metrics")
     def metrics(self, headers: Headers, body: bytes) -> Response:

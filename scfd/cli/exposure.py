@@ -21,9 +21,8 @@ def warn_of_exposure(config: Config, notes: Notes) -> None:
         text = f"whoever reaches {gateway.listen} may name a control plane by a probe"
         notes.warning("gateway.listen", f"{text}; expected gateway.probe_token or heartbeat.allowed_servers")
     if admin is not None and not is_loopback(admin.listen.host):
-        text = f"{admin.listen} is reached from other machines{'' if admin.token else ', without a token'}"
-        expected = "127.0.0.1" if admin.token else "127.0.0.1, or admin.token"
-        notes.warning("admin.listen", f"{text}; expected {expected}")
+        text = f"{admin.listen} is reached from other machines; expected 127.0.0.1"
+        notes.warning("admin.listen", text)
     if dev is not None and not is_loopback(dev.listen.host):
         text = f"{dev.listen} is reached from other machines, and everybody may change tasks there"
         notes.warning("dev.control_plane.listen", f"{text}; expected 127.0.0.1")

@@ -36,6 +36,7 @@ def check_together(values: Mapping[str, Any], table: Table, origin: Origin, find
             findings.mistake(origin.line_of("adapter.http"), "adapter", text)
     if values["triggers"] is not WRONG:
         mistakes += _nats_mistakes(values["triggers"])
+    mistakes += _open_admin(values["admin"])
     mistakes += _clashes(values, origin)
     mistakes += _calls_of_itself(values)
     for key, text in mistakes:
@@ -51,6 +52,15 @@ def _server_mistakes(heartbeat: HeartbeatSettings) -> Iterator[tuple[str, str]]:
     there, missing = sorted(given, key=lambda name: given[name], reverse=True)
     text = f"set without {missing}; expected server_ip and server_port together, or server_url"
     yield f"heartbeat.{there}", text
+
+
+def _open_admin(admin: Any) -> Iterator[tuple[str, str]]:
+    """Whoever reaches the endpoint for operators can run events and end the node."""
+    if admin in (WRONG, None) or admin.listen is None or admin.token:
+        return
+    if not is_loopback(admin.listen.host):
+        text = f"found {admin.listen} without admin.token; expected a token, or an address of this machine"
+        yield "admin.listen", f"{text} such as 127.0.0.1:{admin.listen.port}"
 
 
 def _adapter_mistakes(adapter: AdapterSettings) -> Iterator[tuple[str, str]]:

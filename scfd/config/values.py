@@ -158,6 +158,8 @@ class GatewaySettings:
         a Content-Length; 1 MiB by default, 0 forwards all chunks as they come.
     :ivar preserve_host: whether an HTTP plugin gets the caller's Host, not its own address; off by default.
     :ivar forward_events: whether ``POST /on-trigger`` of callers is forwarded; off by default.
+    :ivar health_details: whether ``/-/live``, ``/-/ready`` and ``/-/startup`` say to callers what the admin
+        endpoint says of the node's health; off by default.
     :ivar probe_token: what probes must show as Bearer token; empty, the default, is nothing.
     :ivar max_header: bytes of request line and headers; 16 KiB by default.
     :ivar header_timeout: seconds in which they have to arrive; 10 by default.
@@ -177,6 +179,7 @@ class GatewaySettings:
     request_buffer: int = key(SIZE_OR_ZERO, 1024 * 1024)
     preserve_host: bool = key(SWITCH, False)
     forward_events: bool = key(SWITCH, False)
+    health_details: bool = key(SWITCH, False)
     probe_token: str = key(TEXT, "", repr=False)
     max_header: int = key(SIZE, 16 * 1024)
     header_timeout: float = key(POSITIVE_DURATION, 10.0)
@@ -310,11 +313,16 @@ class AdminSettings:
     :ivar listen: 127.0.0.1:9002 by default; in the file, ``""`` turns the endpoint off.
     :ivar token: what callers must show; empty, the default, is nothing.
     :ivar hosts: names by which it is reached, besides addresses and localhost; none by default.
+    :ivar history: how many events are kept of each trigger: so many that succeeded, and so many
+        that failed; 200 by default, 0 for none.
+    :ivar failing_after: events of a trigger that have to fail in a row for a warning; 5 by default.
     """
 
     listen: Address = key(ADDRESS_OR_OFF, Address("127.0.0.1", 9002))
     token: str = key(TEXT, "", repr=False)
     hosts: tuple[str, ...] = key(ListOf(HOST, or_one=True), ())
+    history: int = key(whole(0), 200)
+    failing_after: int = key(whole(1), 5)
 
 
 @frozen

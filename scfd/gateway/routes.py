@@ -60,6 +60,28 @@ class GatewayRoutes(Routes):
         return self._probe.handle(body)
 
 
+class DetailedRoutes(GatewayRoutes):
+    """The same, with what the admin endpoint says of the node's health, for those who can't reach that."""
+
+    @route("GET", "/-/live")
+    @route("HEAD", "/-/live")
+    def live(self, headers: Headers, body: bytes) -> Response:
+        """200 as long as the reactor turns."""
+        return Response.json({"status": "live"})
+
+    @route("GET", "/-/startup")
+    @route("HEAD", "/-/startup")
+    def startup(self, headers: Headers, body: bytes) -> Response:
+        """200 once the node has started."""
+        return Response.json(*self._readiness.startup())
+
+    @route("GET", "/-/ready")
+    @route("HEAD", "/-/ready")
+    def ready(self, headers: Headers, body: bytes) -> Response:
+        """Problems and warnings; 503 while there is a problem."""
+        return Response.json(*self._readiness.report())
+
+
 #: Where a plugin behind HTTP gets its events, tasks and messages.
 EVENT_PATHS = ("/on-trigger", "/on-task", "/on-message")
 

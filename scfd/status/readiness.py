@@ -97,6 +97,14 @@ class Readiness:
         """The longest-standing first; empty when the node is ready."""
         return [problem for problem in self.all() if problem.severity == "problem"]
 
+    def report(self) -> tuple[list[dict[str, str]], int]:
+        """Problems and warnings as JSON values, and the HTTP status that says whether the node is ready."""
+        return [problem.to_dict() for problem in self.all()], 503 if self.problems() else 200
+
+    def startup(self) -> tuple[dict[str, str], int]:
+        """The phase as a JSON value, and the HTTP status that says whether the node has started."""
+        return {"status": self.phase.value}, 503 if self.phase is Phase.STARTING else 200
+
     def all(self) -> list[Problem]:
         """Problems and warnings, the longest-standing first."""
         return sorted(self._noted.values(), key=lambda problem: problem.since)

@@ -94,9 +94,8 @@ class CommandTests(TestCase):
         broken.unlink()
         self.assertIn("succeeded", await self.scfd("dead-letters", "queue", "--replay", "all"))
         self.assertEqual(await self.letters(), [])
-        event = json.loads((self.folder / "events.jsonl").read_text().splitlines()[-1])
-        while event["name"] != "queue":
-            event = json.loads((self.folder / "events.jsonl").read_text().splitlines()[-2])
+        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        *_, event = (event for event in map(json.loads, lines) if event["name"] == "queue")
         self.assertEqual((event["payload"], event["metadata"]["subject"]), ({"price": 7}, "s.x"))
         replayed = await self.asked("event", failed["id"], "--replay")
         self.assertEqual((replayed["outcome"], replayed["payload"]), ("succeeded", {"price": 7}))
@@ -114,7 +113,7 @@ class CommandTests(TestCase):
         await self.scfd("reports", "--retry", "all")
 
         async def delivered() -> bool:
-            return (await self.state())["counts"]["by_task"].get("t1", 0) >= before + count
+            return bool((await self.state())["counts"]["by_task"].get("t1", 0) >= before + count)
 
         await until(delivered, "the results that were refused")
         self.assertEqual(await self.asked("reports"), [])
