@@ -36,6 +36,7 @@ ONLY_CHECKED = {
     # One value against another.
     "is the trigger of line|is the consumer of trigger": "names that are there already",
     "the same port as": "ports that are taken",
+    "without admin.token": "an address of other machines needs a token",
     "overlap; expected|is among the messages": "subjects that others match",
     # What text means.
     r"found '[0-9a-z]+'; expected seconds": "sums such as 99999h",

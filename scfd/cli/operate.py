@@ -311,7 +311,7 @@ def _reports(node: Node, options: argparse.Namespace) -> int:
         )
         for one in found
     ]
-    headings = ("SEQ", "STATE", "TASK", "STATUS", "TRIES", "THE CONTROL PLANE SAID")
+    headings = ("SEQ", "STATE", "TASK", "STATUS", "AGE", "TRIES", "THE CONTROL PLANE SAID")
     _show(options, found, table(headings, rows) or ["every result is delivered"])
     return 0
 
