@@ -93,6 +93,11 @@ class ReportRequestTests(SynchronousTestCase):
         self.assertEqual(report_request(2, "n", result), {"id": "task-001", **rest})
         self.assertEqual(report_request(3, "n", result), {"instance_id": "task-001", **rest})
 
+    def test_an_empty_result(self) -> None:
+        """It leaves the text that generation 3 has of an earlier report: nothing is put in its place."""
+        result = TaskResult("task-001", 2, "")
+        self.assertEqual([report_request(g, "n", result)["result"] for g in (1, 2, 3)], ["", "", ""])
+
     def test_status_0_is_one_that_generations_1_and_2_take_for_none(self) -> None:
         result = TaskResult("task-001", 0)
         self.assertEqual([report_request(g, "n", result)["status"] for g in (1, 2, 3)], [1, 1, 0])

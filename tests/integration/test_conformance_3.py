@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from tests.integration import test_conformance as conformance
+from tests.integration.daemon import until
+from tests.integration.node import asynchronous
 from tests.integration.scripted import Say, info
 
 
@@ -32,6 +34,31 @@ class HeartbeatTests(conformance.HeartbeatTests):
 
 class ProbeTests(conformance.ProbeTests):
     generation = 3
+
+    @asynchronous
+    async def test_deployed_services(self) -> None:
+        """They win over the older fields, and each that can't be a server's is passed over."""
+        daemon = self.start(server="", node_id="")
+        await daemon.says("ready")
+        here = f"http://127.0.0.1:{self.server.port}"
+        older = {"server_ip": "unknown", "server_port": 1, "moox_server_url": "http://unknown:1"}
+        status, response = await self.probe({**older, "data": {"node_id": "by-server"}})
+        self.assertEqual((status, response["success"]), (200, True))
+        await daemon.says("warn +probe +a probe named http://unknown:1, which is no server's address")
+        services = {
+            "service_gateway": {"service_name": "service_gateway", "base_url": "http://unknown:1"},
+            "admin_gateway": {"service_name": "admin_gateway", "base_url": here},
+            "storage_access": {"base_url": "http://10.0.0.2:19104/", "port": "19104"},
+        }
+        data = {"prober_type": "keepalive", "probe_time": "2026-07-01T00:00:00Z", "node_id": "by-server"}
+        await self.probe({**older, "service_deployments": services, "data": data})
+        self.assertEqual((await self.heartbeats(1))[0]["node_id"], "by-server")
+        events = self.folder / "events.jsonl"
+
+        async def told() -> bool:
+            return '"http://10.0.0.2:19104"' in (events.read_text() if events.exists() else "")
+
+        await until(told, "an event with the storage server")
 
 
 class TaskStatusTests(conformance.TaskStatusTests):

@@ -114,6 +114,33 @@ class FaultTests(ControlPlaneTestCase):
         self.assertEqual(self.learned(daemon), ["3"])
 
     @asynchronous
+    async def test_a_node_that_the_server_does_not_know(self) -> None:
+        """Each generation says so in other words, which are shown; the node keeps its tasks."""
+        for protocol, words in (("1", "HTTP status 500"), ("2", "code 500"), ("3", "code 4")):
+            self.state.switch_faults({"unknown_nodes": False})
+            await self.restart_server(protocol)
+            daemon = self.start_node()
+            await self.takes_results()
+            self.state.switch_faults({"unknown_nodes": True})
+            await daemon.says(f"not accepted by .*: {words}")
+            await self.takes_results()
+            self.assertEqual(self.learned(daemon), [protocol])
+            self.assertEqual(await daemon.stop(), 0)
+
+    @asynchronous
+    async def test_a_server_that_is_initializing_for_ever(self) -> None:
+        self.start_server(self.server_of("1"))
+        daemon = self.start_node()
+        await self.takes_results()
+        self.state.tasks = ()
+        self.state.switch_faults({"initializing": True})
+        await deferLater(reactor, 1)
+        await self.takes_results()
+        self.assertNotIn("0 tasks received", daemon.output)
+        self.state.switch_faults({"initializing": False})
+        await daemon.says("0 tasks received")
+
+    @asynchronous
     async def test_keys_that_are_wrong_or_missing(self) -> None:
         """Said once, and in /ready; no server is taken for one of another generation because of it."""
         wrong = {**KEYS, "secret_key": "another"}
