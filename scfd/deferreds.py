@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -115,10 +115,15 @@ def from_asyncio(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
     """
     Run an asyncio coroutine; ``ensureDeferred`` can't, since it gives it no running loop.
 
-    :returns: a Deferred of the coroutine's value. Cancelling it cancels the asyncio task and fails
-        it with `asyncio.CancelledError`.
+    :returns: a Deferred of the coroutine's value. Cancelling it cancels the asyncio task; it fails with
+        `CancelledError`, as others do.
     """
-    return Deferred.fromFuture(asyncio.ensure_future(coroutine))
+    return Deferred.fromFuture(asyncio.ensure_future(coroutine)).addErrback(_as_others_do)
+
+
+def _as_others_do(failure: Failure) -> Failure:
+    # Not an Exception, it would pass by whoever expects Twisted's.
+    return Failure(CancelledError()) if failure.check(asyncio.CancelledError) else failure
 
 
 def to_asyncio(deferred: Deferred[T]) -> asyncio.Future[T]:

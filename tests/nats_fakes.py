@@ -68,3 +68,6 @@ class FakeConnection:
     def subscribe(self, subject: str, callback: Callable[[Message], object]) -> Deferred[Any]:
         self.deliver = callback
         return succeed(object())
+
+    def unsubscribe(self, subscription: object) -> Deferred[None]:
+        return succeed(None)

@@ -292,6 +292,17 @@ class FailureTests(DeliveriesCase):
         self.connection.requests[1][2].callback(None)
         self.assertEqual(self.begun, [1, 2])
 
+    def test_an_ack_that_is_not_confirmed_does_not_hold_up_the_end(self) -> None:
+        self.make(ack="double")
+        self.plugin[1] = succeed(None)
+        self.receive(1)
+        self.deliveries.begin_no_more()
+        emptied = self.deliveries.empty()
+        self.assertNoResult(emptied)
+        self.connection.requests[0][2].errback(Exception("no response"))
+        self.successResultOf(emptied)
+        self.assertEqual(self.metrics.messages.labels("q", "unconfirmed").value, 1)
+
 
 class EndTests(DeliveriesCase):
     def test_what_is_not_begun_is_given_back(self) -> None:

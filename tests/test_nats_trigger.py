@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -14,7 +13,6 @@ from scfd.config import NatsSettings
 from scfd.status.context import Context
 from scfd.status.metrics import Metrics
 from scfd.status.readiness import Availability
-from scfd.triggers.nats import pulls
 from scfd.triggers.nats.acknowledged import Life
 from scfd.triggers.nats.acks import Acks
 from scfd.triggers.nats.consumer_config import Terms
@@ -51,19 +49,12 @@ class FakeConsumer:
         return None
 
 
-def drained(draining: Coroutine[Any, Any, None]) -> Deferred[None]:
-    """In place of asyncio, which does not run in these tests."""
-    draining.close()
-    return succeed(None)
-
-
 class NatsTriggerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.lines: list[str] = []
         observer: Any = self.logged
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        self.patch(pulls, "from_asyncio", drained)
         self.clock = Clock()
         self.context = Context(self.clock, self.clock.seconds, availability=Availability(True))
         self.connection, self.consumer = FakeConnection(), FakeConsumer()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -125,8 +125,6 @@ class NatsServer(Service):
             await from_asyncio(asyncio.wait_for(make_streams(url, self._streams), STREAMS_TIMEOUT))
         except asyncio.TimeoutError:
             raise StartupError(f"dev.nats.streams: not made within {STREAMS_TIMEOUT:g} s") from None
-        except asyncio.CancelledError:
-            raise CancelledError from None  # what whoever cancelled the start waits for
 
     def _ended(self, _: None) -> None:
         if self.running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -142,3 +143,61 @@ class GivenUpTests(NatsCase):
             return (info.num_pending, info.num_ack_pending) == (0, 0)
 
         await until(are_acknowledged, "the advisory acknowledged")
+
+
+class OddMessageTests(NatsCase):
+    """What no library would publish, by a client that writes to the socket itself."""
+
+    async def begin(self) -> None:
+        await super().begin()
+        port = int(self.server.url.rpartition(":")[2])
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.addCleanup(self.socket.close)
+        self.socket.sendall(b'CONNECT {"verbose": false, "headers": true}\r\n')
+
+    def publish_odd(self, headers: bytes | None, body: bytes, subject: bytes = b"s.odd") -> None:
+        if headers is None:
+            self.socket.sendall(b"PUB %b %d\r\n%b\r\n" % (subject, len(body), body))
+        else:
+            sizes = len(headers), len(headers) + len(body)
+            self.socket.sendall(b"HPUB %b %d %d\r\n%b%b\r\n" % (subject, *sizes, headers, body))
+
+    async def test_they_affect_nobody_else(self) -> None:
+        odd: list[tuple[bytes | None, bytes, str]] = [
+            (b"NATS/1.0\r\n\r\n", b"s.odd", "headers"),
+            (b"NATS/1.0", b"s.odd", "headers"),
+            (b"NATS/1.0\r\nno colon\r\n\r\n", b"s.odd", "headers"),
+            (b"NATS/1.0\r\n: no name\r\nA: \xff\r\n\r\n", b"s.odd", "headers"),
+            (b"NATS/2.0 \xff\r\nA: b\r\n\r\n", b"s.odd", "headers"),
+            (b"\r\n\r\n", b"s.odd", "headers"),
+            (b"NATS/1.0 503\r\n\r\n", b"s.odd", ""),
+            (b"NATS/1.0 409 Batch Completed\r\n\r\n", b"s.odd", ""),
+            (None, b"s.\xff\xfe", "subject"),
+            (b"NATS/1.0\r\nA: b\r\n\r\n", b"s.\xc3", "subject"),
+        ]
+        await self.add_stream("D", "dead.>")
+        node = self.node(concurrency=4, max_deliver=1, dead_letter="dead.q")
+
+        def act(event: TriggerEvent) -> None:
+            if event.payload == "fails":
+                raise PluginError("no")
+
+        node.act = act
+        await self.bound(node)
+        for round_ in range(4):
+            await self.publish(*range(round_ * 10, round_ * 10 + 10))
+            for headers, subject, _ in odd:  # several in a row
+                self.publish_odd(headers, b'"fails"' if round_ == 3 else b'"odd"', subject)
+        await self.so(lambda: len(node.events) == 4 * (10 + len(odd)), "all")
+        await self.settled()
+        self.assertEqual([body for body in node.bodies if isinstance(body, int)], list(range(40)))
+        found = [event.metadata for event in node.events if event.payload == "odd"][: len(odd)]
+        unreadable = [metadata.get("header.Scfd-Unreadable", "") for metadata in found]
+        self.assertEqual(unreadable, [what for *_, what in odd])
+        self.assertEqual([metadata["subject"] for metadata in found[8:]], ["s.\\xff\\xfe", "s.\\xc3"])
+        self.assertEqual(node.count("ack"), 40 + 3 * len(odd))
+        self.assertEqual(node.count("dead letter"), len(odd))
+        self.assertEqual((node.problems, node.metrics.nats_rebinds.labels("q")._value.get()), ([], 0))
+        letter = await from_asyncio(self.js.get_msg("D", 9))
+        assert letter.headers is not None
+        self.assertEqual(letter.headers["Scfd-Subject"], "s.\\xff\\xfe")

@@ -16,8 +16,10 @@ from tests.integration.test_nats import NatsCase, pause
 PLUGIN = Path(__file__).with_name("http_plugin.py")
 
 
-class NodesTests(NatsCase):
-    def start_node(self, name: str, adapter: dict[str, Any], takes: float = 0.3, **settings: Any) -> Daemon:
+class NodesCase(NatsCase):
+    def start_node(
+        self, name: str, adapter: dict[str, Any], takes: float = 0.3, drain: float = 20, **settings: Any
+    ) -> Daemon:
         """Start a node, or start it again. :param takes: seconds for each message."""
         folder = self.folders.setdefault(name, Path(self.mktemp()).absolute())
         folder.mkdir(exist_ok=True)
@@ -28,6 +30,7 @@ class NodesTests(NatsCase):
             "adapter": adapter,
             "triggers": [{"name": "q", "type": "nats", "settings": given}],
             "plugin": {"events": str(folder / "events.jsonl"), "seconds": takes},
+            "shutdown": {"drain": drain},
         }
         daemon = Daemon(json.dumps(config), folder)
         self.addCleanup(daemon.clean_up)
@@ -41,6 +44,8 @@ class NodesTests(NatsCase):
         file = self.folders[name] / "events.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
+
+class NodesTests(NodesCase):
     async def killed_in_its_last_delivery(self, ack_wait: float) -> None:
         await self.add_stream("D", "dead.>")
         adapter = {"native": "patient", "path": str(ROOT / "tests/integration/plugins")}

@@ -35,6 +35,7 @@ class Acks:
 
     :param terms: whose ``max_deliver`` says which delivery is the last.
     :param dead_letters: None where the trigger has no ``dead_letter``.
+    :ivar stopping: whether the node stops: an acknowledgement that is not confirmed now will not be.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Acks:
         self._clock = clock
         self._double = settings.ack == "double"
         self._count = metrics.messages
+        self.stopping = False
         self._failed: deque[int] = deque(maxlen=_MOST_FAILED)
         self._acknowledged = metrics.messages.labels(settings.name, "ack")
 
@@ -66,7 +68,6 @@ class Acks:
 
     async def _confirm(self, delivery: Delivery) -> None:
         while True:
-            await self._connection.up()
             try:
                 await self._connection.request(delivery.reply, ACK, REQUEST_TIMEOUT)
             except CancelledError:
@@ -75,10 +76,20 @@ class Acks:
                 _log.debug(
                     "{trigger}: acknowledging: {error}", trigger=self._settings.name, error=reason(error)
                 )
-                await deferLater(self._clock, CONFIRM_PAUSE)
             else:
                 self._acknowledged.inc()
                 return
+            if self.stopping:
+                break
+            await deferLater(self._clock, CONFIRM_PAUSE)
+        _log.warn(
+            "{trigger}: the acknowledgement of message {sequence} of stream {stream} is not confirmed; the "
+            "message may come again",
+            trigger=self._settings.name,
+            sequence=delivery.sequence,
+            stream=delivery.stream,
+        )
+        self._counted("unconfirmed")
 
     def ack_again(self, delivery: Delivery) -> None:
         """A message has come again that is handled already: its acknowledgement was lost on its way."""

@@ -12,7 +12,7 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 
 from scfd.deferreds import from_asyncio
@@ -33,6 +33,8 @@ LOOK_INTERVAL = 0.5
 PING_EVERY, PING_TIMEOUT = 20, 5.0
 #: For the last words at the end.
 CLOSE_TIMEOUT = 2.0
+#: For messages that are still on their way when a subscription ends.
+DRAIN_TIMEOUT = 3.0
 
 
 class NotConnectedError(Exception):
@@ -61,6 +63,8 @@ class Connection(Service):
         self._watchers: list[Callable[[], object]] = []
         self._running: Deferred[None] | None = None
         self._complaints: set[str] = set()
+        #: Whether the server has not responded lately.
+        self._hangs = False
         self.reason = "not connected yet"
 
     @property
@@ -93,7 +97,7 @@ class Connection(Service):
 
     def _begin(self, _: None) -> None:
         self._running = from_asyncio(self._run())
-        self._running.addErrback(lambda failure: failure.trap(asyncio.CancelledError))
+        self._running.addErrback(lambda failure: failure.trap(CancelledError))
 
     def stopService(self) -> Deferred[None]:
         """:returns: a Deferred that fires when all that was to be said is said, and the connection closed."""
@@ -140,8 +144,16 @@ class Connection(Service):
         return from_asyncio(self._client.listen(subject, callback, queue))
 
     def unsubscribe(self, subscription: Subscription) -> Deferred[None]:
-        """:returns: a Deferred that fires when the server knows that nothing more is wanted."""
-        return from_asyncio(subscription.unsubscribe())
+        """:returns: a Deferred that fires when the messages on their way have arrived."""
+        return from_asyncio(self._unsubscribe(subscription))
+
+    async def _unsubscribe(self, subscription: Subscription) -> None:
+        try:
+            await asyncio.wait_for(subscription.drain(), DRAIN_TIMEOUT)
+        except asyncio.TimeoutError:
+            self._hangs = True
+        except Exception:
+            """The connection is gone, and the subscription with it."""
 
     @property
     def max_payload(self) -> int:
@@ -272,7 +284,7 @@ class Connection(Service):
         while self._outgoing and self._client and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
         client = self._client
-        if client is not None:
+        if client is not None and not self._hangs:
             with suppress(Exception):
                 await client.flush(int(CLOSE_TIMEOUT))  # the last acks
         if self._running is not None:
@@ -282,6 +294,7 @@ class Connection(Service):
 
     def _set(self, client: Client | None, reason: str) -> None:
         self._client = client
+        self._hangs = False
         if client is None:
             self._wake = None
             # What is left belongs to the connection that is gone, but for acks and naks.

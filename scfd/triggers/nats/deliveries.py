@@ -248,7 +248,7 @@ class Deliveries:
 
     def begin_no_more(self) -> None:
         """Give back what is not begun, but for messages that would not come again."""
-        self._stopping = True
+        self._stopping = self._acks.stopping = True
         self._give_back_waiting()
         if not self.ready:
             # Nobody is there to handle them.

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
 from nats.aio.subscription import Subscription
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from scfd.config import NatsSettings
-from scfd.deferreds import from_asyncio
 from scfd.events.wire import to_json
 from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.connection import Connection
@@ -30,8 +27,6 @@ SHORTEST_WITH_HEARTBEAT = 2.0
 LONGEST_HEARTBEAT = 3.0
 #: Silence of two heartbeats and this long counts as a stall.
 GRACE = 1.0
-#: For messages that are still on their way when a subscription ends.
-DRAIN_TIMEOUT = 3.0
 #: Open pull requests of one node. A consumer's default limit is 512 for all nodes together.
 MOST_OPEN = 32
 #: Bytes that the server counts for a message beyond its headers and body: its subject and the one for acks,
@@ -145,7 +140,7 @@ class Pulls:
         """
         subscription, self._subscription = self._subscription, None
         self.requested = 0
-        return from_asyncio(_drain(subscription))
+        return self._connection.unsubscribe(subscription) if subscription is not None else succeed(None)
 
     def ask(self, count: int, held: int = 0) -> None:
         """
@@ -258,9 +253,3 @@ class Pulls:
         if not self._crowded:
             self._crowded = True
             _log.warn("{trigger}: {why}; trying again each second", trigger=self._terms.trigger, why=why)
-
-
-async def _drain(subscription: Subscription | None) -> None:
-    if subscription is not None:
-        with suppress(Exception):  # the connection is gone, and the subscription with it
-            await asyncio.wait_for(subscription.drain(), DRAIN_TIMEOUT)

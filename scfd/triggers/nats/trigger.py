@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
@@ -230,7 +229,7 @@ class NatsTrigger(Service):
                     await deferLater(self._clock, pause * random.uniform(0.5, 1.0))
 
     def _run_failed(self, failure: Failure) -> None:
-        if not failure.check(CancelledError, asyncio.CancelledError):
+        if not failure.check(CancelledError):
             _log.failure("{trigger}: ended", failure, trigger=self._settings.name)
 
     async def _consume(self) -> None:
