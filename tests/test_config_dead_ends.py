@@ -126,6 +126,13 @@ class DeadEnds(ConfigCase):
             "expected one of the two",
         )
 
+    def test_tasks_beside_messages_of_a_native_plugin(self) -> None:
+        self.check(
+            "adapter: {native: x}\n" + trigger("nats", f"{NATS}, tasks: none"),
+            "2: triggers[0].settings.tasks: has no effect beside a native plugin, which asks the node for "
+            "its tasks",
+        )
+
     def test_switched_off(self) -> None:
         why = 'has no effect beside listen "", by which the endpoint is turned off; expected one of the two'
         self.check(

@@ -26,7 +26,7 @@ def dead_ends(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str,
     yield from _settings_of_others(config)
     for index, trigger in enumerate(config.triggers):
         if isinstance(trigger, NatsSettings):
-            found = [*_nats(trigger), *_dev_nats(trigger, config)]
+            found = [*_nats(trigger, config), *_dev_nats(trigger, config)]
         else:
             found = [*_six_fields(trigger), *_timer(trigger, config)]
         for name, text in found:
@@ -129,7 +129,9 @@ def _timer(trigger: TimerSettings, config: Config) -> Iterator[tuple[str, str]]:
         yield "jobs_only", f"{text}; expected heartbeat.server_url, or a section gateway"
 
 
-def _nats(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
+def _nats(trigger: NatsSettings, config: Config) -> Iterator[tuple[str, str]]:
+    if "tasks" in trigger.explicit and config.adapter.http is None:
+        yield "tasks", "has no effect beside a native plugin, which asks the node for its tasks"
     if trigger.max_deliver == 1 and "backoff" in trigger.explicit and not trigger.bind:
         yield "backoff", "has no effect beside max_deliver 1: no message is delivered again"
 
