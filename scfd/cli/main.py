@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 from scfd import __version__, config
 from scfd.cli import operate
 from scfd.cli.check import explain
 from scfd.cli.look import look
+from scfd.cli.new import make_project
 from scfd.cli.remote import CONFIGS, EXIT_NOT_REACHED, NotReachedError, RefusedError
 from scfd.cli.run import config_file, run
 from scfd.cli.schema import as_text
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scfd", description="Commands around a scfd node.")
     parser.add_argument("--version", action="version", version=f"scfd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_new(commands)
     _add_run(commands)
     _add_check(commands)
     text = "Print a JSON Schema of the config, for editors that complete and check YAML files."
@@ -61,6 +64,25 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(run=_schema)
     operate.add_commands(commands)
     return parser
+
+
+def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Make a project that runs and passes its own test at once: plugin, config, tasks, test, README."
+    new = commands.add_parser("new", help="make a project to begin with", description=text)
+    new.add_argument("name", metavar="NAME", help="of the function and its folder, such as my-function")
+    kinds = new.add_mutually_exclusive_group()
+    for kind, help in (
+        ("native", "a Python object in the node, called for each task; the default"),
+        ("http", "a program of its own, called over HTTP for each task"),
+        ("message", "a Python object in the node, called for each message of a NATS stream"),
+    ):
+        kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=help)
+    new.set_defaults(run=_new, kind="native")
+
+
+def _new(options: argparse.Namespace) -> int:
+    print(make_project(options.name, options.kind, Path()))
+    return 0
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

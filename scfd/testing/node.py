@@ -95,7 +95,7 @@ class Node:
     ) -> None:
         settings.check_plugin(plugin)
         environ = {"TZ": zone, **(environ or {})}
-        whole = settings.read(config, environ)
+        whole = settings.read(config, environ, plugin)
         self._config = cfg = settings.in_memory(whole)
         self._began = _moment(start)
         self._loop = VirtualLoop()

@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 from attrs import evolve
 
+from scfd.adapter.registry import settings_class
 from scfd.config import Config, NatsSettings, load
+from scfd.config.load import SettingsClass
 from scfd.config.values import DevSettings
 from scfd.errors import ConfigError, Mistake
 from scfd.identity import ServerAddress
@@ -26,20 +28,24 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def read(config: Mapping[str, Any] | str | Path | None, environ: Mapping[str, str]) -> Config:
+def read(config: Mapping[str, Any] | str | Path | None, environ: Mapping[str, str], plugin: Any) -> Config:
     """
+    :param plugin: may have a settings class; None is the one that the config means.
     :param config: sections as in a file, or the path of one; None is a config without triggers.
     :param environ: for ``${NAME}``.
     :raises ConfigError: with every mistake.
     """
+    own = (
+        settings_class if plugin is None else lambda adapter, system: getattr(plugin, "settings_class", None)
+    )
     if config is None or isinstance(config, Mapping):
-        return _from_values(config or {}, environ)
+        return _from_values(config or {}, environ, own)
     if isinstance(config, (str, Path)):
-        return load(str(config), environ)
+        return load(str(config), environ, settings_class=own)
     raise TestingError(f"Node(config={config!r}): expected a dict of sections, or the path of a YAML file")
 
 
-def _from_values(values: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+def _from_values(values: Mapping[str, Any], environ: Mapping[str, str], own: SettingsClass) -> Config:
     values = dict(values)
     for name, defaults in _DEFAULTS.items():
         given = values.get(name) or {}
@@ -53,7 +59,7 @@ def _from_values(values: Mapping[str, Any], environ: Mapping[str, str]) -> Confi
         # There are no lines that the test's author could look at.
         place = re.compile(rf"{re.escape(str(file))}(:\d+)?")
         try:
-            cfg = load(str(file), environ)
+            cfg = load(str(file), environ, settings_class=own)
         except ConfigError as error:
             mistakes = [Mistake("config", 0, mistake.key, mistake.text) for mistake in error.mistakes]
             raise ConfigError(mistakes) from None
