@@ -67,11 +67,12 @@ def without_dev(cfg: Config) -> Config:
 
 def add_services(
     node: Node, cfg: Config, identity: Identity, context: Context, outside: build.Outside
-) -> None:
+) -> Parts:
     """
     Collaborators first, then the tree of services. They start from top to bottom, each once the one
     before is up; they drain together, and stop from bottom to top.
 
+    :returns: what operators work on.
     :raises scfd.errors.StartupError: when no plugin fits the config.
     """
     for warning in cfg.warnings:
@@ -128,3 +129,4 @@ def add_services(
         "hour tick": Tick(HOUR, reports.tidy, reactor, context.now),
     }
     node.add(services)
+    return parts

@@ -170,6 +170,20 @@ class TimeTests(NodeTestCase):
         self.assertEqual(len(node.events), 2)
 
 
+class FireTests(NodeTestCase):
+    def test_a_timer(self) -> None:
+        node = self.node(well, HOURS, tasks=[{"task_id": "a"}, {"task_id": "b"}])
+        node.fire("hours")
+        self.assertEqual([one.task_id for one in node.results], ["a", "b"])
+        node.fire("hours", tasks=["b"])
+        self.assertEqual([one.task_id for one in node.results[2:]], ["b"])
+
+    def test_a_message(self) -> None:
+        node = self.node(well, queue("q"))
+        node.fire("q", {"id": 1})
+        self.assertEqual([event.payload for event in node.events], [{"id": 1}])
+
+
 class ControlPlaneTests(NodeTestCase):
     def test_tasks_arrive_at_once(self) -> None:
         node = self.node(well, MINUTES)
@@ -343,6 +357,9 @@ class MistakeTests(NodeTestCase):
         plugin.init = init  # type: ignore[method-assign]
         error = self.assertRaises(StartupError, Node, plugin)
         self.assertEqual(str(error), "plugin 'tested': no key")
+
+    def test_an_unknown_trigger(self) -> None:
+        self.expect("fire('x'): expected one of minutes, q", self.node(well, MINUTES, queue("q")).fire, "x")
 
     def test_an_unknown_metric(self) -> None:
         self.expect("metric('scfd_nothing'): there is none", self.node().metric, "scfd_nothing")

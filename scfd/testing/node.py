@@ -77,6 +77,8 @@ class Node:
         ``want_version(version)``, and ``up()`` again.
     :ivar nats: the server: ``down()`` and ``up()``.
     :ivar events: what the plugin was given, in order: `scfd.events.event.TriggerEvent` objects.
+    :ivar root: the node's services.
+    :ivar parts: what the endpoint for operators works on.
     :ivar exit_status: that with which the node has ended by itself; None while it runs.
     """
 
@@ -125,8 +127,8 @@ class Node:
         cfg = self._config
         self._context = Context(self._reactor, self._now)
         identity = build.identity(cfg, {})
-        self._root = root = _Root(self._context, identity, cfg.shutdown.drain, self._end)
-        add_services(root, cfg, identity, self._context, self._outside)
+        self.root = root = _Root(self._context, identity, cfg.shutdown.drain, self._end)
+        self.parts = add_services(root, cfg, identity, self._context, self._outside)
         # Folder, threads and pulse of a process.
         for name in ("state", "watchdog", "second tick", "outbox tick"):
             root.getServiceNamed(name).disownServiceParent()
@@ -145,11 +147,11 @@ class Node:
         readiness = self._context.readiness
         self._run(
             START_LIMIT,
-            self._root.startService,
-            lambda: readiness.phase is Phase.RUNNING or self._root.reason is not None,
+            self.root.startService,
+            lambda: readiness.phase is Phase.RUNNING or self.root.reason is not None,
         )
-        if self._root.reason is not None:
-            error = self._root.reason
+        if self.root.reason is not None:
+            error = self.root.reason
             self.close()
             raise error if isinstance(error, StartupError) else StartupError(describe(error)) from error
         self._run(0)
@@ -250,6 +252,26 @@ class Node:
         self._run(0)
         return sequence
 
+    def fire(self, trigger: str, payload: Any = None, tasks: Sequence[str] | None = None) -> None:
+        """
+        Give the plugin an event now, as ``scfd fire`` does.
+
+        :param trigger: its name.
+        :param payload: of the event; None is that of a timer's fire. A NATS trigger needs one.
+        :param tasks: the ids of the tasks that the event has; None is all.
+        :raises TestingError: there is no such trigger, or it can't make such an event.
+        """
+        self._check_open()
+        found = self.parts.trigger(trigger)
+        if found is None:
+            names = sorted(name for each in self.parts.triggers for name in each.names())
+            raise TestingError(f"fire({trigger!r}): expected one of {', '.join(names) or 'no triggers'}")
+        try:
+            event = found.event(trigger, payload, tasks, {})
+        except ValueError as error:
+            raise TestingError(f"fire({trigger!r}): {error}") from None
+        self._run(0, lambda: self.parts.dispatcher.by_hand(event))
+
     def fail_next(self, error: Exception, times: int = 1) -> None:
         """Have the plugin's next events fail with an error, instead of reaching it."""
         self._failures.extend([error] * times)
@@ -316,7 +338,7 @@ class Node:
         if self.exit_status is None:
             self.exit_status = status
             if status != EXIT_COULD_NOT_START:
-                self._reactor.callLater(0, self._root.stopService)
+                self._reactor.callLater(0, self.root.stopService)
 
     def close(self) -> None:
         """Stop the node as SIGTERM does. A second call does nothing."""
@@ -325,7 +347,7 @@ class Node:
         stopped: list[object] = []
 
         def stop() -> None:
-            self._root.stopService().addBoth(stopped.append)
+            self.root.stopService().addBoth(stopped.append)
 
         try:
             if self.exit_status in (None, EXIT_COULD_NOT_START):
