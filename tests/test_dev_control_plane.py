@@ -49,7 +49,7 @@ class Reactor(MemoryReactorClock):
 
 class Node(Resource):
     """
-    Answers probes.
+    Responds to probes.
 
     :ivar tokens: what each of them had as Authorization.
     """
@@ -169,15 +169,15 @@ class ControlPlaneTests(SynchronousTestCase):
         self.successResultOf(service.stopService())
         self.assertEqual([], self.reactor.getDelayedCalls())
 
-    def test_stops_in_the_middle_of_a_late_answer(self) -> None:
+    def test_stops_in_the_middle_of_a_late_response(self) -> None:
         service = self.start(DevControlPlaneSettings())
         http = self.http()
         self.successResultOf(http.post(f"{URL}/faults", json={"slow": 60}))
-        answer = http.post(f"{URL}/gateway/cloudnode/ReportHeartbeatInner", json={"node_id": "n"})
+        late = http.post(f"{URL}/gateway/cloudnode/ReportHeartbeatInner", json={"node_id": "n"})
         http.flush()
         self.reactor.advance(1)
-        self.assertNoResult(answer)
+        self.assertNoResult(late)
         self.successResultOf(service.stopService())
         http.flush()
-        self.failureResultOf(answer, ResponseNeverReceived)
+        self.failureResultOf(late, ResponseNeverReceived)
         self.assertEqual([], self.reactor.getDelayedCalls())

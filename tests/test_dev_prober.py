@@ -22,10 +22,10 @@ from scfd.dev.prober import Prober
 
 class Node(Resource):
     """
-    Answers probes.
+    Responds to probes.
 
     :ivar bodies: of the requests it got.
-    :ivar status: what it answers with, like ``answer``; None as an answer is never to answer.
+    :ivar status: of its responses, with ``body``; without a body it never responds.
     """
 
     isLeaf = True
@@ -34,13 +34,13 @@ class Node(Resource):
         super().__init__()
         self.bodies: list[bytes] = []
         self.status = 200
-        self.answer: bytes | None = b'{"success": true, "message": "probe handled successfully"}'
+        self.body: bytes | None = b'{"success": true, "message": "probe handled successfully"}'
 
     def render_POST(self, request: Request) -> bytes | int:
         assert request.content is not None and request.path == b"/probe"
         self.bodies.append(request.content.read())
         request.setResponseCode(self.status)
-        return NOT_DONE_YET if self.answer is None else self.answer
+        return NOT_DONE_YET if self.body is None else self.body
 
 
 @implementer(IAgent)
@@ -64,8 +64,8 @@ class Network:
     ) -> Deferred[IResponse]:
         if self.down:
             raise ConnectionRefusedError()
-        answer: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
-        return answer
+        response: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
+        return response
 
 
 class ProberTests(SynchronousTestCase):
@@ -151,25 +151,25 @@ class ProberTests(SynchronousTestCase):
             self.events(lambda: self.clock.pump([5] * 2)),
         )
 
-    def test_answers_that_are_failures(self) -> None:
+    def test_responses_that_are_failures(self) -> None:
         self.prober.startService()
         cases = [
             (200, b'{"success": false, "message": "node ID is empty"}', "it says: node ID is empty"),
             (200, b"[]", "its response is not that of a probe"),
             (503, b"{}", "HTTP status 503"),
         ]
-        for status, answer, reason in cases:
-            self.node.status, self.node.answer = status, answer
+        for status, body, reason in cases:
+            self.node.status, self.node.body = status, body
             self.assertEqual(
                 [(LogLevel.warn, f"the node stopped responding at http://127.0.0.1:9000/probe: {reason}")],
                 self.events(lambda: self.clock.advance(5)),
             )
-            self.node.status, self.node.answer = 200, b'{"success": true}'
+            self.node.status, self.node.body = 200, b'{"success": true}'
             self.clock.advance(5)
 
-    def test_goes_on_after_a_node_that_does_not_answer(self) -> None:
+    def test_goes_on_after_a_node_that_does_not_respond(self) -> None:
         self.prober.startService()
-        self.node.answer = None
+        self.node.body = None
         self.clock.advance(5)
         self.assertEqual(
             [
@@ -185,7 +185,7 @@ class ProberTests(SynchronousTestCase):
 
     def test_stops(self) -> None:
         self.prober.startService()
-        self.node.answer = None
+        self.node.body = None
         self.clock.advance(5)
         self.successResultOf(self.prober.stopService())
         self.clock.advance(100)

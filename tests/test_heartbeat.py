@@ -36,7 +36,7 @@ TWO_TASKS_MD5 = "933de3e4a87c37ff6e7234b5eaf845d2"
 INTERVAL = 9.0  # seconds
 
 
-def answer(*data: Any, **fields: Any) -> ServerResponse:
+def responds(*data: Any, **fields: Any) -> ServerResponse:
     """An acceptance; `data` and other fields as given."""
     value = {"code": 200, "message": "heartbeat reported successfully", "data": list(data), **fields}
     return ServerResponse(200, json.dumps(value).encode())
@@ -66,7 +66,7 @@ class ParseResponseTests(SynchronousTestCase):
             }
         ]
         entry = {"package_version": "v1.0.0", "tasks_md5": "x", "task_instances": instances}
-        self.assertEqual(parse_response(answer(entry).body), Orders(instances, "v1.0.0"))
+        self.assertEqual(parse_response(responds(entry).body), Orders(instances, "v1.0.0"))
 
     def test_responses_without_orders(self) -> None:
         for body in (
@@ -90,7 +90,7 @@ class ParseResponseTests(SynchronousTestCase):
 
     def test_an_empty_list_with_the_digest_of_nothing_clears(self) -> None:
         self.assertEqual(
-            parse_response(answer({"task_instances": [], "tasks_md5": "empty"}).body), Orders([])
+            parse_response(responds({"task_instances": [], "tasks_md5": "empty"}).body), Orders([])
         )
 
     def test_what_is_no_acceptance(self) -> None:
@@ -160,7 +160,7 @@ class HeartbeatTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_800_000_000)
-        self.client: Any = FakeControlPlaneClient(lambda beat: answer())
+        self.client: Any = FakeControlPlaneClient(lambda beat: responds())
         self.identity = Identity("node-abc", "v1.0.0", ServerAddress("10.0.0.1", 18202))
         self.task_store = TaskStore()
         self.adapter = FakeAdapter()
@@ -264,8 +264,8 @@ class IntervalTests(HeartbeatTestCase):
         self.client.react = lambda beat: pending
         self.heartbeat.startService()
         self.pass_time(3 * INTERVAL + 1)
-        self.client.react = lambda beat: answer()
-        pending.callback(answer())
+        self.client.react = lambda beat: responds()
+        pending.callback(responds())
         self.assertEqual(len(self.client.posts), 1)
         self.pass_time(INTERVAL - 1)
         self.assertEqual(len(self.client.posts), 2)
@@ -304,7 +304,7 @@ class IntervalTests(HeartbeatTestCase):
             raise RuntimeError("a fault")
 
         self.heartbeat = self.make_heartbeat(INTERVAL, fault)
-        self.client.react = lambda beat: answer({"package_version": "v2"})
+        self.client.react = lambda beat: responds({"package_version": "v2"})
         self.heartbeat.startService()
         self.pass_time(INTERVAL)
         self.assertEqual(len(self.client.posts), 2)
@@ -437,7 +437,7 @@ class RetryTests(HeartbeatTestCase):
                 self.assertEqual(self.heartbeat.record.error_count, 1)
 
     def test_success_after_a_failure_counts_once(self) -> None:
-        outcomes = [fail(ConnectionRefusedError()), answer()]
+        outcomes = [fail(ConnectionRefusedError()), responds()]
         self.assertEqual(self.times_of_tries(lambda beat: outcomes.pop(0), seconds=50), [0, 1])
         record = self.heartbeat.record
         self.assertEqual((record.report_count, record.error_count), (1, 0))
@@ -453,7 +453,7 @@ class RetryTests(HeartbeatTestCase):
 
 class AcceptedTests(HeartbeatTestCase):
     def beat(self, *data: Any, **fields: Any) -> None:
-        self.client.react = lambda sent: answer(*data, **fields)
+        self.client.react = lambda sent: responds(*data, **fields)
         self.heartbeat.startService()
         self.heartbeat.stopService()
 
@@ -474,14 +474,14 @@ class AcceptedTests(HeartbeatTestCase):
         self.patch(heartbeat, "deferToThreadPool", lambda reactor, pool, function, entries: reading)
         self.clock.getThreadPool = lambda: None  # type: ignore[attr-defined]
         entries = tasks(*(f"t{number}" for number in range(LONG_LIST + 1)))
-        self.client.react = lambda sent: answer({"task_instances": entries})
+        self.client.react = lambda sent: responds({"task_instances": entries})
         self.heartbeat.startService()
         self.assertEqual(self.task_ids(), [])
         reading.callback(read_tasks(entries))
         self.assertEqual(len(self.task_ids()), LONG_LIST + 1)
         self.heartbeat.stopService()
 
-    def test_tasks_stay_where_the_answer_says_nothing(self) -> None:
+    def test_tasks_stay_where_the_response_says_nothing(self) -> None:
         entries: list[Any] = [
             {},
             None,
@@ -531,7 +531,7 @@ class AcceptedTests(HeartbeatTestCase):
 class VersionLogTests(HeartbeatTestCase):
     def test_another_version_is_said_once(self) -> None:
         self.heartbeat = self.make_heartbeat(INTERVAL, VersionLog("v1.0.0"))
-        self.client.react = lambda beat: answer({"package_version": "v2"})
+        self.client.react = lambda beat: responds({"package_version": "v2"})
         with capturedLogs() as events:
             self.heartbeat.startService()
             self.pass_time(3 * INTERVAL)
@@ -592,7 +592,7 @@ class LogTests(HeartbeatTestCase):
     def test_only_a_change_is_logged(self) -> None:
         refused = ServerResponse(200, b'{"code": 500, "message": "node unknown"}')
         self.assertEqual(
-            self.lines(answer(), answer(), refused, refused, answer(), answer()),
+            self.lines(responds(), responds(), refused, refused, responds(), responds()),
             [
                 (LogLevel.info, f"accepted by {SERVER}"),
                 (LogLevel.warn, f"not accepted by {SERVER}: code 500: node unknown"),
@@ -606,7 +606,7 @@ class LogTests(HeartbeatTestCase):
             self.reasons(),
             [f"no heartbeat accepted by {SERVER}: the response is not an object with a code"],
         )
-        self.lines(answer())
+        self.lines(responds())
         self.assertEqual(self.reasons(), [])
 
 
@@ -636,7 +636,7 @@ class OverARealAgentTests(HeartbeatTestCase):
                 self.client = ControlPlaneClient(self.server.http(), self.clock)
                 self.heartbeat = self.make_heartbeat(INTERVAL)
 
-    def test_a_server_that_does_not_answer(self) -> None:
+    def test_a_server_that_does_not_respond(self) -> None:
         self.heartbeat = self.make_heartbeat(5)
         self.heartbeat.startService()
         self.server.accept()

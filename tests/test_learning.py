@@ -48,7 +48,7 @@ class LearningTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.generation = 1
-        self.answer: Callable[[str, dict[str, Any]], Any] | None = None
+        self.respond: Callable[[str, dict[str, Any]], Any] | None = None
         self.clock = Clock()
         self.http = FakeControlPlaneClient(self.react)
         self.client = self.make()
@@ -58,7 +58,7 @@ class LearningTestCase(SynchronousTestCase):
 
     def react(self, body: dict[str, Any]) -> Any:
         url = self.http.posts[-1][0]
-        return self.answer(url, body) if self.answer else real(self.generation, url, body)
+        return self.respond(url, body) if self.respond else real(self.generation, url, body)
 
     def start_report(self) -> Deferred[Exchange]:
         result = TaskResult("task-001", 2)
@@ -128,7 +128,7 @@ class AutoTests(LearningTestCase):
         self.generation = 3
         self.report()
         refusal = ServerResponse(200, b'{"ret_info": {"code": 3, "msg": "no permission"}}')
-        self.answer = lambda url, body: refusal if "/api/" in url else ServerResponse(404, b"")
+        self.respond = lambda url, body: refusal if "/api/" in url else ServerResponse(404, b"")
         exchange = self.report()
         self.assertEqual((exchange.response, judge(exchange)), (refusal, Verdict.UNAVAILABLE))
         self.assertEqual(self.client.generation(SERVER), 3)
@@ -136,13 +136,13 @@ class AutoTests(LearningTestCase):
     def test_a_404_of_a_known_generation_1_server_is_a_refusal(self) -> None:
         self.report()
         trap = real(1, "", {})
-        self.answer = lambda url, body: trap if "/api/" in url else ServerResponse(404, b"no such task")
+        self.respond = lambda url, body: trap if "/api/" in url else ServerResponse(404, b"no such task")
         doubts: list[None] = []
         self.client.on_doubt = lambda: doubts.append(None)
         report = self.start_report()
         self.assertNoResult(report)
         self.assertEqual(len(doubts), 1)
-        self.answer = None
+        self.respond = None
         self.heartbeat()
         self.requests()
         self.assertEqual(judge(self.successResultOf(report)), Verdict.REFUSED)
@@ -159,13 +159,13 @@ class AutoTests(LearningTestCase):
 
     def test_a_404_that_no_heartbeat_explains(self) -> None:
         self.report()
-        self.answer = lambda url, body: ServerResponse(404, b"")
+        self.respond = lambda url, body: ServerResponse(404, b"")
         report = self.start_report()
         self.clock.advance(CONFIRM_TIMEOUT)
         self.assertEqual(judge(self.successResultOf(report)), Verdict.RETRY)
 
     def test_a_404_of_a_server_that_nothing_is_known_of_is_none(self) -> None:
-        self.answer = lambda url, body: ServerResponse(404, b"")
+        self.respond = lambda url, body: ServerResponse(404, b"")
         self.client = self.make(signed=False)
         self.assertEqual(judge(self.report()), Verdict.RETRY)
         self.assertEqual(self.requests(), ["/gateway id", "/api/service instance_id"])
@@ -179,7 +179,7 @@ class AutoTests(LearningTestCase):
             ServerResponse(200, b'{"ret_info": {"code": 4}}'),
         ):
             with self.subTest(response=response):
-                self.answer = lambda url, body, r=response: r
+                self.respond = lambda url, body, r=response: r
                 self.assertEqual(self.report().response, response)
                 self.assertEqual(len(self.requests()), 1)
 
@@ -188,7 +188,7 @@ class AutoTests(LearningTestCase):
             wrong = b'{"ret_info": {"code": 1}}' if "id" in body else b'{"code": 400}'
             return ServerResponse(200, wrong)
 
-        self.answer = contrary
+        self.respond = contrary
         self.report()
         self.assertLessEqual(len(self.requests()), 3)
 
@@ -202,16 +202,18 @@ class AutoTests(LearningTestCase):
             ServerResponse(200, b'{"ret_info": {"code": 1, "msg": "no"}}'),
         ):
             with self.subTest(then=then):
-                self.answer = lambda url, body, r=then: wrong_form if "instance_id" in body else r
+                self.respond = lambda url, body, r=then: wrong_form if "instance_id" in body else r
                 self.assertNotIn(judge(self.report()), (Verdict.REFUSED, Verdict.TAKEN))
-                self.answer = None
+                self.respond = None
                 self.assertEqual(judge(self.report()), Verdict.TAKEN)
 
     def test_a_404_whose_other_form_meets_a_fault_is_no_refusal(self) -> None:
         self.report()
         self.generation = 3
         report = self.start_report()
-        self.answer = lambda url, body: real(3, url, body) if "Heartbeat" in url else ServerResponse(503, b"")
+        self.respond = lambda url, body: (
+            real(3, url, body) if "Heartbeat" in url else ServerResponse(503, b"")
+        )
         self.heartbeat()
         self.assertEqual(judge(self.successResultOf(report)), Verdict.RETRY)
 
@@ -219,7 +221,7 @@ class AutoTests(LearningTestCase):
         """Of the 404 and the 401, the latter says what to do."""
         self.client = self.make(signed=False)
         no_keys = ServerResponse(401, b"service auth failed")
-        self.answer = lambda url, body: no_keys if "/api/" in url else ServerResponse(404, b"")
+        self.respond = lambda url, body: no_keys if "/api/" in url else ServerResponse(404, b"")
         exchange = self.report()
         self.assertEqual((exchange.response, judge(exchange)), (no_keys, Verdict.UNAVAILABLE))
 
@@ -227,7 +229,7 @@ class AutoTests(LearningTestCase):
         """Each request goes to either of them; none is refused, and most are taken at once."""
         for first, second in itertools.permutations((1, 2, 3), 2):
             chance, self.client = random.Random(1), self.make()
-            self.answer = lambda url, body, pair=(first, second), c=chance: real(c.choice(pair), url, body)
+            self.respond = lambda url, body, pair=(first, second), c=chance: real(c.choice(pair), url, body)
             verdicts = []
             for _ in range(20):
                 report = self.start_report()
@@ -255,13 +257,13 @@ class AutoTests(LearningTestCase):
         self.assertEqual(self.client.generation(SERVER), 2)
 
     def test_a_failure_is_passed_on(self) -> None:
-        self.answer = lambda url, body: ConnectionRefusedError()
+        self.respond = lambda url, body: ConnectionRefusedError()
         call = self.client.call(SERVER, METHOD, lambda g: {}, 5)
         self.failureResultOf(Deferred.fromCoroutine(call), ConnectionRefusedError)
 
     def test_few_addresses_are_remembered(self) -> None:
         for port in range(100):
-            self.answer = lambda url, body: ServerResponse(200, b'{"code": 200}')
+            self.respond = lambda url, body: ServerResponse(200, b'{"code": 200}')
             call = self.client.call(f"http://10.0.0.1:{port}", METHOD, lambda g: {}, 5)
             self.successResultOf(Deferred.fromCoroutine(call))
         self.assertEqual(self.client.generation("http://10.0.0.1:0"), 3)

@@ -224,7 +224,7 @@ class ProbeHandlerTestCase(SynchronousTestCase):
         )
 
     def probe(self, *without: str, **fields: Any) -> Any:
-        """The answer to the documented probe, with some fields left out or other ones."""
+        """The response to the documented probe, with some fields left out or other ones."""
         value = {name: value for name, value in {**PROBE, **fields}.items() if name not in without}
         response = self.handler.handle(json.dumps(value).encode())
         self.assertEqual(response.status, 200)
@@ -238,14 +238,14 @@ class ProbeHandlerTestCase(SynchronousTestCase):
 class ResponseTests(ProbeHandlerTestCase):
     def test_the_whole_response(self) -> None:
         self.adapter.plugin_name = "my-plugin"
-        answer = self.probe()
-        metrics = answer["data"]["details"]["metrics"]
+        value = self.probe()
+        metrics = value["data"]["details"]["metrics"]
         for figure in ("cpu_usage", "memory_usage"):
             self.assertIsInstance(metrics[figure], float)
             metrics[figure] = 0.0
         host = host_metadata()
         self.assertEqual(
-            answer,
+            value,
             {
                 "success": True,
                 "message": "probe handled successfully",
@@ -503,7 +503,7 @@ class MovingTests(ProbeHandlerTestCase):
 
         self.client.react = react
 
-    def test_stays_while_the_new_one_does_not_answer(self) -> None:
+    def test_stays_while_the_new_one_does_not_respond(self) -> None:
         accepted = ServerResponse(200, b'{"code": 200}')
         for failure in (
             ConnectionRefusedError(),
@@ -536,13 +536,13 @@ class MovingTests(ProbeHandlerTestCase):
         tried.callback(accepted)
         self.assertEqual(self.identity.server.base_url, "http://10.0.0.4:1")
 
-    def test_moves_once_the_new_one_has_answered(self) -> None:
+    def test_moves_once_the_new_one_has_accepted(self) -> None:
         accepted = ServerResponse(200, b'{"code": 200}')
-        answered: Deferred[ServerResponse] = Deferred()
-        self.react_by_address(old=accepted, new=answered)
+        late: Deferred[ServerResponse] = Deferred()
+        self.react_by_address(old=accepted, new=late)
         self.probe(moox_server_url=self.NEW)
         self.assertEqual(self.identity.server.base_url, "http://10.0.0.1:18202")
-        answered.callback(accepted)
+        late.callback(accepted)
         self.assertEqual(self.identity.server.base_url, self.NEW)
 
     def test_moves_when_the_old_one_fails(self) -> None:
@@ -579,10 +579,10 @@ class RefusedTests(ProbeHandlerTestCase):
         ):
             with self.subTest(body=body):
                 response = self.handler.handle(body)
-                answer = json.loads(response.body)
-                self.assertEqual((response.status, set(answer)), (400, {"success", "message", "timestamp"}))
-                self.assertEqual((answer["success"], answer["timestamp"]), (False, TIMESTAMP))
-                self.assertTrue(answer["message"])
+                value = json.loads(response.body)
+                self.assertEqual((response.status, set(value)), (400, {"success", "message", "timestamp"}))
+                self.assertEqual((value["success"], value["timestamp"]), (False, TIMESTAMP))
+                self.assertTrue(value["message"])
                 self.assertEqual(
                     (self.identity.node_id, self.identity.server, self.identity.storage_server_url),
                     ("node-abc", ServerAddress(), ""),
