@@ -33,8 +33,8 @@ _log = Logger(namespace="scfd.timer")
 
 #: Seconds: a fire that comes later than this is a missed one.
 LATE = 1.0
-#: Events that a trigger makes before something else has its turn: 1 ms.
-CALLED_AT_ONCE = 50
+#: Events that a trigger makes before something else has its turn: 1 ms; and seconds, where a plugin is slow.
+CALLED_AT_ONCE, CALLING = 50, 0.005
 #: Events of one trigger that may wait for their turn.
 LONGEST_QUEUE = 10_000
 
@@ -358,6 +358,7 @@ class Timers(Service):
         if entry.calling:
             return  # an event that has ended at once; the loop below goes on by itself
         entry.calling = True
+        until = self._clock.seconds() + CALLING
         try:
             for _ in range(CALLED_AT_ONCE):
                 if not entry.waiting or entry.running or entry.paused or not self.running:
@@ -368,6 +369,8 @@ class Timers(Service):
                     self._held_back[entry] = None
                     return
                 self._call(entry, *entry.waiting.popleft())
+                if self._clock.seconds() > until:
+                    break
         finally:
             entry.calling = False
         self._clock.callLater(0, self._call_waiting, entry)
