@@ -65,7 +65,7 @@ class TriggerEventTests(SynchronousTestCase):
         self.assertEqual(decoded["tasks_md5"], snapshot.md5)
         self.assertEqual(decoded["payload"], {name: decoded[name] for name in ("tasks", "tasks_md5", "jobs")})
         # The same objects, so that no list is encoded or copied a second time.
-        for part in (snapshot.json, payload.jobs):
+        for part in (snapshot.json, *payload.jobs):
             self.assertEqual(sum(one is part for one in event.to_json_parts(both=True)), 2)
             self.assertEqual(sum(one is part for one in event.to_json_parts()), 1)
 

@@ -8,8 +8,10 @@ from datetime import datetime, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from attrs import evolve
 from hypothesis import given, settings, strategies
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -439,6 +441,8 @@ class ClockTests(SynchronousTestCase):
         self.steady.advance(steady)
         with capturedLogs() as logged:
             self.timers.tick(self.wall)
+            for _ in range(5):
+                self.steady.advance(0)  # thousands of moments are looked at in steps
         return [formatEvent(entry) for entry in logged]
 
     def test_nothing_to_tell(self) -> None:
@@ -507,6 +511,40 @@ class ClockTests(SynchronousTestCase):
         self.said_after(1, 1)
         self.assertEqual(len(self.events), 2)
         self.assertNotIn("missed_fires", self.events[1].metadata)
+
+
+class ManyFiresTests(SynchronousTestCase):
+    """Hundreds of fires are made up for, whose events end at once."""
+
+    def test_slow_events_take_turns_with_everything_else(self) -> None:
+        turns = [0]
+
+        class TurningClock(Clock):
+            def callLater(self, delay: float, callable: Any, *args: object, **kw: object) -> IDelayedCall:
+                def turn() -> None:
+                    turns.append(0)
+                    callable(*args, **kw)
+
+                return super().callLater(delay, turn)
+
+        clock = TurningClock()
+
+        def slowly(event: TriggerEvent) -> Deferred[None]:
+            clock.rightNow += 0.002
+            turns[-1] += 1
+            return succeed(None)
+
+        rule = TimerSettings("t", Cron.parse("* * * * * *"), misfire="all")
+        triggers = [evolve(rule, name=str(number)) for number in range(3)]
+        wall = [START]
+        context = Context(clock, lambda: wall[0], availability=Availability(True))
+        timers = Timers(triggers, slowly, TaskStore(), UTC, context)
+        timers.startService()
+        wall[0] += 20
+        timers.tick(wall[0])
+        clock.advance(0)
+        self.assertEqual(sum(turns), 60)
+        self.assertLessEqual(max(turns[1:]), 3)
 
 
 class SettingsTests(SynchronousTestCase):

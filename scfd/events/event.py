@@ -89,7 +89,8 @@ class TriggerEvent:
     :ivar timeout: seconds that the plugin may take, where the trigger says so.
     :ivar beside: what of the task list an HTTP plugin gets beside the payload of an event that is no
         timer's: the ``snapshot``, its ``digest``, or ``none`` of it.
-    :ivar jobs_json: the jobs of a timer's payload as JSON, without the brackets; empty when none is due.
+    :ivar jobs_json: the jobs of a timer's payload as JSON, without the brackets, in parts; empty when none
+        is due.
     :ivar intervals: those of tasks that are due at a timer's moment; None when no task has any.
     """
 
@@ -101,7 +102,7 @@ class TriggerEvent:
     payload_json: bytes | tuple[bytes, ...] | None = field(default=None, eq=False, repr=False)
     timeout: float | None = field(default=None, eq=False)
     beside: str = field(default="snapshot", eq=False)
-    jobs_json: bytes = field(default=b"", eq=False, repr=False)
+    jobs_json: tuple[bytes, ...] = field(default=(), eq=False, repr=False)
     intervals: frozenset[str] | None = field(default=None, eq=False, repr=False)
 
     @property
@@ -166,7 +167,7 @@ class TriggerEvent:
         if beside != "none":
             parts.append(b',"tasks_md5":"%b"' % self.tasks_md5.encode())
         if both and self.jobs_json:
-            parts += [b',"jobs":[', self.jobs_json, b"]"]
+            parts += [b',"jobs":[', *self.jobs_json, b"]"]
         parts.append(b"}")
         return parts
 

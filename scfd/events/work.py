@@ -152,7 +152,7 @@ def due(event: TriggerEvent) -> Iterator[tuple[Mapping[str, Any], str | None]]:
     """
     snapshot = event.snapshot
     if event.intervals:
-        for interval, index, _ in snapshot.jobs or ():
+        for interval, index in snapshot.jobs or ():
             if interval in event.intervals:
                 yield snapshot.tasks[index], interval
     for index in snapshot.unscheduled:

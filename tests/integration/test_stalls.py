@@ -8,14 +8,16 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from itertools import pairwise
 from typing import Any
+from weakref import ref
 
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from scfd.events.response import parse_response
-from scfd.events.tasks import TaskSnapshot, read_tasks
+from scfd.events.tasks import TaskSnapshot, TaskStore, read_tasks
 from scfd.triggers.timer.jobs import timer_payload
+from tests.integration.daemon import reactor
 
 #: Seconds that the reactor may be held up. Of three runs the best counts: the machine has other work.
 LONGEST = 0.02
@@ -54,14 +56,46 @@ class StallTests(TestCase):
         assert isinstance(snapshot, TaskSnapshot)
         self.assertEqual(len(snapshot.jobs or ()), 200_000)
 
-    async def test_the_jobs_of_10_000_tasks(self) -> None:
+    async def test_the_jobs_of_long_lists(self) -> None:
         params = json.dumps({"intervals": ["1m", "1h"]})
-        snapshot = read_tasks([{"task_id": f"task-{n}", "task_params": params} for n in range(10_000)])
-        assert snapshot is not None
-        began = time.perf_counter()
-        payload = timer_payload(snapshot, datetime(2026, 1, 1, 1, tzinfo=timezone.utc))
-        self.assertGreater(len(payload.parts), 4)
-        self.assertLess(time.perf_counter() - began, LONGEST)
+        for count in (5_000, 10_000, 100_000):
+            snapshot = read_tasks([{"task_id": f"task-{n}", "task_params": params} for n in range(count)])
+            assert snapshot is not None
+            began = time.perf_counter()
+            payload = timer_payload(snapshot, datetime(2026, 1, 1, 1, tzinfo=timezone.utc))
+            self.assertGreater(sum(map(len, payload.parts)), 200 * count)
+            self.assertLess(time.perf_counter() - began, LONGEST)
+
+    async def test_a_list_of_100_000_tasks_that_is_replaced(self) -> None:
+        """Freed in one go it would hold the reactor for 40 ms."""
+        params = json.dumps({"data_source": "binance", "symbol": "BTC-USDT", "intervals": ["1m", "1h"]})
+        store = TaskStore()
+
+        def another(first: int) -> TaskSnapshot | None:
+            return read_tasks(
+                [{"task_id": f"task-{n}", "task_params": params} for n in range(first, 100_000)]
+            )
+
+        best = 9.9
+        for run in range(RUNS):
+            store.take(await deferToThread(another, run))
+            snapshot = await deferToThread(another, run + 1)
+            payload = timer_payload(store.snapshot, datetime(2026, 1, 1, 1, tzinfo=timezone.utc))
+            self.assertEqual(len(payload.jobs), 3)
+            gone = ref(payload.snapshot)
+            del payload
+            seen = [time.perf_counter()]
+            loop = LoopingCall(lambda seen=seen: seen.append(time.perf_counter()))
+            done = loop.start(0.001, now=False)
+            store.take(snapshot)
+            await deferLater(reactor, 0.5)
+            loop.stop()
+            await done
+            self.assertIsNone(gone())
+            best = min(best, max(b - a for a, b in pairwise(seen)))
+            if best < LONGEST:
+                break
+        self.assertLess(best, LONGEST)
 
     async def test_a_response_of_31_mib(self) -> None:
         entry = {"status": 2, "result": "x" * 560}

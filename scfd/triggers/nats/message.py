@@ -152,7 +152,7 @@ class MessageEvent(TriggerEvent):
             _set(self, "type", "nats")
             _set(self, "timeout", self._settings.timeout)
             _set(self, "beside", self._settings.tasks)
-            _set(self, "jobs_json", b"")
+            _set(self, "jobs_json", ())
             _set(self, "intervals", None)
             if name == "snapshot":
                 _set(self, "snapshot", EMPTY_SNAPSHOT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timezone
-from functools import lru_cache
 from typing import Any
 
 from attrs import frozen
@@ -45,20 +44,21 @@ def is_due(interval: object, moment: datetime) -> bool:
     return utc.day == 1 and utc.month % number == 0
 
 
-# Few sets of intervals fall due together, and they come again each minute, hour, day.
-@lru_cache(maxsize=4)
-def _due(snapshot: TaskSnapshot, intervals: frozenset[str]) -> bytes:
-    """The jobs with one of these intervals as JSON, without the brackets."""
-    return b",".join([encoded for interval, _, encoded in snapshot.jobs or () if interval in intervals])
+def _due(snapshot: TaskSnapshot, intervals: frozenset[str]) -> tuple[bytes, ...]:
+    """The jobs with one of these intervals as JSON, without the brackets, in parts."""
+    if not snapshot.jobs_json:
+        due = b",".join([snapshot.job_json(job) for job in snapshot.jobs or () if job[0] in intervals])
+        return (due,) if due else ()
+    parts = [part for interval, part in snapshot.jobs_json.items() if interval in intervals]
+    return tuple(piece for part in parts for piece in (b",", part))[1:]
 
 
-@lru_cache(maxsize=4)
 def _due_values(snapshot: TaskSnapshot, intervals: frozenset[str]) -> tuple[dict[str, Any], ...]:
-    """The same as values, which a plugin behind HTTP does not need."""
+    """The jobs with one of these intervals as values, which a plugin behind HTTP does not need."""
     return tuple(
         [
             {"task": snapshot.tasks[index], "interval": interval}
-            for interval, index, _ in snapshot.jobs or ()
+            for interval, index in snapshot.jobs or ()
             if interval in intervals
         ]
     )
@@ -76,22 +76,26 @@ class TimerPayload:
     intervals: frozenset[str] | None
 
     @property
-    def jobs(self) -> bytes:
-        """The jobs as JSON, without the brackets; empty when none is due."""
-        return b"" if self.intervals is None else _due(self.snapshot, self.intervals)
+    def jobs(self) -> tuple[bytes, ...]:
+        """The jobs as JSON, without the brackets, in parts; empty when none is due."""
+        intervals = self.intervals
+        if intervals is None:
+            return ()
+        return self.snapshot.once(("json", intervals), lambda: _due(self.snapshot, intervals))
 
     @property
     def parts(self) -> tuple[bytes, ...]:
-        """The payload as JSON, in parts: a task list is not copied."""
+        """The payload as JSON, in parts: neither the task list nor its jobs are copied."""
         snapshot = self.snapshot
         parts = (b'{"tasks":', snapshot.json, b',"tasks_md5":"%b"' % snapshot.md5.encode())
-        return (*parts, b"}") if self.intervals is None else (*parts, b',"jobs":[', self.jobs, b"]}")
+        return (*parts, b"}") if self.intervals is None else (*parts, b',"jobs":[', *self.jobs, b"]}")
 
     def value(self) -> dict[str, Any]:
         """The payload as a native plugin gets it."""
         value: dict[str, Any] = {"tasks": self.snapshot.tasks, "tasks_md5": self.snapshot.md5}
-        if self.intervals is not None:
-            value["jobs"] = _due_values(self.snapshot, self.intervals)
+        intervals = self.intervals
+        if intervals is not None:
+            value["jobs"] = self.snapshot.once(intervals, lambda: _due_values(self.snapshot, intervals))
         return value
 
 

@@ -16,8 +16,8 @@ from scfd.triggers.timer.cron import Cron
 SHORTEST_PERIOD = 1.0
 #: Moments of one expression that are looked at after a standstill; 0.2 s of CPU. A day has 86,400 seconds.
 MOST_MISSED = 100_000
-#: Moments that are looked at before something else has its turn: 8 ms of CPU.
-AT_ONCE = 4000
+#: Moments that are looked at before something else has its turn: 2 to 5 ms of CPU.
+AT_ONCE = 1000
 #: Schedules whose next moments are looked for at once: 1 ms of CPU. For more of them that begins so many
 #: seconds later, when what they fired is on its way.
 LOOKED_FOR_AT_ONCE, LOOK_AFTER = 50, 0.2

@@ -100,6 +100,8 @@ class Timers(Service):
         self._in_flight = InFlight()
         #: Those with fires that wait for the plugin.
         self._held_back: dict[_Entry, None] = {}
+        #: Those with more fires to call than may be at once.
+        self._to_call: dict[_Entry, None] = {}
         self._availability.watch(self._available_again)
 
     def startService(self) -> None:
@@ -156,7 +158,7 @@ class Timers(Service):
             snapshot,
             payload_json=own.parts if payload is None else to_json(payload),
             timeout=trigger.timeout,
-            jobs_json=own.jobs if payload is None else b"",
+            jobs_json=own.jobs if payload is None else (),
             intervals=intervals,
         )
 
@@ -373,7 +375,20 @@ class Timers(Service):
                     break
         finally:
             entry.calling = False
-        self._clock.callLater(0, self._call_waiting, entry)
+        self._call_later(entry)
+
+    def _call_later(self, entry: _Entry) -> None:
+        """One trigger at a time goes on, so that all of them together don't hold the reactor."""
+        if not self._to_call:
+            self._clock.callLater(0, self._call_next)
+        self._to_call[entry] = None
+
+    def _call_next(self) -> None:
+        entry = next(iter(self._to_call))
+        del self._to_call[entry]
+        if self._to_call:
+            self._clock.callLater(0, self._call_next)
+        self._call_waiting(entry)
 
 
 def _only(snapshot: TaskSnapshot, ids: frozenset[str]) -> TaskSnapshot:
