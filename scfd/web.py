@@ -331,7 +331,7 @@ class QuietSite(Site):
     """
     A site that writes no log line a request, which would halve its throughput.
 
-    :param answered: called with each request that has got its response.
+    :param responded: called with each request that has got its response.
     :param forms: whether bodies that are forms are parsed; that takes time, and refuses malformed ones.
     :ivar max_body: bytes; a request with a longer body gets 413.
     """
@@ -342,16 +342,16 @@ class QuietSite(Site):
     def __init__(
         self,
         resource: IResource,
-        answered: Callable[[Request], object] = lambda request: None,
+        responded: Callable[[Request], object] = lambda request: None,
         max_body: int = DEFAULT_MAX_BODY,
         forms: bool = False,
     ) -> None:
         super().__init__(resource, parsePOSTFormSubmission=forms)
-        self._answered = answered
+        self._responded = responded
         self.max_body = max_body
 
     def log(self, request: Request) -> None:  # type: ignore[override]  # a Site makes no other kind
-        self._answered(request)
+        self._responded(request)
 
 
 def write_response(response: Response, request: Request) -> None:
