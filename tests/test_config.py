@@ -428,6 +428,11 @@ class UnusableFiles(ConfigCase):
             "c.yaml:2: not valid YAML: while scanning for the next token, "
             "found character '\\t' that cannot start any token",
         )
+        self.check(
+            "system:\n name: a\n  version: b\n",
+            "c.yaml:3: not valid YAML: mapping values are not allowed here; keys of one section need the "
+            "same indentation, and a value with a colon needs quotes",
+        )
         self.check("a: 1\nb: \x07\n", "c.yaml:2: not valid YAML: the character #x0007 is not allowed")
         self.check('a: 1\nb: "\\UFFFFFFFF"', "c.yaml:2: not valid YAML: a number here is too large")
 
@@ -558,6 +563,9 @@ shutdown: 20
     def test_unknown_key_far_from_all(self) -> None:
         self.check("shutdown: {zzz: 1}", "1: shutdown.zzz: unknown key; expected drain")
 
+    def test_unknown_key_in_capitals(self) -> None:
+        self.assertIn("unknown key; did you mean gateway?", self.mistakes("GATEWAY: {}")[0])
+
     def test_key_on_one_line(self) -> None:
         """A key can't forge a line of its own."""
         self.check('shutdown: {"a\\nb": 1}', "1: shutdown.'a\\nb': unknown key; expected drain")
@@ -594,9 +602,10 @@ shutdown: 20
 
     def test_server_url(self) -> None:
         for bad in ("h:1", "ftp://h", "http://", "http://h:99999", "http://h h", "http://h?x=1"):
+            shown = bad.replace("x=1", "***")
             self.check(
                 f"heartbeat: {{server_url: '{bad}'}}",
-                f"1: heartbeat.server_url: found '{bad}'; expected a URL http://HOST:PORT or "
+                f"1: heartbeat.server_url: found '{shown}'; expected a URL http://HOST:PORT or "
                 "https://HOST:PORT, perhaps with a path, without user name and query",
             )
 

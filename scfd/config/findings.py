@@ -10,6 +10,8 @@ from scfd.config.tree import Listing, Node, Scalar, Table, is_odd_number
 from scfd.errors import Mistake
 
 _SECRET = re.compile("token|secret|passw|passphrase|nkey|api_?key|private_?key", re.IGNORECASE)
+#: What follows the question mark of a URL may hold a token.
+_QUERY = re.compile(r"(://[^\s?]*\?)\S+")
 #: Characters of a value that a message shows.
 _SHOWN = 60
 
@@ -59,7 +61,7 @@ def shown(node: Node, key: str) -> str:
         return "a value that is kept secret"
     if node.value is None:
         return "nothing"
-    text = without_credentials(node.text)
+    text = _QUERY.sub(r"\1***", without_credentials(node.text))
     text = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
     if isinstance(node.value, (int, float)) and is_odd_number(node.text):
         return f"{text}, which YAML reads as {node.value}"

@@ -101,8 +101,8 @@ def _entry(table: Table, name: str, check: Check) -> Entry | None:
 
 
 def _note_unknown(entry: Entry, known: Collection[str], key: str, findings: Findings) -> None:
-    former = FORMER_NAMES.get(entry.name)
-    nearest = [former] if former in known else difflib.get_close_matches(entry.name, known, n=1, cutoff=0.5)
+    former, name = FORMER_NAMES.get(entry.name), entry.name.lower()
+    nearest = [former] if former in known else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]}?" if nearest else ";"
     findings.mistake(entry.line, join(key, entry.name), f"unknown key{hint} expected {', '.join(known)}")
 

@@ -102,6 +102,8 @@ def _advice(error: yaml.MarkedYAMLError, lines: list[str]) -> str:
         return "; a value that begins with * needs quotes"
     if (found := _NO_BEGINNING.search(error.problem or "")) is not None:
         return f"; a value that begins with {found[1]} needs quotes"
+    if error.problem == "mapping values are not allowed here":
+        return "; keys of one section need the same indentation, and a value with a colon needs quotes"
     if error.context == "while parsing a flow mapping" and any("${" in line for line in lines):
         return "; between braces a value with ${NAME} needs quotes"
     return ""
