@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from time import sleep
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,7 +20,7 @@ from zope.interface import implementer
 from scfd.errors import ConfigError, StartupError
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.interfaces import IBlockingPlugin, IFunctionPlugin
-from scfd.testing import Node, TestingError
+from scfd.testing import Node, TestingError, clock
 
 
 def timer(name: str, cron: str, **settings: Any) -> dict[str, Any]:
@@ -336,6 +338,25 @@ class MistakeTests(NodeTestCase):
         self.expect("test_testing.py:", node.advance, minutes=1)
         self.assertEqual(len(self.flushLoggedErrors(TestingError)), 1)
         self.assertGreater(node.metric("scfd_events_total", trigger="minutes", outcome="failed"), 0)
+
+    def test_holding_up_in_another_way(self) -> None:
+        self.patch(clock, "HELD_UP", 0.01)
+        node = self.node(lambda event: sleep(0.02), MINUTES)
+        node.advance(minutes=1)
+        self.assertTrue(any("the plugin held up the node for 0.0 s" in line for line in node.log), node.log)
+
+    def test_a_thread_that_does_not_end(self) -> None:
+        self.patch(clock, "PATIENCE", 0.05)
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+
+        def act(event: TriggerEvent) -> None:
+            gate.wait(10)
+
+        node = self.node(BlockingPlugin(act), timer("m", "0 * * * * * *", timeout=5))
+        node.advance(minutes=1, seconds=10)
+        self.assertTrue(any("no response after 5 s" in line for line in node.log), node.log)
+        self.assertTrue(any("virtual time goes on without them" in line for line in node.log), node.log)
 
     def test_speaking_to_the_node_from_inside(self) -> None:
         node: Node

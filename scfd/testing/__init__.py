@@ -2,11 +2,12 @@
 Tests of plugins: a node in memory, in virtual time. See docs/testing.rst.
 
 ``clock`` has the time of asyncio and Twisted, ``jetstream`` and ``control_plane`` what is outside of a node,
-``outside`` gives it to the node's own code, and ``node`` is what a test speaks to.
+``outside`` gives it to the node's own code, ``engine`` runs that, and ``node`` is what a test speaks to.
 """
 
+from scfd.testing.engine import START
 from scfd.testing.mistakes import TestingError
-from scfd.testing.node import START, Node
+from scfd.testing.node import Node
 from scfd.testing.record import Result
 from scfd.testing.stream import StoredMessage
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from time import perf_counter
 from typing import Any
 
 from twisted.internet.base import DelayedCall
@@ -20,7 +21,9 @@ from scfd.testing.mistakes import TestingError
 _log = Logger(namespace="scfd.testing")
 
 #: Seconds of real time that threads may take before virtual time goes on without them.
-PATIENCE = 10.0
+PATIENCE = 5.0
+#: Seconds of real time in a row that code may take without a word in the log.
+HELD_UP = 0.5
 
 
 class VirtualLoop(asyncio.base_events.BaseEventLoop):
@@ -38,6 +41,9 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         self._idle = False
         self._woken = threading.Event()
         self._in_threads = self._given_up = 0
+        self._resumed = 0.0
+        #: Called with the seconds of real time for which code kept the loop from going on, if they are many.
+        self.held_up: Callable[[float], object] = lambda seconds: None
         #: Functions that say how many threads are at work.
         self.busy: list[Callable[[], int]] = [lambda: self._in_threads]
 
@@ -59,6 +65,7 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         if self.is_running():
             raise TestingError("the node is running already: a plugin can't call advance() or publish()")
         self._until, self._idle = until, False
+        self._resumed = perf_counter()
         with _running(self):
             while not self._idle and not enough():
                 self._run_once()  # type: ignore[attr-defined]
@@ -76,9 +83,16 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
 
         :param timeout: seconds until the next timer; 0 when something is ready, None when there is no timer.
         """
-        if timeout is not None and timeout <= 0:
-            return []
-        if self._wait_for_threads():
+        took = perf_counter() - self._resumed
+        if took > HELD_UP:
+            self.held_up(took)
+        try:
+            return self._select(timeout)
+        finally:
+            self._resumed = perf_counter()
+
+    def _select(self, timeout: float | None) -> list[Any]:
+        if (timeout is not None and timeout <= 0) or self._wait_for_threads():
             return []
         when = self._until if timeout is None else self._now + timeout
         if when > self._until or timeout is None:

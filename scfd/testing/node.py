@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
@@ -24,19 +23,17 @@ from scfd.node import add_services
 from scfd.status.context import Context
 from scfd.status.readiness import Phase
 from scfd.testing import settings
-from scfd.testing.clock import VirtualLoop, VirtualReactor, instead_of_the_real_one
 from scfd.testing.control_plane import ControlPlane
+from scfd.testing.engine import START, Engine, duration
 from scfd.testing.jetstream import MAX_PAYLOAD, JetStream
 from scfd.testing.mistakes import TestingError
 from scfd.testing.nats import RestingClock, Server
 from scfd.testing.outside import MemoryOutside, Seconds
-from scfd.testing.record import Log, Result, Sleeps
+from scfd.testing.record import Result
 from scfd.testing.stream import StoredMessage
 
 _log = Logger(namespace="scfd.testing")
 
-#: When tests begin unless they say otherwise: a Monday.
-START = "2026-01-05T00:00:00Z"
 #: Seconds of virtual time that a start may take, a little more than a plugin's ``init`` may.
 START_LIMIT = 400.0
 #: Seconds of virtual time that a stop may take beyond ``shutdown.drain``.
@@ -99,33 +96,28 @@ class Node:
         environ = {"TZ": zone, **(environ or {})}
         whole = settings.read(config, environ, plugin)
         self._config = cfg = settings.in_memory(whole)
-        self._began = _moment(start)
-        self._loop = VirtualLoop()
-        self._reactor = VirtualReactor(self._loop)
-        self._log = Log(self._now)
-        self._sleeps = Sleeps()
+        self._engine = engine = Engine(start)
         self._failures: deque[Exception] = deque()
-        self._closed = False
         self.events: list[TriggerEvent] = []
         self.exit_status: int | None = None
-        self._state = ControlPlaneState(self._now, kept=None)
+        self._state = ControlPlaneState(engine.now, kept=None)
         protocol = whole.dev.control_plane.protocol if whole.dev.control_plane else "1"
-        keys = build.signer(cfg, self._now)
-        self.control_plane = ControlPlane(self._state, protocol, keys, self._reactor)
+        keys = build.signer(cfg, engine.now)
+        self.control_plane = ControlPlane(self._state, protocol, keys, engine.reactor)
         self.control_plane.set_tasks(tasks)
-        clock = RestingClock(self._reactor)
-        jetstream = JetStream(clock, self._now, lambda: clock.rest(jetstream.idle))
+        clock = RestingClock(engine.reactor)
+        jetstream = JetStream(clock, engine.now, lambda: clock.rest(jetstream.idle))
         for name, subjects in streams.items() if streams is not None else settings.streams(whole):
             jetstream.make_stream(name, subjects)
         self._jetstream, self.nats = jetstream, Server(jetstream)
         self._outside = MemoryOutside(environ, plugin, self.control_plane, self.nats, clock)
-        with self._running():
+        with engine.running():
             self._build()
         self._start()
 
     def _build(self) -> None:
         cfg = self._config
-        self._context = Context(self._reactor, self._now)
+        self._context = Context(self._engine.reactor, self._engine.now)
         identity = build.identity(cfg, {})
         self.root = root = _Root(self._context, identity, cfg.shutdown.drain, self._end)
         self.parts = add_services(root, cfg, identity, self._context, self._outside)
@@ -133,11 +125,11 @@ class Node:
         for name in ("state", "watchdog", "second tick", "outbox tick"):
             root.getServiceNamed(name).disownServiceParent()
         timers: Any = root.getServiceNamed("timers")
-        Seconds(timers, self._reactor, self._now).setServiceParent(root)
+        Seconds(timers, self._engine.reactor, self._engine.now).setServiceParent(root)
         self._heartbeat: Any = root.getServiceNamed("heartbeat")
         adapter: Any = root.getServiceNamed("plugin")
         if adapter.threads is not None:
-            self._loop.busy.append(lambda: adapter.threads.running)
+            self._engine.busy.append(lambda: adapter.threads.running)
         # What the dispatcher gives events to: a task plugin has somebody in between.
         handler: Any = root.namedServices.get("tasks", adapter)
         self._handle = handler.on_trigger
@@ -145,7 +137,7 @@ class Node:
 
     def _start(self) -> None:
         readiness = self._context.readiness
-        self._run(
+        self._engine.run(
             START_LIMIT,
             self.root.startService,
             lambda: readiness.phase is Phase.RUNNING or self.root.reason is not None,
@@ -154,45 +146,16 @@ class Node:
             error = self.root.reason
             self.close()
             raise error if isinstance(error, StartupError) else StartupError(describe(error)) from error
-        self._run(0)
+        self._engine.run()
 
     def _on_trigger(self, event: TriggerEvent) -> Any:
         self.events.append(event)
         return fail(self._failures.popleft()) if self._failures else self._handle(event)
 
-    def _now(self) -> float:
-        # Rounded as a float of this size is anyway: a moment is then exactly its second.
-        return round(self._began + self._loop.time(), 6)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise TestingError("the node is closed; expected a new Node for each test")
-
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        self._check_open()
-        with instead_of_the_real_one(self._reactor), self._log.listening(), self._sleeps.refused():
-            yield
-        caught, self._sleeps.caught = self._sleeps.caught, None
-        if caught is not None:
-            raise caught
-
-    def _run(
-        self,
-        seconds: float,
-        function: Callable[[], object] | None = None,
-        enough: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Let time pass. :param function: called at its beginning, where a loop runs."""
-        with self._running():
-            if function is not None:
-                self._loop.call_soon(function)
-            self._loop.run_until(self._loop.time() + seconds, enough)
-
     @property
     def now(self) -> datetime:
         """The wall clock."""
-        return datetime.fromtimestamp(self._now(), timezone.utc)
+        return datetime.fromtimestamp(self._engine.now(), timezone.utc)
 
     def advance(
         self,
@@ -208,7 +171,7 @@ class Node:
 
         :raises TestingError: less than nothing; the node is closed; the plugin blocks.
         """
-        self._run(_seconds("advance", time, days, hours, minutes, seconds))
+        self._engine.run(duration("advance", time, days, hours, minutes, seconds))
 
     def freeze(
         self,
@@ -220,7 +183,7 @@ class Node:
         seconds: float = 0,
     ) -> None:
         """Let time pass in which the process stands still, as on a frozen machine: fires are missed."""
-        self._loop.jump(_seconds("freeze", time, days, hours, minutes, seconds))
+        self._engine.freeze(duration("freeze", time, days, hours, minutes, seconds))
         # What is due now, and the tick of the next second at the latest.
         self.advance(seconds=1)
 
@@ -231,7 +194,7 @@ class Node:
         :param tasks: each with a ``task_id`` at least; ``task_params`` may be a dict.
         """
         self.control_plane.set_tasks(tasks)
-        self._run(0, self._heartbeat.report_now)
+        self._engine.run(0, self._heartbeat.report_now)
 
     def publish(self, subject: str, data: Any = b"", headers: Mapping[str, str] | None = None) -> int:
         """
@@ -242,14 +205,14 @@ class Node:
         :raises TestingError: no stream takes the subject, or the message is too large.
         """
         body = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else to_json(data)
-        self._check_open()
+        self._engine.check_open()
         stream = self._jetstream.stream_of(subject)
         if stream is None:
             raise TestingError(f"publish({subject!r}): no stream takes it; {self._jetstream.expected()}")
         if len(body) > MAX_PAYLOAD:
             raise TestingError(f"publish({subject!r}): {len(body)} bytes, expected up to {MAX_PAYLOAD}")
         sequence, _ = self._jetstream.store(stream, subject, body, dict(headers or {}))
-        self._run(0)
+        self._engine.run()
         return sequence
 
     def fire(self, trigger: str, payload: Any = None, tasks: Sequence[str] | None = None) -> None:
@@ -261,7 +224,7 @@ class Node:
         :param tasks: the ids of the tasks that the event has; None is all.
         :raises TestingError: there is no such trigger, or it can't make such an event.
         """
-        self._check_open()
+        self._engine.check_open()
         found = self.parts.trigger(trigger)
         if found is None:
             names = sorted(name for each in self.parts.triggers for name in each.names())
@@ -270,7 +233,7 @@ class Node:
             event = found.event(trigger, payload, tasks, {})
         except ValueError as error:
             raise TestingError(f"fire({trigger!r}): {error}") from None
-        self._run(0, lambda: self.parts.dispatcher.by_hand(event))
+        self._engine.run(0, lambda: self.parts.dispatcher.by_hand(event))
 
     def fail_next(self, error: Exception, times: int = 1) -> None:
         """Have the plugin's next events fail with an error, instead of reaching it."""
@@ -315,7 +278,7 @@ class Node:
     @property
     def log(self) -> list[str]:
         """The node's log lines: time, level, namespace and text."""
-        return self._log.lines()
+        return self._engine.log.lines()
 
     @property
     def problems(self) -> list[str]:
@@ -338,11 +301,11 @@ class Node:
         if self.exit_status is None:
             self.exit_status = status
             if status != EXIT_COULD_NOT_START:
-                self._reactor.callLater(0, self.root.stopService)
+                self._engine.reactor.callLater(0, self.root.stopService)
 
     def close(self) -> None:
         """Stop the node as SIGTERM does. A second call does nothing."""
-        if self._closed:
+        if self._engine.closed:
             return
         stopped: list[object] = []
 
@@ -351,11 +314,10 @@ class Node:
 
         try:
             if self.exit_status in (None, EXIT_COULD_NOT_START):
-                self._run(self._config.shutdown.drain + STOP_LIMIT, stop, lambda: bool(stopped))
+                limit = self._config.shutdown.drain + STOP_LIMIT
+                self._engine.run(limit, stop, lambda: bool(stopped))
         finally:
-            self._closed = True
-            self._reactor.close()
-            self._loop.finish()
+            self._engine.close()
 
     def __enter__(self) -> Node:
         return self
@@ -367,23 +329,3 @@ class Node:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _moment(text: str) -> float:
-    """:returns: seconds since the epoch."""
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise TestingError(f"Node(start={text!r}): expected a time with its zone, such as {START}")
-    return moment.timestamp()
-
-
-def _seconds(name: str, time: timedelta, days: float, hours: float, minutes: float, seconds: float) -> float:
-    if not isinstance(time, timedelta):
-        raise TestingError(f"{name}({time!r}): expected a timedelta, or seconds=, minutes=, hours=, days=")
-    passed = (time + timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)).total_seconds()
-    if passed < 0:
-        raise TestingError(f"{name}({passed:g} s): time can't go back; expected 0 or more")
-    return passed
