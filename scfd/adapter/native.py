@@ -139,9 +139,12 @@ class NativeAdapter(Service):
     def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
         """Call the plugin: see `IAdapter`."""
         called = self._call("on_trigger", event.timeout or CALL_TIMEOUT, event)
-        result = called.result if called.called else None
+        result = called.result if called.called else called
+        # A callback would take longer than all that is done here.
+        if result is None:
+            return succeed(_NO_RESULTS)
         if isinstance(result, TriggerResponse):
-            return called  # a callback would take longer than all that is done here
+            return called
         return called.addCallback(_checked)
 
     def can_handle(self, method: str) -> bool:
@@ -166,7 +169,7 @@ class NativeAdapter(Service):
                 value = method(*arguments)
             except BaseException:
                 return fail().addErrback(_contained, name)
-            if not isinstance(value, (Deferred, Awaitable)):
+            if value is None or not isinstance(value, (Deferred, Awaitable)):
                 return succeed(value)  # nothing to wait for, so no time limit either
             called = _deferred(value)
         else:
