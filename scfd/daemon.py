@@ -12,6 +12,7 @@ from scfd.errors import EXIT_ASKED_TO_STOP
 
 #: What a daemon's new files allow: nothing to others. As twistd has it.
 UMASK = 0o077
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 
 
 def detach(started_line: Callable[[], str]) -> Callable[[], None]:
@@ -26,10 +27,13 @@ def detach(started_line: Callable[[], str]) -> Callable[[], None]:
     :returns: in the child: to be called once it has started. It lets go of the terminal.
     """
     read_end, write_end = os.pipe()
+    # Until the parent passes them on: one that ended it now would leave the child to itself.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     child = os.fork()
     if child:
         os.close(write_end)
         os._exit(_status_of_start(child, read_end))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     os.close(read_end)
     os.setsid()
 
@@ -48,8 +52,9 @@ def detach(started_line: Callable[[], str]) -> Callable[[], None]:
 
 
 def _status_of_start(child: int, read_end: int) -> int:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _PASSED_ON:
         signal.signal(number, lambda number, frame: _pass_on(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     if os.read(read_end, 1):
         return EXIT_ASKED_TO_STOP
     _, status = os.waitpid(child, 0)

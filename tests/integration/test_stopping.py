@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ class StoppingTests(TestCase):
         self.folder = Path(self.mktemp()).absolute()
 
     def start(self, how: str, triggers: list[Any], drain: float, *arguments: str) -> Daemon:
+        return self.made(how, triggers, drain).start(*arguments)
+
+    def made(self, how: str, triggers: list[Any], drain: float) -> Daemon:
         config = {
             "system": {"name": "n", "state_dir": str(self.folder / "state")},
             "admin": {"listen": f"127.0.0.1:{free_ports(1)[0]}"},
@@ -31,7 +36,7 @@ class StoppingTests(TestCase):
         }
         daemon = Daemon(json.dumps(config), self.folder)
         self.addCleanup(daemon.clean_up)
-        return daemon.start(*arguments)
+        return daemon
 
     async def seconds_to_stop(self, daemon: Daemon) -> float:
         asked = reactor.seconds()
@@ -85,6 +90,34 @@ class StoppingTests(TestCase):
             await deferLater(reactor, pause)
             self.assertLess(await self.seconds_to_stop(daemon), 2)
             self.assertNotIn("Traceback", daemon.output)
+
+    @asynchronous
+    async def test_a_signal_at_any_moment_of_scfd_run(self) -> None:
+        """Here nothing is imported before the signals are handled."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            for pause in (0, 0.05, 0.1, 0.2, 0.3):
+                daemon = self.made("deferred", [], 1).start_python("-m", "scfd", "run", "config.yaml")
+                while not catches(daemon.pid, signal.SIGUSR2):
+                    await deferLater(reactor, 0.002)
+                await deferLater(reactor, pause)
+                self.assertEqual(await daemon.stop(number), 0, daemon.output)
+                self.assertNotIn("Traceback", daemon.output)
+
+    @asynchronous
+    async def test_signals_without_a_meaning_at_any_moment_of_scfd_run(self) -> None:
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            daemon = self.made("deferred", [], 1).start_python("-m", "scfd", "run", "config.yaml")
+            while not catches(daemon.pid, signal.SIGUSR2):
+                await deferLater(reactor, 0.002)
+            while "ready" not in daemon.output:
+                daemon.send(number)
+                await deferLater(reactor, 0.02)
+            self.assertEqual(await daemon.stop(), 0, daemon.output)
+
+    def test_next_to_nothing_is_imported_before_signals_are_handled(self) -> None:
+        code = "import sys, scfd.__main__; print({'attr', 'twisted', 'asyncio'} & {*sys.modules})"
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, text=True)
+        self.assertEqual(said.stdout, "set()\n")
 
     @asynchronous
     async def test_signals_that_end_other_processes(self) -> None:
