@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from scfd import __version__, config
-from scfd.cli import operate
+from scfd.cli import completion, operate
 from scfd.cli.check import explain
 from scfd.cli.look import look
 from scfd.cli.new import make_project
@@ -63,7 +63,29 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print a JSON Schema of the config", description=text)
     schema.set_defaults(run=_schema)
     operate.add_commands(commands)
+    _add_completion(commands)
     return parser
+
+
+def _add_completion(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "Print what a shell reads to complete commands, options and triggers: its first line says where."
+    shell = commands.add_parser("completion", help="have a shell complete these commands", description=text)
+    shell.add_argument("shell", choices=completion.SCRIPTS, help="the shell")
+    shell.set_defaults(run=_completion)
+    complete = commands.add_parser("complete", description="What may stand in place of the last word.")
+    complete.add_argument("words", nargs="*")
+    complete.set_defaults(run=_complete)
+
+
+def _completion(options: argparse.Namespace) -> int:
+    print(completion.SCRIPTS[options.shell], end="")
+    return 0
+
+
+def _complete(options: argparse.Namespace) -> int:
+    for line in completion.candidates(_parser(), options.words):
+        print(line)
+    return 0
 
 
 def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

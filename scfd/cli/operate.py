@@ -68,7 +68,7 @@ def _show(options: argparse.Namespace, value: Any, lines: Iterator[str] | list[s
 
 
 def _name(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="of the trigger")
+    parser.add_argument("name", metavar="TRIGGER", help="of the trigger")
 
 
 def _match(parser: argparse.ArgumentParser) -> None:
@@ -183,7 +183,7 @@ def _resume(node: Node, options: argparse.Namespace) -> int:
 
 
 def _events_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--trigger", metavar="NAME", default="", help="of this one only")
+    parser.add_argument("--trigger", metavar="TRIGGER", default="", help="of this one only")
     parser.add_argument("--failed", action="store_true", help="without those that succeeded")
     parser.add_argument("--follow", action="store_true", help="go on with new ones until Ctrl-C")
     parser.add_argument("--limit", type=int, default=20, help="how many at the most")
