@@ -122,7 +122,8 @@ class Prober(Service):
             service = {"service_name": "service_gateway", "protocol": "http", "host": self._host}
             deployment = {**service, "port": self._port, "base_url": url, "status": "running"}
             message["service_deployments"] = {"service_gateway": deployment}
-            message["data"] = {"prober_type": "keepalive", "probe_time": message["timestamp"]}
+            own = {"internal_ip": self._host, "public_ip": self._host}
+            message["data"] = {**own, "prober_type": "keepalive", "probe_time": message["timestamp"]}
         return message
 
     def _note_failure(self, reason: str) -> None:
