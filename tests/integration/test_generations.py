@@ -94,10 +94,12 @@ class GenerationTests(ControlPlaneTestCase):
         for protocol in ("1", "2", "3"):
             for setting in (protocol, "auto"):
                 await self.restart_server(protocol)
+                before = len(self.taken("task-001"))
                 daemon = self.start_node(protocol=setting)
-                await self.takes_results()
+                await daemon.says("delivered to")
                 nodes = self.state.as_json()["nodes"]
                 self.assertEqual(nodes[0]["tasks_md5"], hashlib.md5(b"task-001").hexdigest())
+                self.assertGreater(len(self.taken("task-001")), before)
                 self.assertEqual(await daemon.stop(), 0)
 
     @asynchronous
