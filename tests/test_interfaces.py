@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timezone
 from typing import Any
 
-from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import IResource, Resource
@@ -14,37 +12,22 @@ from zope.interface import implementedBy
 from zope.interface.verify import verifyClass, verifyObject
 
 import scfd.interfaces
-from scfd import build
 from scfd.adapter.calls import PluginClient
 from scfd.adapter.http import HttpAdapter
-from scfd.adapter.native import NativeAdapter
-from scfd.config import Config, GatewaySettings, HttpAdapterSettings, NatsSettings
-from scfd.control_plane.client import ControlPlaneClient
-from scfd.control_plane.learning import LearningClient
-from scfd.events.tasks import TaskStore
-from scfd.function import Framework
+from scfd.config import GatewaySettings, HttpAdapterSettings
 from scfd.gateway.routes import FORWARDED
 from scfd.gateway.service import Gateway
 from scfd.http1.forward import Forwarder
 from scfd.http1.heads import Route
 from scfd.http1.pool import Pool
-from scfd.identity import Identity
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITaskAdapter, ITrigger
-from scfd.reports.delivery import Limits, Reports
-from scfd.reports.outbox import Outbox
-from scfd.reports.state_dir import Folder
 from scfd.status.context import Context
-from scfd.triggers.timer.trigger import Timers
+from scfd.testing import Node
 from scfd.web import NoSuchPath, Routes, RoutesResource
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
 from tests.gateway_fakes import make_front
 from tests.http1_fakes import AT_ONCE, FakeConnector
-from tests.http_fakes import Peer
-from tests.test_native import Plugin
-
-
-def _framework() -> Framework:
-    return Framework(Config(), Identity("node-abc", "v1"), TaskStore())
+from tests.nodes import Plugin, queue
 
 
 def _http_adapter() -> HttpAdapter:
@@ -63,38 +46,32 @@ def _gateway() -> Gateway:
     return Gateway(GatewaySettings(), front, backend, Clock())
 
 
-def _reports() -> Reports:
-    client = LearningClient(ControlPlaneClient(Peer().http(), Clock()), None)
-    return Reports(
-        Outbox(Folder("state"), None), client, Identity("node-abc", "v1"), Context(Clock()), Limits(100)
-    )
+def _running(service: str) -> Callable[[], Any]:
+    """A service of a whole node."""
+
+    def make() -> Any:
+        with Node(Plugin(), {"triggers": [queue("q")]}) as node:
+            return node.root.getServiceNamed(service)
+
+    return make
 
 
-def _nats_trigger() -> Any:
-    services = build.nats_triggers(
-        Config(triggers=(NatsSettings("q", "nats://127.0.0.1", "S", "c", "s.>"),)),
-        lambda event: succeed(None),
-        Context(Clock(), lambda: 0.0),
-        build.Outside({}),
-    )
-    return services["nats trigger q"]
-
-
-def _timers() -> Timers:
-    context = Context(Clock(), float)
-    return Timers([], lambda event: succeed(None), TaskStore(), timezone.utc, context)
+def _framework() -> Any:
+    plugin = Plugin()
+    Node(plugin).close()
+    return plugin.framework
 
 
 #: (the interface, what makes a provider of it)
 IMPLEMENTATIONS: list[tuple[Any, Callable[[], Any]]] = [
     (IFramework, _framework),
     (ITaskAdapter, _http_adapter),
-    (ITaskAdapter, lambda: NativeAdapter(Plugin(), _framework(), None, Context(Clock()))),
+    (ITaskAdapter, _running("plugin")),
     (IAdapter, FakeAdapter),
-    (IReports, _reports),
+    (IReports, _running("reports")),
     (IReports, MemoryReports),
-    (ITrigger, _nats_trigger),
-    (ITrigger, _timers),
+    (ITrigger, _running("nats trigger q")),
+    (ITrigger, _running("timers")),
     (IDrainable, _gateway),
     (IDrainable, lambda: FakeService("service", [])),
     (scfd.interfaces.IFunctionPlugin, Plugin),

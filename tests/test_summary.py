@@ -1,59 +1,33 @@
-"""Tests for scfd.admin.summary."""
+"""Tests for scfd.admin.summary: a line a minute, in which something has happened."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from attrs import define
-from twisted.logger import capturedLogs, formatEvent
-from twisted.trial.unittest import SynchronousTestCase
-
-from scfd.admin.summary import Summary
+from scfd.testing import Node
+from tests.nodes import NodeTestCase, timer, well
 
 
-@define
-class Counts:
-    """What a summary asks the dispatcher and the reports for."""
+class SummaryTests(NodeTestCase):
+    def said(self, node: Node) -> list[str]:
+        return [line.partition("summary: ")[2] for line in node.log if "scfd.summary" in line]
 
-    succeeded: int = 0
-    failed: int = 0
-    delivered: int = 0
-    waiting: int = 0
-
-    def pending(self) -> int:
-        return self.waiting
-
-
-class SummaryTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        # What came before the first minute is no news in it.
-        self.counts = Counts(succeeded=100, failed=10, delivered=50)
-        both: Any = self.counts
-        self.now = 0.0
-        self.summary = Summary(both, both, self.now)
-
-    def said(self) -> list[str]:
-        self.now += 60
-        with capturedLogs() as logged:
-            self.summary.log(self.now)
-        return [formatEvent(event) for event in logged]
-
-    def test_nothing_happened(self) -> None:
-        self.assertEqual(self.said(), [])
-
-    def test_what_happened_since_the_last_time(self) -> None:
-        self.counts.succeeded += 12
-        self.counts.failed += 1
-        self.counts.delivered += 3
-        self.counts.waiting = 2
+    def test_what_happened_in_each_minute(self) -> None:
+        node = self.node(well, timer("t", "5-50/15 1,2 * * * * *"), tasks=[{"task_id": "a"}])
+        node.fail_next(ValueError())
+        node.advance(minutes=4)
         self.assertEqual(
-            self.said(),
-            ["last 60 s: 12 events handled, 1 failed; 3 task results delivered, 2 waiting"],
+            self.said(node),
+            [
+                "last 60 s: 3 events handled, 1 failed; 3 task results delivered, 0 waiting",
+                "last 60 s: 4 events handled, 0 failed; 4 task results delivered, 0 waiting",
+            ],
         )
-        self.counts.waiting = 0
-        self.assertEqual(self.said(), [])
+        self.flushLoggedErrors(ValueError)
 
     def test_results_that_wait_are_told_each_minute(self) -> None:
-        self.counts.waiting = 7
-        line = "last 60 s: 0 events handled, 0 failed; 0 task results delivered, 7 waiting"
-        self.assertEqual(self.said() + self.said(), [line, line])
+        node = self.node(well, timer("t", "30 0 0 * * * *"), tasks=[{"task_id": "a"}])
+        node.control_plane.down()
+        node.advance(minutes=2)
+        waiting = "0 failed; 0 task results delivered, 1 waiting"
+        self.assertEqual(
+            self.said(node), [f"last 60 s: {count} events handled, {waiting}" for count in (1, 0)]
+        )
