@@ -1,82 +1,44 @@
-"""A node as its operators see it: a real dispatcher and real timers, on a clock of the test."""
+"""A node as its operators see it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timezone
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet.task import Clock
+from attrs import evolve
 
-from scfd.admin.parts import Parts
 from scfd.admin.routes import AdminRoutes
-from scfd.config import AdminSettings, Config, SystemSettings, TimerSettings
-from scfd.control_plane.learning import LearningClient
-from scfd.dispatch import Dispatcher
+from scfd.config import AdminSettings
 from scfd.events.event import TriggerEvent, TriggerResponse
-from scfd.events.tasks import TaskStore
 from scfd.events.wire import from_json, to_json
-from scfd.identity import Identity
-from scfd.reports.delivery import Reports
-from scfd.status.context import Context
-from scfd.triggers.timer.cron import Cron
-from scfd.triggers.timer.trigger import Timers
+from scfd.testing import Node
 from scfd.web import Guarded, NoSuchPath, RoutesResource
-from tests.fakes import FakeAdapter, MemoryReports
 from tests.http_fakes import Caller, Received
+from tests.nodes import Plugin, timer
 
-#: 2027-01-15T08:00:00Z
-START = 1_800_000_000.0
-
-
-class OperatedReports(MemoryReports):
-    """Reports that never deliver."""
-
-    delivered = 0
-
-    def pending(self) -> int:
-        return len(self.accepted)
+CONFIG = {"system": {"name": "fn", "version": "v1", "node_id": "node-abc"}}
 
 
-class Operated:
+class Operated(Node):
     """
-    A running node.
+    A running node whose endpoint for operators is in memory as well.
 
-    :param plugin: see `FakeAdapter`.
+    :param act: the plugin.
     :param timers: names and cron expressions.
     :ivar ended: who has asked the node to end.
     """
 
     def __init__(
         self,
-        plugin: Callable[[TriggerEvent], Any] = lambda event: TriggerResponse(),
+        act: Callable[[TriggerEvent], Any] = lambda event: TriggerResponse(),
         *timers: tuple[str, str],
         token: str = "",
     ) -> None:
-        self.clock = Clock()
-        self.clock.advance(START)
-        self.context = Context(self.clock, self.clock.seconds)
-        self.context.availability.set(True)
-        self.tasks, self.reports = TaskStore(), OperatedReports()
-        self.adapter = FakeAdapter(plugin)
+        config = {**CONFIG, "triggers": [timer(*each) for each in timers]}
+        super().__init__(Plugin(act), config, start="2027-01-15T08:00:00Z")
         self.ended: list[str] = []
-        identity = Identity("node-abc", "v1")
-        self.dispatcher = Dispatcher(self.adapter, identity, self.tasks, self.reports, self.context)
-        triggers = tuple(TimerSettings(name, Cron.parse(cron)) for name, cron in timers)
-        self.timers = Timers(triggers, self.dispatcher.dispatch, self.tasks, timezone.utc, self.context)
-        self.timers.startService()
-        self.parts = Parts(
-            Config(system=SystemSettings("fn", "v1"), triggers=triggers, admin=AdminSettings(token=token)),
-            identity,
-            self.context,
-            self.adapter,
-            self.dispatcher,
-            self.tasks,
-            cast(LearningClient, None),  # asked only where a control plane is known
-            cast(Reports, self.reports),
-            (self.timers,),
-            self.ended.append,
-        )
+        cfg = evolve(self.parts.cfg, admin=AdminSettings(token=token))
+        self.parts = evolve(self.parts, cfg=cfg, end=self.ended.append)
         routes = RoutesResource(AdminRoutes(self.parts, token), NoSuchPath())
         self._resource = Guarded(routes, ["node.example"])
 
@@ -86,7 +48,10 @@ class Operated:
 
     def request(self, method: str, target: str, *headers: str, body: bytes = b"") -> Received:
         """Ask the endpoint."""
-        return self.caller().request(method, target, *headers, body=body)
+        caller = self.caller()
+        self.call(lambda: caller.ask(method, target, *headers, body=body))
+        self.advance()
+        return caller.answer(method)
 
     def post(self, body: bytes, *headers: str) -> Received:
         """Send something to ``/rpc``."""
@@ -103,6 +68,4 @@ class Operated:
 
     def tick(self, seconds: int = 1) -> None:
         """Let seconds pass."""
-        for _ in range(seconds):
-            self.clock.advance(1)
-            self.timers.tick(self.clock.seconds())
+        self.advance(seconds=seconds)

@@ -11,8 +11,7 @@ from tests.operated import Operated
 class AdminRoutesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.node = Operated()
-        self.clock = self.node.clock
-        self.readiness, self.metrics = self.node.context.readiness, self.node.context.metrics
+        self.readiness, self.metrics = self.node.parts.context.readiness, self.node.parts.context.metrics
         self.readiness.well("node")
 
     def request(self, method: str, target: str, *headers: str, token: str = "") -> Received:
@@ -29,7 +28,7 @@ class AdminRoutesTests(SynchronousTestCase):
 
     def test_not_ready(self) -> None:
         self.readiness.problem("plugin", "exit status 1")
-        self.clock.advance(2)
+        self.node.advance(seconds=2)
         self.readiness.problem("nats trigger q", "not connected")
         answer = self.request("GET", "/ready")
         self.assertEqual(
@@ -73,7 +72,7 @@ class AdminRoutesTests(SynchronousTestCase):
         answer = self.request("GET", "/metrics")
         self.assertEqual(answer.status, 200)
         self.assertTrue(answer.header("content-type")[0].startswith("text/plain"))
-        self.assertIn(b'scfd_heartbeats_total{outcome="accepted"} 3.0\n', answer.body)
+        self.assertIn(b'scfd_heartbeats_total{outcome="accepted"} 4.0\n', answer.body)
 
     def test_everything_else(self) -> None:
         for method, target in (("GET", "/x"), ("GET", "/ready/"), ("GET", "/rpc")):

@@ -213,7 +213,7 @@ class TriggerMethodsTests(SynchronousTestCase):
         return self.response
 
     def fired(self) -> list[str]:
-        return [event.name for event in self.node.adapter.events]
+        return [event.name for event in self.node.events]
 
     def test_list(self) -> None:
         self.node.tick(2)
@@ -229,21 +229,21 @@ class TriggerMethodsTests(SynchronousTestCase):
         self.assertEqual(len(self.node.ask("trigger.list", limit=1)), 1)
 
     def test_fire(self) -> None:
-        self.node.tasks.replace([{"task_id": "t1"}])
+        self.node.set_tasks([{"task_id": "t1"}])
         self.response = TriggerResponse([TaskResult("t1", 4, "no price")])
         fired = self.node.ask("trigger.fire", name="hourly")
         self.assertEqual((fired["outcome"], fired["statuses"]), ("tasks failed", {"4": 1}))
         self.assertEqual(fired["task_results"], [{"task_id": "t1", "status": 4, "result": "no price"}])
         self.assertEqual(fired["metadata"]["fired_by"], "operator")
-        self.assertEqual([result.task_id for result in self.node.reports.accepted], ["t1"])
-        (event,) = self.node.adapter.events
+        self.assertEqual([result.task_id for result in self.node.results], ["t1"])
+        (event,) = self.node.events
         self.assertEqual(event.payload["tasks"], event.snapshot.tasks)
 
     def test_fire_with_some_tasks_and_all_their_intervals(self) -> None:
         params = '{"intervals": ["1m", "1h"]}'
-        self.node.tasks.replace([{"task_id": f"t{n}", "task_params": params} for n in range(3)])
+        self.node.set_tasks([{"task_id": f"t{n}", "task_params": params} for n in range(3)])
         self.node.ask("trigger.fire", name="hourly", tasks=["t1"])
-        (event,) = self.node.adapter.events
+        (event,) = self.node.events
         jobs = [(job["task"]["task_id"], job["interval"]) for job in event.payload["jobs"]]
         self.assertEqual(jobs, [("t1", "1m"), ("t1", "1h")])
         self.assertEqual([task["task_id"] for task in event.tasks], ["t1"])
@@ -251,8 +251,8 @@ class TriggerMethodsTests(SynchronousTestCase):
 
     def test_fire_with_a_payload(self) -> None:
         self.node.ask("trigger.fire", name="hourly", payload={"mine": 1})
-        self.assertEqual(self.node.adapter.events[0].payload, {"mine": 1})
-        self.assertEqual(from_json(self.node.adapter.events[0].to_json())["payload"], {"mine": 1})
+        self.assertEqual(self.node.events[0].payload, {"mine": 1})
+        self.assertEqual(from_json(self.node.events[0].to_json())["payload"], {"mine": 1})
 
     def test_fire_of_a_failing_plugin(self) -> None:
         self.response = PluginError("HTTP status 500: oh")
@@ -279,7 +279,7 @@ class TriggerMethodsTests(SynchronousTestCase):
         self.assertEqual(self.node.ask("event.list")[0]["outcome"], "succeeded")
 
     def test_fire_while_the_plugin_is_away(self) -> None:
-        self.node.context.availability.set(False)
+        self.node.parts.context.availability.set(False)
         self.assertEqual(self.node.ask("trigger.fire", name="hourly")[0], -32002)
         self.assertEqual(self.fired(), [])
 
@@ -292,17 +292,17 @@ class TriggerMethodsTests(SynchronousTestCase):
         self.assertTrue(self.node.ask("trigger.pause", name="every")["paused"])
         self.node.tick(3)
         self.assertEqual(self.fired(), [])
-        skipped = self.node.context.metrics.registry.get_sample_value(
+        skipped = self.node.parts.context.metrics.registry.get_sample_value(
             "scfd_timer_skipped_total", {"trigger": "every", "reason": "paused"}
         )
         self.assertEqual(skipped, 3)
-        warned = [one.component for one in self.node.context.readiness.all()]
+        warned = [one.component for one in self.node.parts.context.readiness.all()]
         self.assertIn("pause of every", warned)
         self.node.ask("trigger.fire", name="every")
         self.assertFalse(self.node.ask("trigger.resume", name="every")["paused"])
         self.node.tick(2)
         self.assertEqual(len(self.fired()), 3)
-        self.assertNotIn("pause of every", [one.component for one in self.node.context.readiness.all()])
+        self.assertNotIn("pause of every", [one.component for one in self.node.parts.context.readiness.all()])
 
 
 class EventMethodsTests(SynchronousTestCase):
@@ -332,13 +332,13 @@ class EventMethodsTests(SynchronousTestCase):
         self.assertEqual(self.node.ask("event.cancel", id=running["id"])[0], -32002)
 
     def test_replay_a_timer_with_the_tasks_that_failed(self) -> None:
-        self.node.tasks.replace([{"task_id": "t1"}, {"task_id": "t2"}])
+        self.node.set_tasks([{"task_id": "t1"}, {"task_id": "t2"}])
         self.response = TriggerResponse([TaskResult("t1", 4, "no"), TaskResult("t2", 2)])
         self.node.tick()
         (past,) = self.node.ask("event.list")
         replayed = self.node.ask("event.replay", id=past["id"])
         self.assertEqual(replayed["metadata"]["replay_of"], past["id"])
-        again = self.node.adapter.events[-1]
+        again = self.node.events[-1]
         self.assertEqual([task["task_id"] for task in again.tasks], ["t1"])
 
     def test_replay_of_one_under_way(self) -> None:
@@ -368,16 +368,16 @@ class OtherMethodsTests(SynchronousTestCase):
         node = Operated(
             lambda event: TriggerResponse([TaskResult("t1", 4, "x" * 1000)]), ("t", "* * * * * * *")
         )
-        node.tasks.replace([{"task_id": "t1"}, {"task_id": "t2", "invalid": 1}])
+        node.set_tasks([{"task_id": "t1"}, {"task_id": "t2", "invalid": 1}])
         node.tick()
         first, second = node.ask("task.list")
         self.assertEqual((first["task_id"], first["status"], first["result"]), ("t1", 4, "x" * 200))
         self.assertEqual(first["at"], "2027-01-15T08:00:01Z")
         self.assertEqual((second["valid"], second["status"], second["at"]), (False, None, None))
         self.assertEqual([one["task_id"] for one in node.ask("task.list", failed=True)], ["t1"])
-        node.tasks.replace([{"task_id": "t2"}])
+        node.set_tasks([{"task_id": "t2"}])
         node.tick()
-        self.assertEqual(node.dispatcher.last_results, {})
+        self.assertEqual(node.parts.dispatcher.last_results, {})
 
     def test_a_native_plugin_is_not_restarted(self) -> None:
         self.assertEqual(Operated().ask("plugin.restart")[0], -32002)

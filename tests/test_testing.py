@@ -123,6 +123,21 @@ class TimeTests(NodeTestCase):
         self.assertEqual(len(node.events), 2)
 
 
+class CallTests(NodeTestCase):
+    def test_a_coroutine_takes_its_time(self) -> None:
+        async def price(symbol: str) -> str:
+            await asyncio.sleep(30)
+            return f"price of {symbol}"
+
+        node = self.node()
+        self.assertEqual(node.call(price, "BTC"), "price of BTC")
+        self.assertEqual(node.now.second, 30)
+        self.assertEqual(node.call(lambda: 7), 7)
+        self.assertRaises(ZeroDivisionError, node.call, lambda: 1 / 0)
+        error = self.assertRaises(TestingError, node.call, Deferred)
+        self.assertIn("no result after a day of virtual time", str(error))
+
+
 class FireTests(NodeTestCase):
     def test_a_timer(self) -> None:
         node = self.node(well, HOURS, tasks=[{"task_id": "a"}, {"task_id": "b"}])

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from asyncio import iscoroutine
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from twisted.internet.defer import fail
+from twisted.internet.defer import fail, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from scfd import build, lifecycle
 from scfd.config.nats import subject_matches
+from scfd.deferreds import from_coroutine
 from scfd.dev.state import ControlPlaneState
 from scfd.errors import EXIT_COULD_NOT_START, StartupError, describe
 from scfd.events.event import TriggerEvent
@@ -34,6 +36,8 @@ from scfd.testing.stream import StoredMessage
 
 _log = Logger(namespace="scfd.testing")
 
+#: Seconds.
+DAY = 86_400.0
 #: Seconds of virtual time that a start may take, a little more than a plugin's ``init`` may.
 START_LIMIT = 400.0
 #: Seconds of virtual time that a stop may take beyond ``shutdown.drain``.
@@ -234,6 +238,31 @@ class Node:
         except ValueError as error:
             raise TestingError(f"fire({trigger!r}): {error}") from None
         self._engine.run(0, lambda: self.parts.dispatcher.by_hand(event))
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """
+        Call a method of the plugin, or something else that needs the node's time.
+
+        :returns: its value; that of its Deferred or coroutine, once it has one.
+        :raises TestingError: there is none after a day.
+        """
+        outcome: list[Any] = []
+
+        def begin() -> None:
+            try:
+                value = function(*arguments)
+            except Exception:
+                outcome.append(Failure())
+                return
+            called = from_coroutine(value) if iscoroutine(value) else maybeDeferred(lambda: value)
+            called.addBoth(outcome.append)
+
+        self._engine.run(DAY, begin, lambda: bool(outcome))
+        if not outcome:
+            raise TestingError(f"call({function!r}): no result after a day of virtual time")
+        if isinstance(outcome[0], Failure):
+            outcome[0].raiseException()
+        return outcome[0]
 
     def fail_next(self, error: Exception, times: int = 1) -> None:
         """Have the plugin's next events fail with an error, instead of reaching it."""
