@@ -304,6 +304,13 @@ class BindTests(ConsumersCase):
         await self.gets(node, 1)
         self.assertEqual(await self.consumer_config(), made)
 
+    async def test_a_stream_that_is_missing(self) -> None:
+        node = self.node(stream="T", subject="", bind=True)
+        text = "there is no stream T; make it, and its consumer"
+        await self.so(lambda: node.problems == [text], "said")
+        await pause(1.5)
+        self.assertEqual(self.said("no stream"), [f"q: {text}"])
+
     async def test_other_subjects_are_said(self) -> None:
         made = await self.make(filter_subject="s.a")
         await self.bound(self.node(subject="s.b", bind=True))
@@ -328,6 +335,10 @@ class BeginningTests(ConsumersCase):
             node = self.node(deliver=deliver)
             await self.bound(node)
             await self.gets(node, *bodies)
+            self.assertEqual(
+                bool(self.said(f"made consumer c of stream S, deliver by_start_time {third}")),
+                deliver == third,
+            )
             await node.stop()
             await self.api("CONSUMER.DELETE.S.c")
 

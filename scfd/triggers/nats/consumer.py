@@ -69,7 +69,14 @@ class Consumer:
         """
         made = False
         stream = {} if self._settings.bind else await self._stream()
-        info = await self._info()
+        try:
+            info = await self._info()
+        except JetStreamError as error:
+            if error.code != STREAM_NOT_FOUND:
+                raise
+            raise BindError(
+                f"there is no stream {self._settings.stream}; make it, and its consumer"
+            ) from None
         if info is None and not self._settings.bind:
             # None when another node has made it in between.
             info = await self._make(stream)
@@ -199,8 +206,8 @@ class Consumer:
             if error.code == CONSUMER_EXISTS:
                 return None
             raise BindError(f"{self._name} can't be made: {error}") from None
-        start = {name: info["config"][name] for name in config if name in ("deliver_policy", "opt_start_seq")}
-        text = " ".join(map(str, start.values()))
+        start = ("deliver_policy", "opt_start_seq", "opt_start_time")
+        text = " ".join(str(info["config"][name]) for name in start if name in config)
         _log.info(
             "{trigger}: made {what}, deliver {start}",
             trigger=self._settings.name,
