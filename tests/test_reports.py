@@ -237,52 +237,52 @@ class OrderTests(ReportsTestCase):
         self.start()
 
     def react(self, report: Any) -> Deferred[ServerResponse]:
-        answered: Deferred[ServerResponse] = Deferred()
-        self.pending.append((report["id"] + report["result"], answered))
-        return answered
+        response: Deferred[ServerResponse] = Deferred()
+        self.pending.append((report["id"] + report["result"], response))
+        return response
 
     def put_numbered(self, *pairs: tuple[str, int]) -> None:
         self.successResultOf(self.reports.put([TaskResult(name, 2, str(n)) for name, n in pairs]))
 
     def under_way(self) -> list[str]:
-        return [name for name, answered in self.pending if not answered.called]
+        return [name for name, response in self.pending if not response.called]
 
-    def answer(self, name: str, answer: ServerResponse) -> None:
-        next(answered for known, answered in self.pending if known == name and not answered.called).callback(
-            answer
+    def respond(self, name: str, response: ServerResponse) -> None:
+        next(waiting for known, waiting in self.pending if known == name and not waiting.called).callback(
+            response
         )
 
     def test_one_of_a_task_at_a_time(self) -> None:
         self.put_numbered(("a", 1), ("a", 2), ("b", 1), ("a", 3))
         self.assertEqual(self.under_way(), ["a1", "b1"])
-        self.answer("a1", DELIVERED)
+        self.respond("a1", DELIVERED)
         self.assertEqual(self.under_way(), ["b1", "a2"])
-        self.answer("a2", DELIVERED)
-        self.answer("a3", DELIVERED)
-        self.answer("b1", DELIVERED)
+        self.respond("a2", DELIVERED)
+        self.respond("a3", DELIVERED)
+        self.respond("b1", DELIVERED)
         self.assertEqual((self.under_way(), self.reports.pending()), ([], 0))
 
     def test_later_ones_wait_behind_one_that_is_tried_again(self) -> None:
         self.put_numbered(("a", 1))
         self.put_numbered(("a", 2), ("b", 1))
-        self.answer("a1", FAILED)
-        self.answer("b1", DELIVERED)
+        self.respond("a1", FAILED)
+        self.respond("b1", DELIVERED)
         self.put_numbered(("a", 3))
         self.assertEqual(self.under_way(), [])
         self.clock.advance(1)
         self.assertEqual(self.under_way(), ["a1"])
-        self.answer("a1", DELIVERED)
+        self.respond("a1", DELIVERED)
         self.assertEqual(self.under_way(), ["a2"])
 
     def test_a_refused_one_makes_way(self) -> None:
         self.put_numbered(("a", 1), ("a", 2))
-        self.answer("a1", REFUSED)
+        self.respond("a1", REFUSED)
         self.assertEqual(self.under_way(), ["a2"])
 
     def test_the_next_one_waits_until_the_last_is_forgotten(self) -> None:
         self.outbox.held = []
         self.put_numbered(("a", 1), ("a", 2))
-        self.answer("a1", DELIVERED)
+        self.respond("a1", DELIVERED)
         self.assertEqual(self.under_way(), [])
         self.outbox.held.pop().callback(None)
         self.assertEqual(self.under_way(), ["a2"])
@@ -291,8 +291,8 @@ class OrderTests(ReportsTestCase):
         """A task with many results does not keep the others waiting."""
         names = [f"t{n}" for n in range(CONCURRENCY)]
         self.put_numbered(*((name, 1) for name in names), *((name, 2) for name in names), ("late", 1))
-        self.answer("t01", DELIVERED)
-        self.answer("t11", DELIVERED)
+        self.respond("t01", DELIVERED)
+        self.respond("t11", DELIVERED)
         self.assertEqual(self.under_way()[-2:], ["late1", "t02"])
 
 
@@ -327,19 +327,19 @@ class DiskTests(ReportsTestCase):
 
     def test_what_comes_while_a_try_is_under_way_waits_behind_it(self) -> None:
         """When the disk refuses the first of them and has room again at once, the second is not earlier."""
-        answers: list[Deferred[Any]] = []
+        tries: list[Deferred[Any]] = []
         append, self.outbox.broken = self.outbox.append, None
 
         def slowly(node_id: str, some: Sequence[TaskResult]) -> Deferred[Any]:
-            answers.append(Deferred())
-            return answers[-1].addCallback(lambda _: append(node_id, some))
+            tries.append(Deferred())
+            return tries[-1].addCallback(lambda _: append(node_id, some))
 
         self.outbox.append = slowly
         for name in "ab":
             self.reports.put(results(name))
-        answers[0].errback(OperationalError("database or disk is full"))
-        for answer in answers[1:]:
-            answer.callback(None)
+        tries[0].errback(OperationalError("database or disk is full"))
+        for attempt in tries[1:]:
+            attempt.callback(None)
         self.outbox.append = append
         self.clock.advance(PAUSE)
         self.assertEqual(self.sent(), ["a", "b"])
@@ -566,11 +566,11 @@ class RetryTests(ReportsTestCase):
     def test_a_disk_that_can_not_forget_what_was_delivered(self) -> None:
         """The deletion is tried again, not the delivery."""
         self.start()
-        answered: Deferred[ServerResponse] = Deferred()
-        self.client.react = lambda report: answered
+        response: Deferred[ServerResponse] = Deferred()
+        self.client.react = lambda report: response
         self.put("a")
         self.outbox.broken = OperationalError("database or disk is full")
-        answered.callback(DELIVERED)
+        response.callback(DELIVERED)
         self.assertEqual(self.reports.pending(), 1)
         self.outbox.broken = None
         self.clock.pump([PAUSE, 0])
@@ -754,9 +754,9 @@ class StopTests(ReportsTestCase):
         self.client.react = self.hold
         self.put("a", "a", *(f"task-{n}" for n in range(CONCURRENCY)))
         stopped = self.reports.stopService()
-        for answered in self.pending:  # grows on the way
+        for response in self.pending:  # grows on the way
             self.assertNoResult(stopped)
-            answered.callback(DELIVERED)
+            response.callback(DELIVERED)
         self.clock.advance(0)
         self.successResultOf(stopped)
         self.assertEqual((len(self.pending), self.kept()), (CONCURRENCY + 2, []))
@@ -767,8 +767,8 @@ class StopTests(ReportsTestCase):
         self.client.react = self.hold
         self.put("a", "a", "a")
         stopped = self.reports.stopService()
-        for answered in self.pending:
-            answered.callback(DELIVERED)
+        for response in self.pending:
+            response.callback(DELIVERED)
             self.clock.advance(0)
         self.successResultOf(stopped)
         self.assertEqual((len(self.pending), self.kept()), (3, []))
@@ -780,8 +780,8 @@ class StopTests(ReportsTestCase):
         stopped = self.reports.stopService()
         self.clock.advance(FLUSH_LIMIT)
         self.successResultOf(stopped)
-        for answered in self.pending:
-            answered.callback(DELIVERED)
+        for response in self.pending:
+            response.callback(DELIVERED)
         self.assertEqual(len(self.pending), CONCURRENCY)
         self.assertEqual(len(self.kept()), CONCURRENCY + 1)
         self.assertEqual(self.flushLoggedErrors(), [])
@@ -810,7 +810,7 @@ class StopTests(ReportsTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_an_answer_that_comes_after_the_stop_harms_nobody(self) -> None:
+    def test_a_response_that_comes_after_the_stop_harms_nobody(self) -> None:
         self.start()
         self.client.react = self.hold
         self.put("a")

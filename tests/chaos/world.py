@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 
 from tests.integration.daemon import Daemon, free_ports, is_alive, reactor
 from tests.integration.nats_servers import Server
-from tests.integration.scripted import Heard, Say, ScriptedServer, task, tasks_answer
+from tests.integration.scripted import Heard, Say, ScriptedServer, task, tasks_response
 
 PLUGIN = Path(__file__).with_name("plugin.py")
 TASKS = ("a", "b", "c")
@@ -47,7 +47,7 @@ class World:
         self._plugin_port, self.admin, nats_port, self._server_port = ports
         self.nats = Server(folder / "store", nats_port)
         self.server = ScriptedServer()
-        self.server.on_heartbeat = lambda heard: tasks_answer([task(name) for name in TASKS])
+        self.server.on_heartbeat = lambda heard: tasks_response([task(name) for name in TASKS])
         self.server.on_report = self._take
         self.server_says: Say | None = None
         self.node_kills: list[float] = []

@@ -73,7 +73,7 @@ class Say:
     orders: Mapping[str, Any] | None = None
 
 
-def tasks_answer(tasks: Any, md5: str = "x", **more: Any) -> Say:
+def tasks_response(tasks: Any, md5: str = "x", **more: Any) -> Say:
     """The acceptance of a heartbeat, with a task list."""
     return Say(orders={"tasks_md5": md5, "task_instances": tasks, **more})
 

@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.integration.daemon import reactor, until
 from tests.integration.node import KEYS, NodeTestCase, asynchronous
-from tests.integration.scripted import HEARTBEAT, REPORT, Heard, Say, ScriptedServer, task, tasks_answer
+from tests.integration.scripted import HEARTBEAT, REPORT, Heard, Say, ScriptedServer, task, tasks_response
 
 TIMESTAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
 
@@ -118,7 +118,7 @@ class HeartbeatTests(NodeTestCase):
     @asynchronous
     async def test_the_digest_and_the_task_list(self) -> None:
         """A list replaces the store; unusable entries are left out, unknown fields reach the plugin."""
-        self.server.on_heartbeat = lambda heard: tasks_answer(
+        self.server.on_heartbeat = lambda heard: tasks_response(
             [
                 task("task-002", symbol="BTC-USDT"),
                 task("task-001"),
@@ -136,7 +136,7 @@ class HeartbeatTests(NodeTestCase):
             [entry["task_id"] for entry in event["payload"]["tasks"]], ["task-002", "task-001", "task-003"]
         )
         self.assertEqual(event["payload"]["tasks"][0]["symbol"], "BTC-USDT")
-        self.server.on_heartbeat = lambda heard: tasks_answer([task("only")])
+        self.server.on_heartbeat = lambda heard: tasks_response([task("only")])
         await self.digest_becomes(hashlib.md5(b"only").hexdigest())
 
     async def events(self, condition: Callable[[list[Any]], bool]) -> list[Any]:
@@ -154,23 +154,23 @@ class HeartbeatTests(NodeTestCase):
     @asynchronous
     async def test_responses_that_change_nothing(self) -> None:
         """Each of these after a list is in place: two heartbeats later the digest is the same."""
-        self.server.on_heartbeat = lambda heard: tasks_answer([task("task-001"), task("task-002")])
+        self.server.on_heartbeat = lambda heard: tasks_response([task("task-001"), task("task-002")])
         daemon = self.start(interval=0.1)
         await self.digest_becomes(EXAMPLE_MD5)
         one = [task("other")]
         for say in (
-            tasks_answer(None),
-            tasks_answer([]),
-            tasks_answer([], "initializing"),
-            tasks_answer(one, "initializing"),
+            tasks_response(None),
+            tasks_response([]),
+            tasks_response([], "initializing"),
+            tasks_response(one, "initializing"),
             Say(orders={"tasks_md5": "empty"}),
             Say(orders={"package_version": 9, "task_instances": None}),
             Say(b"not JSON"),
             Say(b""),
             Say(b"\xff\xfe"),
             Say([{"code": 200}]),
-            tasks_answer({"task_id": "no-list"}),
-            tasks_answer([], "empty ", package_version=""),
+            tasks_response({"task_id": "no-list"}),
+            tasks_response([], "empty ", package_version=""),
             *self.no_orders(one),
         ):
             self.server.on_heartbeat = lambda heard, say=say: say  # type: ignore[misc]
@@ -195,10 +195,10 @@ class HeartbeatTests(NodeTestCase):
 
     @asynchronous
     async def test_an_authoritative_empty_list(self) -> None:
-        self.server.on_heartbeat = lambda heard: tasks_answer([task("task-001"), task("task-002")])
+        self.server.on_heartbeat = lambda heard: tasks_response([task("task-001"), task("task-002")])
         self.start()
         await self.digest_becomes(EXAMPLE_MD5)
-        self.server.on_heartbeat = lambda heard: tasks_answer([], "empty")
+        self.server.on_heartbeat = lambda heard: tasks_response([], "empty")
         await self.digest_becomes("empty")
 
     @asynchronous
@@ -246,7 +246,7 @@ class HeartbeatTests(NodeTestCase):
     @asynchronous
     async def test_another_version_ends_the_node_with_status_3(self) -> None:
         """The tasks of the same response are stored first."""
-        self.server.on_heartbeat = lambda heard: tasks_answer([task("a")], package_version="v2.0.0")
+        self.server.on_heartbeat = lambda heard: tasks_response([task("a")], package_version="v2.0.0")
         daemon = self.start()
         self.assertEqual(await daemon.end(), 3)
         self.assertRegex(daemon.output, "critical node +version v2.0.0 should be running, this is v1.0.0")
@@ -254,7 +254,7 @@ class HeartbeatTests(NodeTestCase):
 
     @asynchronous
     async def test_the_same_version_changes_nothing(self) -> None:
-        self.server.on_heartbeat = lambda heard: tasks_answer([task("a")], package_version="v1.0.0")
+        self.server.on_heartbeat = lambda heard: tasks_response([task("a")], package_version="v1.0.0")
         self.start()
         await self.heartbeats(3)
 
@@ -262,7 +262,9 @@ class HeartbeatTests(NodeTestCase):
 class ProbeTests(NodeTestCase):
     @asynchronous
     async def test_a_probe_brings_the_address_and_gets_the_figures(self) -> None:
-        self.server.on_heartbeat = lambda heard: tasks_answer([task("task-001"), task("task-002", invalid=1)])
+        self.server.on_heartbeat = lambda heard: tasks_response(
+            [task("task-001"), task("task-002", invalid=1)]
+        )
         daemon = self.start(server="")
         await daemon.says("waiting for a probe")
         code, response = await self.probe(
@@ -414,7 +416,7 @@ class TaskStatusTests(NodeTestCase):
     unknown = Say(b"no such row", 500)
 
     def hand_out(self, *ids: str) -> None:
-        self.server.on_heartbeat = lambda heard: tasks_answer([task(task_id) for task_id in ids])
+        self.server.on_heartbeat = lambda heard: tasks_response([task(task_id) for task_id in ids])
 
     @asynchronous
     async def test_what_a_report_says(self) -> None:
@@ -530,7 +532,7 @@ class SignatureTests(NodeTestCase):
     @asynchronous
     async def test_signed_requests_and_another_prefix(self) -> None:
         """Newer servers check a signature over the body."""
-        self.server.on_heartbeat = lambda heard: tasks_answer([task("a")])
+        self.server.on_heartbeat = lambda heard: tasks_response([task("a")])
         self.start(heartbeat={"api_prefix": "/api/service", "auth": KEYS, "protocol": "auto"})
         await self.reported(bool)
         self.assertEqual(self.server.heartbeats[0].path, "/api/service/cloudnode/ReportHeartbeatInner")

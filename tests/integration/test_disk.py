@@ -22,7 +22,7 @@ from scfd.deferreds import from_asyncio
 from tests.integration.daemon import ROOT, Daemon, free_ports, get_json, reactor, until
 from tests.integration.nats_servers import Server
 from tests.integration.node import NodeTestCase, asynchronous
-from tests.integration.scripted import Heard, Say, task, tasks_answer
+from tests.integration.scripted import Heard, Say, task, tasks_response
 
 #: Bytes.
 DISK = 1024 * 1024
@@ -41,7 +41,7 @@ class DiskTestCase(NodeTestCase):
         self.disk.mkdir(mode=0o700)
         self.mounted = self.mount(f"size={DISK},nr_inodes=20")
         self.state.mkdir(mode=0o700)
-        self.server.on_heartbeat = lambda heard: tasks_answer([task("a"), task("b")])
+        self.server.on_heartbeat = lambda heard: tasks_response([task("a"), task("b")])
 
     def mount(self, options: str) -> bool:
         """:returns: whether this user may."""
@@ -120,7 +120,7 @@ class DiskTestCase(NodeTestCase):
             return sum(event.startswith("message") for event in self.events()) >= messages
 
         await until(handled, "every message")
-        self.server.on_heartbeat = lambda heard: tasks_answer([], "empty")
+        self.server.on_heartbeat = lambda heard: tasks_response([], "empty")
         await self.daemon.says("0 tasks received")
         await until(self.reported_all, "every result")
         events = self.events()

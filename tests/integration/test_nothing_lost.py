@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 
 from tests.integration.daemon import Daemon, reactor, until
 from tests.integration.node import NodeTestCase, asynchronous
-from tests.integration.scripted import Heard, Say, task, tasks_answer
+from tests.integration.scripted import Heard, Say, task, tasks_response
 
 TASKS = ("a", "b", "c", "refused")
 #: Seconds.
@@ -25,7 +25,7 @@ class NothingLostTests(NodeTestCase):
         super().setUp()
         self.failing = False
         self.taken: dict[str, list[str]] = defaultdict(list)
-        self.server.on_heartbeat = lambda heard: tasks_answer([task(task_id) for task_id in TASKS])
+        self.server.on_heartbeat = lambda heard: tasks_response([task(task_id) for task_id in TASKS])
         self.server.on_report = self.take
 
     def take(self, heard: Heard) -> Say:
@@ -69,7 +69,7 @@ class NothingLostTests(NodeTestCase):
         await self.at(35 + FAILING)
         self.failing = False
         await self.at(DURATION)
-        self.server.on_heartbeat = lambda heard: tasks_answer([], "empty")
+        self.server.on_heartbeat = lambda heard: tasks_response([], "empty")
         await daemon.says("0 tasks received")
         expected = self.moments_with_tasks()
         self.assertGreater(len(expected), DURATION - DOWN)

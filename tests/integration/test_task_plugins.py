@@ -14,7 +14,7 @@ import treq
 from scfd.deferreds import from_asyncio
 from tests.integration.daemon import ROOT, Daemon, free_ports, get_json, until
 from tests.integration.node import NodeTestCase, asynchronous
-from tests.integration.scripted import Say, task, tasks_answer
+from tests.integration.scripted import Say, task, tasks_response
 
 HERE = Path(__file__).parent
 FOUR = {"good": {}, "raises": {"do": "raise"}, "hangs": {"do": "hang"}, "dict": {"do": "dict"}}
@@ -44,7 +44,9 @@ class TaskPluginsTestCase(NodeTestCase):
         return {"native": "", "path": [], "http": http}
 
     def give(self, tasks: dict[str, Any]) -> None:
-        answer = tasks_answer([task(name, task_params=json.dumps(params)) for name, params in tasks.items()])
+        answer = tasks_response(
+            [task(name, task_params=json.dumps(params)) for name, params in tasks.items()]
+        )
         self.server.on_heartbeat = lambda heard: answer
 
     def reports(self) -> dict[str, tuple[int, str]]:
