@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -407,6 +408,39 @@ class TakenAwayTests(OutboxTestCase):
         with capturedLogs() as events:
             await outbox.append("node", results("b"))
         self.assertEqual(events, [])
+
+
+class PermissionTests(OutboxTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        if os.geteuid() == 0:  # whom no permission holds up
+            self.folder = Path(tempfile.mkdtemp())
+            self.addCleanup(shutil.rmtree, self.folder)
+            self.held = Folder(str(self.folder))
+            self.addCleanup(self.held.release)
+            self.addCleanup(os.seteuid, 0)
+            os.chown(self.folder, 65534, 65534)
+            os.seteuid(65534)
+
+    async def test_taken_and_given_back(self) -> None:
+        outbox, _ = await self.open()
+        await outbox.append("node", results("a"))
+        for mode in (0, 0o600):
+            self.folder.chmod(mode)
+            await self.assertFailure(outbox.append("node", results("no")), PermissionError)
+        self.folder.chmod(0o700)
+        await outbox.append("node", results("b"))
+        outbox, found = await self.reopened(outbox)
+        self.assertEqual([entry.result.task_id for entry in found], ["a", "b"])
+
+    async def test_at_the_start(self) -> None:
+        self.folder.chmod(0o500)
+        await self.assertFailure(self.make().open(), PermissionError)
+        self.folder.chmod(0o700)
+        file = self.folder / "outbox.sqlite3"
+        file.touch(0o400)
+        error = await self.assertFailure(self.make().open(), StartupError)
+        self.assertIn(f"{file} can't be used (Permission denied)", str(error))
 
 
 class NewFileTests(OutboxTestCase):

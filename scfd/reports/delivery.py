@@ -161,8 +161,9 @@ class Reports(Service):
     def _take_over(self, entries: list[Entry]) -> Deferred[None]:
         if entries:
             _log.info("{count} task results of an earlier run are to be delivered", count=len(entries))
-        self._queues.add(entries)  # at once, before anything that comes later
+        # Before any delivery may put another one aside.
         self._storage.do(self._outbox.count_put_aside).addCallbacks(self._put_aside.add, self._not_kept)
+        self._queues.add(entries)  # at once, before anything that comes later
         return Deferred.fromCoroutine(self._measure(entries))
 
     async def _measure(self, entries: list[Entry]) -> None:
