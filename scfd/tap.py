@@ -92,6 +92,8 @@ class Options(usage.Options):
         """Go on in another process. twistd itself would do so too late to see whether the services start."""
         from scfd import daemon
 
+        if self["reload"]:
+            raise StartupError("--reload is for the foreground; expected twistd -n, or scfd run --reload")
         if twistd["umask"] is None:
             twistd["umask"] = daemon.UMASK
         os.umask(twistd["umask"])

@@ -99,6 +99,11 @@ class BackgroundTests(TestCase):
                 rf"^scfd: the {what} file /proc/no/file can't be written.*; expected another .* {option}\n$",
             )
 
+    async def test_reloading_is_for_the_foreground(self) -> None:
+        daemon = self.daemon()
+        self.assertEqual(await daemon.start("scfd", "--reload", "--config", "config.yaml").end(), 1)
+        self.assertRegex(daemon.errors, "^scfd: --reload is for the foreground; expected twistd -n, or .*\n$")
+
     async def test_a_pid_file_of_another_process(self) -> None:
         (self.folder / "twistd.pid").write_text(str(os.getpid()))
         daemon = self.daemon()
