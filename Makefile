@@ -79,6 +79,7 @@ check-install: $(TEST)
 
 bench: $(BENCH)
 	$(BIN)/python -m benchmarks.reports
+	$(BIN)/python -m benchmarks.tasks
 	$(BIN)/python -m benchmarks.timers
 	$(BIN)/python -m benchmarks.plugin
 	$(BIN)/python -m benchmarks.gateway

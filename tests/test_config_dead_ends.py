@@ -39,6 +39,19 @@ class DeadEnds(ConfigCase):
             config = load(str(ROOT / f"etc/{name}.yaml"), {"NATS_URL": "nats://h"})
             self.assertEqual(config.warnings, ())
 
+    def test_tasks_of_a_plugin_that_gets_events(self) -> None:
+        why = "has no effect beside adapter.http.mode event; expected mode: task"
+        text = "adapter: {http: {}, task_retries: 1}\ngateway:\n" + trigger(
+            "timer", f"{TIMER}, task_timeout: 3"
+        )
+        self.check(text, f"1: adapter.task_retries: {why}", f"3: triggers[0].settings.task_timeout: {why}")
+        self.check(text.replace("{}", "{mode: task}"))
+        self.check(
+            "gateway:\nadapter: {http: {mode: task, event_form: payload}}",
+            "2: adapter.http.event_form: has no effect beside mode: task, which sends none; "
+            "expected one of the two",
+        )
+
     def test_port_without_gateway(self) -> None:
         text = (
             "the environment variable PORT is set, and has no effect without this section; "

@@ -22,6 +22,7 @@ from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.long_json import LONG
+from scfd.events.work import Message, Task
 from scfd.http1.pool import Pool
 from scfd.http1.turn import Turn
 from scfd.status.context import Context
@@ -550,6 +551,76 @@ class SignOfLifeTests(HttpAdapterTestCase):
             settle(transport)
             self.clock.advance(1)
         self.assertEqual(self.process.journal, ["start"])
+
+
+class TaskTests(HttpAdapterTestCase):
+    """``mode: task``."""
+
+    def respond(self, called: Deferred[Any], status: int, body: bytes) -> tuple[str, Any]:
+        """:returns: the path and the body of the request."""
+        transport = self.plugin.accept()
+        head, _, sent = transport.sent.partition(b"\r\n\r\n")
+        response(transport, b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+        return head.split()[1].decode(), json.loads(sent)
+
+    def call(self, status: int, body: bytes) -> Deferred[Any]:
+        self.start()
+        task = Task({"task_id": "a", "task_params": '{"x": [1]}', "symbol": "S"}, "1m")
+        called = self.adapter.call_task(task, EVENT, 5.0)
+        path, sent = self.respond(called, status, body)
+        self.assertEqual(path, "/on-task")
+        self.assertEqual(
+            sent["event"], {"type": EVENT.type, "name": EVENT.name, "metadata": dict(EVENT.metadata)}
+        )
+        self.assertEqual(
+            sent["task"],
+            {
+                "task_id": "a",
+                "task_params": '{"x": [1]}',
+                "symbol": "S",
+                "params": {"x": [1]},
+                "interval": "1m",
+            },
+        )
+        return called
+
+    def test_a_task(self) -> None:
+        result = self.successResultOf(self.call(201, b'{"status": 3, "result": "half"}'))
+        self.assertEqual(result, TaskResult("a", 3, "half"))
+
+    def test_a_status_of_failure(self) -> None:
+        for status in (302, 404, 500):
+            error = self.failureResultOf(self.call(status, b""), PluginError).value
+            self.assertIn(f"POST /on-task: HTTP status {status}", str(error))
+            self.adapter.stopService()
+            self.setUp()
+
+    def test_a_message(self) -> None:
+        self.start()
+        message = Message(b"\xff", "s.a", {"A": "b"}, "S", 4, 2, "2026-01-01T00:00:00Z")
+        called = self.adapter.call_message(message, EVENT, 5.0)
+        path, sent = self.respond(called, 204, b"")
+        self.assertEqual(path, "/on-message")
+        self.assertEqual(
+            sent["message"],
+            {
+                "data": "/w==",
+                "encoding": "base64",
+                "subject": "s.a",
+                "headers": {"A": "b"},
+                "stream": "S",
+                "sequence": 4,
+                "delivered": 2,
+                "timestamp": "2026-01-01T00:00:00Z",
+            },
+        )
+        self.assertEqual(self.successResultOf(called), TriggerResponse())
+
+    def test_one_that_is_away(self) -> None:
+        self.start()
+        called = self.adapter.call_task(Task({"task_id": "a"}), EVENT, 5.0)
+        self.plugin.refuse(REFUSED)
+        self.failureResultOf(called, PluginUnavailableError)
 
 
 class OnTriggerTests(HttpAdapterTestCase):

@@ -6,6 +6,7 @@ import os
 import sys
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import twisted.plugins
 from twisted.trial.unittest import SynchronousTestCase
@@ -265,3 +266,45 @@ class BrokenPluginTests(RegistryTestCase):
         self.add()
         self.assertEqual(find_plugin("one", "", cached=False).name, "one")
         self.assertEqual(list(file.parent.glob("dropin.cache")), [])
+
+
+TASK_PLUGIN = PLUGIN.replace("IFunctionPlugin", "ITaskPlugin").replace(
+    "def on_trigger(self, event)", "def on_task(self, task, event)"
+)
+
+
+class TaskPluginTests(RegistryTestCase):
+    def find(self, source: str) -> Any:
+        self.write(f"{source}\n\nplugin = Plugin('tasks')\n")
+        add_plugin_folders([str(self.folder)])
+        return find_plugin("tasks", "")
+
+    def mistake_of(self, source: str) -> str:
+        return str(self.assertRaises(StartupError, self.find, source))
+
+    def test_is_found(self) -> None:
+        self.assertEqual(self.find(TASK_PLUGIN).name, "tasks")
+
+    def test_one_with_on_message_only(self) -> None:
+        source = TASK_PLUGIN.replace("on_task(self, task,", "on_message(self, message,")
+        self.assertEqual(self.find(source).name, "tasks")
+
+    def test_one_that_handles_nothing(self) -> None:
+        self.assertEqual(
+            self.mistake_of(TASK_PLUGIN.replace("on_task", "on_tasks")),
+            "adapter: plugin 'tasks' has neither on_task(task, event) nor on_message(message, event); "
+            "expected at least one of them",
+        )
+
+    def test_one_whose_method_takes_something_else(self) -> None:
+        mistake = self.mistake_of(TASK_PLUGIN.replace("(self, task, event)", "(self, task)"))
+        self.assertIn("ITaskHandler.on_task(task, event)", mistake)
+
+    def test_one_that_declares_both(self) -> None:
+        both = TASK_PLUGIN.replace("import ITaskPlugin", "import IFunctionPlugin, ITaskPlugin").replace(
+            "IPlugin, ITaskPlugin)", "IPlugin, ITaskPlugin, IFunctionPlugin)"
+        )
+        self.assertEqual(
+            self.mistake_of(both),
+            "adapter: plugin 'tasks' declares both of ITaskPlugin and IFunctionPlugin; expected one of them",
+        )

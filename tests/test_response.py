@@ -9,7 +9,7 @@ from hypothesis import given, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.events.event import TaskResult, TriggerResponse
-from scfd.events.response import parse_response, usable_result
+from scfd.events.response import LONGEST_RESULT, parse_response, parse_task_response, usable_result
 
 
 def _is_usable(result: object) -> bool:
@@ -161,3 +161,46 @@ class ParseResponseTests(SynchronousTestCase):
         response, _ = parse_response(body)
         for result in response.task_results:
             self.assertIsInstance(_is_usable(result), bool)
+
+
+class TaskResponseTests(SynchronousTestCase):
+    def test_what_it_says(self) -> None:
+        for body, status, result in (
+            (b"", 2, ""),
+            (b" \n", 2, ""),
+            (b"a text", 2, "a text"),
+            (b'"a text"', 2, "a text"),
+            (b"\xff", 2, "\ufffd"),
+            (b"NaN", 2, "NaN"),
+            (b"null", 2, ""),
+            (b"[1]", 2, "[1]"),
+            (b"{}", 2, ""),
+            (b'{"rows": 3}', 2, '{"rows":3}'),
+            (b'{"task_id": "a"}', 2, '{"task_id":"a"}'),
+            (b'{"status": 200, "rows": 3}', 2, '{"status":200,"rows":3}'),
+            (b'{"status": 4, "result": "closed"}', 4, "closed"),
+            (b'{"status": 2.0}', 2, ""),
+            (b'{"result": {"a": 1}}', 2, '{"a":1}'),
+            (b'{"status": 3, "task_id": "a", "result": null}', 3, ""),
+        ):
+            with self.subTest(body=body):
+                self.assertEqual(parse_task_response(body, "a"), TaskResult("a", status, result))
+
+    def test_what_it_can_not_mean(self) -> None:
+        for body, words in (
+            (b'{"status": "ok"}', "status is 'ok', expected 0 to 4"),
+            (b'{"status": null}', "status is missing, expected 0 to 4"),
+            (b'{"status": true}', "status is True, expected 0 to 4"),
+            (b'{"status": 2, "task_id": "b"}', "its result has task_id 'b', expected 'a'"),
+            (b'{"task_results": []}', 'the response has task_results, expected {"status": 2'),
+            (b"x" * (LONGEST_RESULT + 1), "its result has 1048577 characters, expected 1048576 at most"),
+            (b"x" * (4 * LONGEST_RESULT + 1), "its result has 4194305 bytes, expected 1048576 at most"),
+        ):
+            with self.subTest(body=body[:40]):
+                result = parse_task_response(body, "a")
+                self.assertEqual((result.task_id, result.status), ("a", 4))
+                self.assertTrue(result.result.startswith(words), result.result)
+
+    @given(strategies.binary())
+    def test_any_bytes(self, body: bytes) -> None:
+        self.assertTrue(parse_task_response(body, "a").is_usable())

@@ -13,7 +13,7 @@ from typing import Any
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def answer(self, status: int, value: object) -> None:
+    def respond(self, status: int, value: object) -> None:
         body = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -21,7 +21,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self) -> None:
-        self.answer(200, {"status": "ok"})
+        self.respond(200, {"status": "ok"})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
@@ -30,25 +30,25 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/on-message":
             self.on_message(body["message"], body["event"])
         else:
-            self.answer(404, {"path": self.path})
+            self.respond(404, {"path": self.path})
 
     def on_task(self, task: Any, event: Any) -> None:
         do = task["params"].get("do")
         if do == "raise":
-            self.answer(500, {"error": "KeyError: 'symbol'"})
+            self.respond(500, {"error": "KeyError: 'symbol'"})
         elif do == "hang":
             time.sleep(1000)
         elif do == "dict":
-            self.answer(200, {"rows": 3})
+            self.respond(200, {"rows": 3})
         else:
-            self.answer(200, {"status": 2, "result": event["metadata"]["nodeID"]})
+            self.respond(200, {"status": 2, "result": event["metadata"]["nodeID"]})
 
     def on_message(self, message: Any, event: Any) -> None:
         if message["data"] == "fail" and message["delivered"] == 1:
-            self.answer(503, "not yet")
+            self.respond(503, "not yet")
             return
         text = f"{message['data']!r} on {message['subject']}, delivery {message['delivered']}"
-        self.answer(200, {"task_results": [{"task_id": "message", "status": 2, "result": text}]})
+        self.respond(200, {"task_results": [{"task_id": "message", "status": 2, "result": text}]})
 
     def log_message(self, *arguments: object) -> None:
         pass
