@@ -17,7 +17,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
@@ -86,38 +86,31 @@ async def _log_error(error: Exception) -> None:
 
 
 class HostMetrics(FunctionPlugin):
-    """
-    :param publisher: makes a `Publisher` for the URL of a NATS server.
-    :param clock: an `IReactorTime`; the reactor when it is left out.
-    """
+    """:param publisher: makes a `Publisher` for the URL of a NATS server."""
 
     name = "host-metrics"
 
-    def __init__(self, publisher: Callable[[str], Publisher] = Publisher, clock: Any = None) -> None:
+    def __init__(self, publisher: Callable[[str], Publisher] = Publisher) -> None:
         self._make_publisher = publisher
-        self._clock: Any = clock
         self._windows: dict[str, deque[float]] = {}  # by task id, like the means
         self._means: dict[str, str] = {}
 
     def init(self, framework: Framework) -> None:
         """:raises RuntimeError: psutil is missing. :raises ValueError: a setting is."""
-        # Imported here because at the top psutil, when it is missing, would keep this plugin from being
-        # found, and the reactor would be chosen before the node can choose it.
+        # At the top psutil, when it is missing, would keep this plugin from being found.
         try:
             import psutil
         except ImportError:
             raise RuntimeError("psutil is not installed; install it with: pip install 'scfd[dev]'") from None
-        from twisted.internet import reactor
-
         settings: Mapping[str, Any] = framework.config.plugin
         if not settings.get("nats_url"):
             raise ValueError("plugin.nats_url is missing; it should be like nats://127.0.0.1:14222")
         self._window = settings.get("window", 12)
         if not isinstance(self._window, int) or self._window < 1:
             raise ValueError(f"plugin.window is {self._window!r}; it should be a whole number from 1")
-        self._clock = self._clock or cast(Any, reactor)
+        self._clock, self._now = framework.clock, framework.now
         self._publisher = self._make_publisher(settings["nats_url"])
-        self._means_logged = self._clock.seconds()
+        self._means_logged = self._now()
         self._psutil: Any = psutil
         psutil.cpu_percent(interval=None)  # the first call has nothing to compare with: it gives 0.0
 
@@ -145,7 +138,7 @@ class HostMetrics(FunctionPlugin):
         try:
             metric, path = _parameters(task)
             value = cpu if metric == "cpu" else await self._measure(metric, path)
-            at = rfc3339(self._clock.seconds())
+            at = rfc3339(self._now())
             sample = {"task_id": task_id, "metric": metric, "value": value, "at": at}
             await self._publisher.publish(f"metrics.{metric}", to_json(sample))
         except Exception as error:
@@ -179,8 +172,8 @@ class HostMetrics(FunctionPlugin):
 
     def _log_means(self) -> None:
         """Samples come several a second: one line for all of them now and then is enough."""
-        if self._clock.seconds() - self._means_logged >= MEANS_LOG_PERIOD:
-            self._means_logged = self._clock.seconds()
+        if self._now() - self._means_logged >= MEANS_LOG_PERIOD:
+            self._means_logged = self._now()
             log.info("rolling means: {means}", means=", ".join(self._means.values()))
 
 
