@@ -127,10 +127,12 @@ async def measure_outage(reactor: Any, count: int, port: int) -> None:
     from scfd.reports.state_dir import Folder
 
     with tempfile.TemporaryDirectory() as folder:
-        earlier = Outbox(Folder(folder), reactor)
+        held = Folder(folder)
+        earlier = Outbox(held, reactor)
         await earlier.open()
         await earlier.append("node", [TaskResult(f"task-{number}", 2, "why") for number in range(count)])
         await earlier.close()
+        held.release()
         freeze_heap()
         stalls = Stalls(reactor)
         await deferLater(reactor, 0.2)

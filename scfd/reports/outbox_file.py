@@ -42,6 +42,7 @@ class OutboxFile:
         self.path = folder.path / "outbox.sqlite3"
         #: Complete when it is there: it is to take the place of the file, whatever else has happened.
         self._new = self.path.with_name(f"{self.path.name}.new")
+        self._paths = [f"{self.path}{suffix}" for suffix in _SUFFIXES]
         self._db: sqlite3.Connection | None = None
         self._parts: list[tuple[int, int] | None] = []
 
@@ -134,7 +135,7 @@ class OutboxFile:
 
     def _identify(self) -> list[tuple[int, int] | None]:
         """What is at the paths of the file's parts."""
-        return [_identity(Path(f"{self.path}{suffix}")) for suffix in _SUFFIXES]
+        return [_identity(path) for path in self._paths]
 
     def _replace(self, how: str, why: str) -> sqlite3.Connection:
         """
@@ -208,7 +209,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except FileNotFoundError:

@@ -80,6 +80,7 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
+        self._lock_path = os.path.join(path, "lock")
         self._lock: int | None = None
 
     def take(self) -> None:
@@ -92,7 +93,7 @@ class Folder:
         if self._is_held():
             return
         _make(self.path)
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -112,7 +113,7 @@ class Folder:
     def _is_held(self) -> bool:
         if self._lock is not None:
             with suppress(FileNotFoundError):
-                return os.path.samestat(os.fstat(self._lock), os.stat(self.path / "lock"))
+                return os.path.samestat(os.fstat(self._lock), os.stat(self._lock_path))
         return False
 
 
