@@ -11,11 +11,12 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from scfd import build
 from scfd.adapter.native import NativeAdapter
 from scfd.adapter.tasks import TaskLimits, TaskRunner
-from scfd.config import Config
+from scfd.config import AdapterSettings, Config, NatsSettings, TimerSettings
 from scfd.dispatch import Dispatcher
-from scfd.errors import PluginError, PluginUnavailableError, StorageError
+from scfd.errors import PluginError, PluginUnavailableError, StartupError, StorageError
 from scfd.events import Message, Task, TaskResult, TriggerEvent
 from scfd.events.response import LONGEST_RESULT
 from scfd.events.tasks import TaskStore
@@ -23,6 +24,7 @@ from scfd.function import Framework
 from scfd.identity import Identity
 from scfd.interfaces import ITaskPlugin
 from scfd.status.context import Context
+from scfd.triggers.timer.cron import Cron
 from tests.fakes import MemoryReports
 
 
@@ -583,3 +585,26 @@ class MessagesTests(TaskRunnerTestCase):
         self.failureResultOf(done, CancelledError)
         self.assertEqual(len(cancelled), 1)
         self.assertNoResult(Deferred())
+
+
+class StartTests(TaskRunnerTestCase):
+    QUEUE = NatsSettings("q", "nats://h", "S", "c", "s.a", task_retries=0)
+    TIMER = TimerSettings("t", Cron.parse("0 * * * * *"), timeout=60.0, task_concurrency=3)
+
+    def make(self, *triggers: Any, adapter: AdapterSettings | None = None) -> Any:
+        cfg = Config(adapter=adapter or AdapterSettings(), triggers=triggers)
+        return build.task_runner(cfg, self.adapter, self.context)
+
+    def test_a_trigger_that_the_plugin_has_no_method_for(self) -> None:
+        mistake = self.assertRaises(StartupError, self.make, self.TIMER, self.QUEUE)
+        self.assertEqual(
+            str(mistake),
+            "triggers[1]: q is a nats trigger, and plugin 'my-plugin' has no on_message(message, event); "
+            "expected it there, or no such trigger",
+        )
+
+    def test_limits(self) -> None:
+        self.plugin.on_message = lambda message, event: None
+        limits = self.make(self.TIMER, self.QUEUE, adapter=AdapterSettings(task_retries=2)).limits
+        self.assertEqual((limits["t"].timeout, limits["t"].retries, limits["t"].slots.limit), (60.0, 2, 3))
+        self.assertEqual((limits["q"].timeout, limits["q"].retries, limits["q"].slots.limit), (30.0, 0, 10))
