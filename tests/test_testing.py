@@ -16,7 +16,9 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from scfd.errors import ConfigError, StartupError
+from scfd.events import Task
 from scfd.events.event import TriggerEvent
+from scfd.function import TaskPlugin
 from scfd.testing import Node, TestingError, clock
 from tests.nodes import HOURS, MINUTES, BlockingPlugin, NodeTestCase, Plugin, queue, timer, well
 
@@ -121,6 +123,29 @@ class TimeTests(NodeTestCase):
         node = self.node(BlockingPlugin(act), MINUTES, tasks=[{"task_id": "t"}])
         node.advance(minutes=3)
         self.assertEqual([result.at[11:16] for result in node.results], ["00:01", "00:02", "00:03"])
+
+    def test_tasks_of_a_plugin_that_blocks(self) -> None:
+        class Sleepy(TaskPlugin):
+            name = "sleepy"
+            blocking = True
+
+            def on_task(self, task: Task, event: TriggerEvent) -> str:
+                time.sleep(0.01)
+                return "slept"
+
+        node = Node(Sleepy(), {"triggers": [MINUTES]}, tasks=[{"task_id": "a"}, {"task_id": "b"}])
+        self.addCleanup(node.close)
+        node.advance(minutes=2)
+        results = sorted((one.task_id, one.at[14:16], one.result) for one in node.results)
+        self.assertEqual(results, [(name, at, "slept") for name in "ab" for at in ("01", "02")])
+
+    def test_there_are_no_sockets(self) -> None:
+        async def act(event: TriggerEvent) -> None:
+            await asyncio.open_connection("127.0.0.1", 1)
+
+        self.node(act, MINUTES).advance(minutes=1)
+        [failure] = self.flushLoggedErrors(TestingError)
+        self.assertIn("a node in memory has no sockets; expected a fake", failure.getErrorMessage())
 
     def test_a_frozen_process_misses_fires(self) -> None:
         node = self.node(well, timer("late", "0 * * * * * *", misfire="once"))

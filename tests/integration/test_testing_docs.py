@@ -14,8 +14,26 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/testing.rst"
 BLOCK = re.compile(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)")
 
 
+#: What a test of examples/hello may be, in that folder.
+HELLO = """
+from scfd.testing import Node
+
+with Node(config="config.yaml") as node:
+    node.set_tasks([{"task_id": "Ada"}])
+    node.advance(seconds=30)
+    print([result.result for result in node.results])
+"""
+
+
 class ExamplesTests(TestCase):
     timeout = 60
+
+    async def test_a_project_by_its_config(self) -> None:
+        folder = str(PAGE.parents[1] / "examples/hello")
+        out, err, status = await getProcessOutputAndValue(
+            sys.executable, ["-c", HELLO], env={"PYTHONPATH": folder}, path=folder
+        )
+        self.assertEqual((status, out.decode()), (0, f"{['Hello, Ada'] * 6}\n"), err.decode())
 
     async def test_all_of_them(self) -> None:
         folder = Path(self.mktemp())
