@@ -147,16 +147,20 @@ class Reports(Service):
         # Collections among 100,000 new results are 20-50 ms each, and find nothing.
         gc.disable()
         try:
+            await self._read_earlier()
+        finally:
+            gc.enable()
+
+    async def _read_earlier(self) -> None:
+        try:
             entries = await self._outbox.open()
         except (sqlite3.OperationalError, OSError):
             super().startService()
             opening = self._storage.do(self._outbox.open).addCallback(self._take_over)
             opening.addErrback(self._not_kept)
-            return
-        finally:
-            gc.enable()
-        super().startService()
-        await self._take_over(entries)
+        else:
+            super().startService()
+            await self._take_over(entries)
 
     def _take_over(self, entries: list[Entry]) -> Deferred[None]:
         if entries:
