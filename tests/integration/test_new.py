@@ -53,7 +53,7 @@ class NewTests(TestCase):
         config += f'admin: {{listen: "127.0.0.1:{admin}"}}\n'
         self.daemon = Daemon(config, project)
         self.addCleanup(self.daemon.clean_up)
-        self.daemon.start_python("-m", "scfd", "run")
+        self.daemon.start_python("-m", "scfd", "run", "--reload")
         await self.daemon.says("node         ready")
 
     async def reported(self, condition: Callable[[list[Any]], bool]) -> None:
@@ -79,4 +79,12 @@ class NewTests(TestCase):
         await self.daemon.says("consuming orders.> of stream ORDERS")
         said = await self.python("send.py", "3", "9.5", folder=project)
         self.assertIn("message 1 of stream ORDERS", said)
-        await self.reported(lambda results: results == ["28.50 EUR"])
+        await self.daemon.says("orders.new: 28.50 EUR")
+
+        # Started again, and the stream is still the same.
+        code = project / "try_this.py"
+        code.write_text(code.read_text().replace(":.2f}", ":.3f}"))
+        await self.daemon.says("try_this.py: changed(.|\n)*consuming orders.> of stream ORDERS")
+        said = await self.python("send.py", "1", "2", folder=project)
+        self.assertIn("message 2 of stream ORDERS", said)
+        await self.reported(lambda results: sorted(results) == ["2.000 EUR", "28.50 EUR"])
