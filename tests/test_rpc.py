@@ -13,6 +13,7 @@ from scfd.errors import PluginError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.wire import from_json, to_json
 from tests.operated import Operated
+from tests.rpc_fuzz import Fuzzer
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -186,6 +187,9 @@ class RpcTests(SynchronousTestCase):
         )
         for name, method in methods.items():
             self.assertTrue(method["summary"], name)
+
+    def test_what_nobody_should_send(self) -> None:
+        Fuzzer(1).run(500)
 
     @given(JSON)
     def test_whatever_json_gets_a_response(self, value: Any) -> None:
