@@ -107,6 +107,7 @@ def add_services(
     metrics.tasks.set_function(lambda: len(tasks.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)
     metrics.reports_pending.set_function(reports.pending)
+    metrics.control_plane_generation.set_function(lambda: client.generation(identity.server.base_url))
     metrics.reports_put_aside.set_function(reports.put_aside)
 
     services = {

@@ -18,7 +18,7 @@ from scfd.events.wire import from_json, to_json
 from tests.operated import Operated
 
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1.5, 10**30, "", "t", "nightly", "\ud800", "x" * 300, [], {}, [1], {"a": 1}, [[]],
+    None, True, False, 0, -1, 1.5, 10**30, "", "t", "nightly", "\ud800", "x" * 300, [], {}, [1], {"a": 1},
 )  # fmt: skip
 KEYS = ("jsonrpc", "method", "params", "id", "name", "payload", "tasks", "limit", "sequence", "__class__", "")
 _CODES = {-32700, -32600, -32601, -32602, -32001, -32002, None}

@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.web.http_headers import Headers
 
 from scfd.admin.parts import Parts, status
@@ -52,11 +53,19 @@ class AdminRoutes(PageRoutes):
         return Response.json(*self._readiness.startup())
 
     @route("GET", "/metrics")
-    def metrics(self, headers: Headers, body: bytes) -> Response:
+    def metrics(self, headers: Headers, body: bytes) -> Response | Deferred[Response]:
         """Prometheus's text format."""
         if not shows_token(headers, self._token):
             return _unauthorized()
-        return Response(200, self._metrics.exposition(), {"Content-Type": CONTENT_TYPE_LATEST})
+        return Deferred.fromCoroutine(self._figures())
+
+    async def _figures(self) -> Response:
+        parts: list[bytes] = []
+        for part in self._metrics.exposition():
+            if len(parts) > 1:
+                await deferLater(self._parts.context.reactor, 0)  # everything else goes on in between
+            parts.append(part)
+        return Response(200, b"".join(parts), {"Content-Type": CONTENT_TYPE_LATEST})
 
     @route("POST", "/rpc")
     def rpc(self, headers: Headers, body: bytes) -> Response | Deferred[Response]:
