@@ -32,7 +32,7 @@ class Fuzzer:
         self._node = Operated(
             lambda event: TriggerResponse([TaskResult("t", 2)]), ("nightly", "0 0 3 * * * *")
         )
-        self._node.tasks.replace([{"task_id": "t"}])
+        self._node.set_tasks([{"task_id": "t"}])
         listed = self._node.ask("rpc.discover")["methods"]
         self._methods = [method["name"] for method in listed if not method["name"].startswith("report.")]
         self.codes: Counter[Any] = Counter()

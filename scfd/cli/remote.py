@@ -7,6 +7,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from attrs import frozen
 from scfd import config
 from scfd.errors import StartupError
 
+#: Exit status when the node is not ready, an event failed, or the node refuses.
+EXIT_FAILED = 1
 #: Exit status of commands that could not reach the node.
 EXIT_NOT_REACHED = 3
 #: Where the config is looked for when nothing is said.
@@ -116,3 +119,12 @@ def _refusal(url: str, status: int) -> str:
     if status == 401:
         return f"{url} asks for its admin.token: set SCFD_TOKEN or --token"
     return f"{url} is not the admin endpoint of a node: HTTP status {status}"
+
+
+def show(options: argparse.Namespace, value: Any, lines: Iterator[str] | list[str]) -> None:
+    """Print for a program or for a person."""
+    if options.json:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        for line in lines:
+            print(line)
