@@ -159,6 +159,10 @@ class ReportsTestCase(SynchronousTestCase):
     def counted(self, outcome: str) -> float | None:
         return self.metrics.registry.get_sample_value("scfd_reports_total", {"outcome": outcome})
 
+    def figures(self) -> bytes:
+        """What GET /metrics shows."""
+        return b"".join(self.metrics.exposition())
+
 
 class DeliveryTests(ReportsTestCase):
     def setUp(self) -> None:
@@ -308,7 +312,7 @@ class DiskTests(ReportsTestCase):
             self.clock.pump([PAUSE] * 5)
         self.assertEqual(len(events), 1)
         self.assertIn("the disk takes no task results: database or disk is full", formatEvent(events[0]))
-        self.assertIn(b"scfd_storage_errors_total 6.0", self.metrics.exposition())
+        self.assertIn(b"scfd_storage_errors_total 6.0", self.figures())
         for deferred in done:
             self.assertNoResult(deferred)
         self.outbox.broken = None
@@ -363,7 +367,7 @@ class DiskTests(ReportsTestCase):
             [formatEvent(event) for event in events],
             ["the outbox is not tidied: database or disk is full; tried again in an hour"],
         )
-        self.assertIn(b"scfd_storage_errors_total 1.0", self.metrics.exposition())
+        self.assertIn(b"scfd_storage_errors_total 1.0", self.figures())
 
     def test_a_disk_that_hangs(self) -> None:
         """It gives no error either: what it is asked for never ends."""
@@ -424,7 +428,7 @@ class FullTests(ReportsTestCase):
     def test_no_more_are_taken(self) -> None:
         failure = self.failureResultOf(self.reports.put(results("c")), OutboxFullError)
         self.assertEqual(failure.getErrorMessage(), "2 task results wait for delivery, no more are taken")
-        self.assertIn(b'scfd_results_dropped_total{reason="outbox full"} 1.0', self.metrics.exposition())
+        self.assertIn(b'scfd_results_dropped_total{reason="outbox full"} 1.0', self.figures())
         self.assertEqual(self.reports.pending(), 2)
 
     def test_what_is_delivered_makes_room(self) -> None:
@@ -706,7 +710,8 @@ class OperatorTests(ReportsTestCase):
             ["1 task results are dropped, the oldest of those put aside"],
         )
         self.assertIn(
-            b'scfd_results_dropped_total{reason="too many put aside"} 1.0', self.metrics.exposition()
+            b'scfd_results_dropped_total{reason="too many put aside"} 1.0',
+            self.figures(),
         )
 
 

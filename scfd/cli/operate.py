@@ -29,28 +29,12 @@ def add_commands(commands: Commands) -> None:
     _add(commands, "pause", _pause, "stop a trigger from making events", _name)
     _add(commands, "resume", _resume, "have a paused trigger make events again", _name)
     _add(commands, "events", events.events, "the last events", events.events_options)
-    _add(
-        commands,
-        "event",
-        events.event,
-        "one event with its error, traceback and results",
-        events.event_options,
-    )
+    _add(commands, "event", events.event, "one event with error, traceback, results", events.event_options)
     _add(commands, "tasks", _tasks, "the task list, with the last result of each", _tasks_options)
-    _add(
-        commands,
-        "reports",
-        failed.reports,
-        "task results that the control plane has not taken",
-        failed.reports_options,
-    )
-    _add(
-        commands,
-        "dead-letters",
-        failed.dead_letters,
-        "messages that failed at their last delivery",
-        failed.letters_options,
-    )
+    text = "task results that the control plane has not taken"
+    _add(commands, "reports", failed.reports, text, failed.reports_options)
+    text = "messages that failed at their last delivery"
+    _add(commands, "dead-letters", failed.dead_letters, text, failed.letters_options)
     _add(commands, "restart", _restart, "end the plugin's process and start it again")
     _add(commands, "drain", _drain, "finish what is under way and end the node, as SIGTERM does")
     _add(commands, "top", _top, "status and triggers, each second until Ctrl-C", _match)
