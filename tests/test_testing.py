@@ -392,7 +392,30 @@ class InsideAReactorTests(TestCase):
         from twisted.internet import reactor
 
         await deferLater(reactor, 0, lambda: None)
-        with Node(Plugin(), {"triggers": [MINUTES]}) as node:
+        self.live_an_hour()
+        await deferLater(reactor, 0, lambda: None)
+
+    def test_a_node_in_a_coroutine_of_asyncio(self) -> None:
+        """As pytest-asyncio has them."""
+
+        async def test() -> None:
+            await asyncio.sleep(0)
+            self.live_an_hour()
+            await asyncio.wait_for(asyncio.sleep(0), 1)
+
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            loop.run_until_complete(test())
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def live_an_hour(self) -> None:
+        async def act(event: TriggerEvent) -> None:
+            await asyncio.sleep(1)
+
+        with Node(Plugin(act), {"triggers": [MINUTES]}) as node:
             node.advance(hours=1)
             self.assertEqual(len(node.events), 60)
-        await deferLater(reactor, 0, lambda: None)

@@ -87,8 +87,10 @@ class Engine:
     def close(self) -> None:
         """Nothing runs any more."""
         self.closed = True
-        self.reactor.close()
-        self._loop.finish()
+        try:
+            self.reactor.close()
+        finally:
+            self._loop.finish()
 
 
 def moment(text: str) -> float:

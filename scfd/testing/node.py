@@ -115,8 +115,12 @@ class Node:
             jetstream.make_stream(name, subjects)
         self._jetstream, self.nats = jetstream, Server(jetstream)
         self._outside = MemoryOutside(environ, plugin, self.control_plane, self.nats, clock)
-        with engine.running():
-            self._build()
+        try:
+            with engine.running():
+                self._build()
+        except BaseException:
+            engine.close()
+            raise
         self._start()
 
     def _build(self) -> None:
