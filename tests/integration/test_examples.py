@@ -1,14 +1,23 @@
-"""Examples run as they are, but for their ports."""
+"""The examples: run as they are, but for their ports and the seconds between fires; and their own tests."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.integration.daemon import ROOT, Daemon, free_ports, get_json, until
+
+EXAMPLES = ROOT / "examples"
+#: A line of the log, as a README shows it.
+SHOWN = re.compile(r"^    ((?:info|warn|error|critical) .*)$", re.MULTILINE)
 
 
 class ExamplesTests(TestCase):
@@ -19,11 +28,14 @@ class ExamplesTests(TestCase):
 
     async def start(self, name: str) -> Daemon:
         """Run a copy of an example, on ports that are free."""
-        shutil.copytree(ROOT / "examples" / name, self.folder)
-        self.gateway, admin, self.control_plane, plugin = free_ports(4)
-        for file in (self.folder / "config.yaml", *self.folder.glob("plugin.*")):
-            text = file.read_text().replace("9000", str(self.gateway)).replace("9001", str(plugin))
-            file.write_text(text.replace(f"/tmp/scfd-{name}", str(self.folder / "state")))
+        shutil.copytree(EXAMPLES / name, self.folder)
+        self.gateway, admin, self.control_plane, plugin, nats = free_ports(5)
+        replaced = {"9000": self.gateway, "9001": plugin, "14222": nats, '"5 * * * * * *"': '"* * * * * * *"'}
+        for file in (file for file in self.folder.rglob("*") if file.suffix in {".yaml", ".py", ".js"}):
+            text = file.read_text().replace(f"/tmp/scfd-{name}", str(self.folder / "state"))
+            for old, new in replaced.items():
+                text = text.replace(old, str(new))
+            file.write_text(text)
         config = (self.folder / "config.yaml").read_text()
         listen = f'listen: "127.0.0.1:{self.control_plane}"'
         config = config.replace("{tasks: tasks.yaml}", f"{{{listen}, tasks: tasks.yaml}}")
@@ -33,12 +45,28 @@ class ExamplesTests(TestCase):
         await daemon.says("node         ready")
         return daemon
 
-    async def reported(self, expected: set[tuple[str, str]]) -> None:
+    async def ask(self, path: str) -> Any:
+        """What a caller of the gateway gets, as JSON."""
+        return await get_json(f"http://127.0.0.1:{self.gateway}{path}")
+
+    async def reported(self, *expected: tuple[str, str]) -> None:
+        """Wait for results: of each pair of a task and a pattern."""
+
         async def there() -> bool:
-            state = await get_json(f"http://127.0.0.1:{self.control_plane}/state")
-            return expected <= {(result["task_id"], result["result"]) for result in state["results"]}
+            results = (await get_json(f"http://127.0.0.1:{self.control_plane}/state"))["results"]
+            return all(
+                any(each["task_id"] == task and re.fullmatch(pattern, each["result"]) for each in results)
+                for task, pattern in expected
+            )
 
         await until(there, "results")
+
+    async def says_what_the_readme_shows(self, daemon: Daemon) -> None:
+        """Line by line, but for figures."""
+        lines: list[str] = SHOWN.findall((self.folder / "README.rst").read_text())
+        self.assertTrue(lines, "the README shows no line of the log")
+        for line in lines:
+            await daemon.says(re.sub(r"\d+", r"\\d+", re.sub(r"([^\w\s])", r"\\\1", line)))
 
     async def ends_well(self, daemon: Daemon) -> None:
         self.assertEqual(await daemon.stop(), 0)
@@ -47,7 +75,7 @@ class ExamplesTests(TestCase):
 
     async def test_hello(self) -> None:
         daemon = await self.start("hello")
-        await self.reported({("Ada", "Hello, Ada"), ("Grace", "Hello, Grace")})
+        await self.reported(("Ada", "Hello, Ada"), ("Grace", "Hello, Grace"))
         await self.ends_well(daemon)
 
     async def test_http_plugin(self) -> None:
@@ -61,8 +89,37 @@ class ExamplesTests(TestCase):
         await self.check_http(daemon, "done by Node.js")
 
     async def check_http(self, daemon: Daemon, result: str) -> None:
-        await self.reported({("task-001", result), ("task-002", result)})
+        await self.reported(("task-001", result), ("task-002", result))
         await daemon.says("plugin.output every-five-seconds at .*: task-001, task-002")
-        said: Any = await get_json(f"http://127.0.0.1:{self.gateway}/hello")
-        self.assertEqual(said, {"message": "hello 127.0.0.1"})
+        self.assertEqual(await self.ask("/hello"), {"message": "hello 127.0.0.1"})
         await self.ends_well(daemon)
+
+    async def test_data_collector(self) -> None:
+        daemon = await self.start("data-collector")
+        await self.reported(
+            ("bitcoin", r"BTCUSDT 1m: 99 new, the last one closed at [\d.]+ \(generated\)"),
+            ("ether", "ETHUSDT 1m: 99 new, .*"),
+            ("solana", "SOLUSDT 1m: 99 new, .*"),
+        )
+        samples = await self.ask("/samples?symbol=BTCUSDT&interval=1m&limit=5")
+        self.assertEqual([sample["source"] for sample in samples], ["generated"] * 5)
+        await self.says_what_the_readme_shows(daemon)
+        await self.ends_well(daemon)
+
+
+class OwnTestsTests(TestCase):
+    timeout = 60
+
+    async def run_those_of(self, example: Path) -> None:
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        out, errors, status = await getProcessOutputAndValue(
+            sys.executable, ["-m", "unittest"], environ, str(example)
+        )
+        self.assertEqual(status, 0, f"{example}\n{(out + errors).decode()}")
+        self.assertRegex(errors.decode(), r"(?m)^Ran [1-9]\d* tests? in ")
+
+    async def test_all_pass(self) -> None:
+        """As their READMEs say, and side by side."""
+        examples = sorted({test.parent for test in EXAMPLES.glob("*/test_*.py")})
+        self.assertIn(EXAMPLES / "data-collector", examples)
+        await gatherResults([Deferred.fromCoroutine(self.run_those_of(example)) for example in examples])

@@ -14,7 +14,7 @@ def on_task(task: dict[str, Any]) -> object:
     :returns: its result, any JSON value; when this fails, the task has failed.
     """
     text = f"{os.environ.get('GREETING', 'Hello')}, {task['params']['name']}"
-    print(text)
+    print(f"{text}\n", end="")  # as one piece: tasks are handled side by side
     return text
 
 
