@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -26,8 +27,8 @@ class ExamplesTests(TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
 
-    async def start(self, name: str) -> Daemon:
-        """Run a copy of an example, on ports that are free."""
+    async def start(self, name: str, *options: str) -> Daemon:
+        """``scfd run`` a copy of an example, on ports that are free."""
         shutil.copytree(EXAMPLES / name, self.folder)
         self.gateway, admin, self.control_plane, plugin, nats = free_ports(5)
         replaced = {"9000": self.gateway, "9001": plugin, "14222": nats, '"5 * * * * * *"': '"* * * * * * *"'}
@@ -41,7 +42,7 @@ class ExamplesTests(TestCase):
         config = config.replace("{tasks: tasks.yaml}", f"{{{listen}, tasks: tasks.yaml}}")
         daemon = Daemon(f'{config}admin: {{listen: "127.0.0.1:{admin}"}}\n', self.folder)
         self.addCleanup(daemon.clean_up)
-        daemon.start_python("-m", "scfd", "run")
+        daemon.start_python("-m", "scfd", "run", *options)
         await daemon.says("node         ready")
         return daemon
 
@@ -106,17 +107,39 @@ class ExamplesTests(TestCase):
         await self.says_what_the_readme_shows(daemon)
         await self.ends_well(daemon)
 
+    async def test_factor_calculator(self) -> None:
+        """The factors go on after the plugin was loaded anew."""
+        daemon = await self.start("factor-calculator", "--reload")
+        await self.says_what_the_readme_shows(daemon)
+        out, errors, status = await run_python(self.folder, "show.py", "1")
+        self.assertEqual(status, 0, errors)
+        subject, _, text = out.partition(" ")
+        factors = json.loads(text)
+        self.assertEqual(subject, f"factor.{factors['symbol']}.1s")
+        self.assertEqual(factors["source"], "generated")
+        self.assertEqual(set(factors["macd"]), {"macd", "signal", "histogram"})
+        (self.folder / "market.py").open("a").write("# a change\n")
+        await daemon.says("market.py: changed; the node is started again")
+        before = len(daemon.output)
+        await daemon.says("(?s)is started again.*, macd [-0-9.]+ ")
+        self.assertNotIn("too few", daemon.output[before:])
+        await self.ends_well(daemon)
+
+
+async def run_python(folder: Path, *arguments: str) -> tuple[str, str, int]:
+    """:returns: what it has written to standard output and standard error, and its exit status."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    out, errors, status = await getProcessOutputAndValue(sys.executable, arguments, environ, str(folder))
+    return out.decode(), errors.decode(), status
+
 
 class OwnTestsTests(TestCase):
     timeout = 60
 
     async def run_those_of(self, example: Path) -> None:
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-        out, errors, status = await getProcessOutputAndValue(
-            sys.executable, ["-m", "unittest"], environ, str(example)
-        )
-        self.assertEqual(status, 0, f"{example}\n{(out + errors).decode()}")
-        self.assertRegex(errors.decode(), r"(?m)^Ran [1-9]\d* tests? in ")
+        out, errors, status = await run_python(example, "-m", "unittest")
+        self.assertEqual(status, 0, f"{example}\n{out}{errors}")
+        self.assertRegex(errors, r"(?m)^Ran [1-9]\d* tests? in ")
 
     async def test_all_pass(self) -> None:
         """As their READMEs say, and side by side."""
