@@ -334,7 +334,8 @@ def gateway(cfg: Config, probe: ProbeHandler, adapter: IAdapter, context: Contex
     if cfg.adapter.http is not None and not cfg.gateway.forward_events:
         events_at = urlsplit(cfg.adapter.http.url).path
     in_tasks = cfg.adapter.http is not None and cfg.adapter.http.mode == "task"
-    front = gateway_front(cfg.gateway, routes, backend, context, events_at, in_tasks)
+    settings = evolve(cfg.gateway, access_log=cfg.gateway.access_log or cfg.log.access)
+    front = gateway_front(settings, routes, backend, context, events_at, in_tasks)
     if cfg.adapter.http is not None:
         http.also_busy(front.busy)
     return Gateway(cfg.gateway, front, backend, context.reactor)

@@ -17,7 +17,7 @@ from scfd.events.trace import trace_id
 from scfd.identity import Identity
 from scfd.interfaces import IEventHandler, IReports
 from scfd.status.context import Context
-from scfd.status.history import PastEvent
+from scfd.status.history import PastEvent, span_id
 from scfd.status.metrics import Count, Distribution
 from scfd.status.said import Said
 
@@ -206,6 +206,7 @@ class Dispatcher:
                 what=event.describe(),
                 error=failure.getErrorMessage() or "cancelled",
                 trace=trace,
+                event=span_id(event),
             )
         else:
             # A fault in the plugin's code: its author needs the traceback.
@@ -215,6 +216,7 @@ class Dispatcher:
                 trigger=event.name,
                 what=event.describe(),
                 trace=trace,
+                event=span_id(event),
             )
 
     def _node_metadata(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve
 from twisted.logger import Logger
 
-from scfd import build
+from scfd import build, logs
 from scfd.admin.parts import Parts
 from scfd.admin.summary import Summary
 from scfd.config import Config, DevSettings, default_state_dir
@@ -20,7 +20,6 @@ from scfd.events.tasks import TaskStore
 from scfd.identity import Identity
 from scfd.interfaces import ITrigger
 from scfd.lifecycle import Node, ProcessEnd
-from scfd.logs import bridge_stdlib
 from scfd.reactor import exceptions
 from scfd.reports.delivery import Limits, Reports
 from scfd.reports.state_dir import Folder, StateDir
@@ -36,16 +35,20 @@ def make_node(cfg: Config, reactor: Any) -> Node:
 
     :raises scfd.errors.StartupError: when no plugin fits the config.
     """
-    bridge_stdlib()
+    logs.bridge_stdlib()
     cfg = with_state_dir(cfg)
     context, identity = build.context(cfg, reactor), build.identity(cfg, os.environ)
     build.report_refused_connections(exceptions, context)
+    for summed in logs.repeats:
+        summed.left_out = context.metrics.log_lines_summed
     process = ProcessEnd(reactor)
     node = Node(context, identity, cfg.shutdown.drain, process.end)
     process.handle_signals(node.hurry)
     # Before the reactor waits for its threads, which is part of the same phase.
     reactor.addSystemEventTrigger("during", "shutdown", process.insist)
     add_services(node, cfg, identity, context, build.Outside(os.environ))
+    plugin: str = node.getServiceNamed("plugin").plugin_name
+    logs.about[0] = lambda: {"node": identity.node_id, "version": identity.version, "plugin": plugin}
     return node
 
 

@@ -47,13 +47,14 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         # Imported here: they take a tenth of a second, in which signals are handled already.
-        from scfd import config, reactor
+        from scfd import config, logs, reactor
         from scfd.adapter.registry import settings_class
 
         trpc_config, own = self["trpc-config"], None if self["reload"] else settings_class
         try:
             reactor.install()
             self.config = config.load(self["config"], os.environ, trpc_config, own)
+            logs.set_up(self.config.log)
         except StartupError as error:
             _give_up(error)
         if self.parent is None:
@@ -78,13 +79,17 @@ class Options(usage.Options):
 
     @staticmethod
     def _adjust_foreground(twistd: Any) -> None:
-        """Set other defaults for twistd's own options: no pid file, and a log for people."""
+        """Set other defaults for twistd's own options: no pid file, and our own log."""
+        from scfd import logs
+
         if twistd["pidfile"] == _PID_FILE:
             twistd["pidfile"] = ""
         if twistd["logger"] or twistd["syslog"]:
             return
         if twistd["logfile"] in (None, "-"):
             twistd["logger"] = "scfd.logs.console"
+            if logs.log_file.path:
+                _check_log_file(logs.log_file.path, "log.file")
         else:
             _log_to_file(twistd, twistd["logfile"])
 
@@ -99,7 +104,7 @@ class Options(usage.Options):
         os.umask(twistd["umask"])
         told = []
         if not (twistd["logger"] or twistd["syslog"]):
-            path = os.path.abspath(twistd["logfile"] or self._default_log_file())
+            path = os.path.abspath(twistd["logfile"] or self.config.log.file or self._default_log_file())
             _log_to_file(twistd, path)
             told.append(f"; log file {path}")
         if twistd["pidfile"]:
@@ -125,14 +130,19 @@ def _log_to_file(twistd: Any, path: str) -> None:
     """:raises StartupError: when it can't be written; twistd itself would show a traceback."""
     from scfd import logs
 
+    _check_log_file(path, "--logfile")
+    logs.log_file.path = path
+    twistd["logger"] = "scfd.logs.file_observer"
+
+
+def _check_log_file(path: str, setting: str) -> None:
+    """:raises StartupError: when it can't be written."""
     try:
         open(path, "ab").close()
     except OSError as error:
         raise StartupError(
-            f"the log file {path} can't be written: {error.strerror}; expected another one in --logfile"
+            f"the log file {path} can't be written: {error.strerror}; expected another one in {setting}"
         ) from None
-    logs.log_file.path = path
-    twistd["logger"] = "scfd.logs.log_file.observer"
 
 
 def _check_pid_file(path: str) -> None:

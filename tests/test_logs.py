@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, strategies
@@ -27,6 +29,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from scfd import logs
+from scfd.config import LogSettings
+from scfd.events.current import current_event
+from scfd.events.event import TriggerEvent
+from scfd.logs.files import LogFile
+from scfd.logs.formats import coloured_text_line, json_line, logfmt_line, text_line
+from scfd.logs.levels import Levels
+from scfd.logs.observers import UNFORMATTABLE_EACH, ConsoleObserver
+from scfd.logs.repeats import Repeats
 
 #: 2027-01-15 08:00:00.1234 UTC
 MOMENT = 1_800_000_000.1234
@@ -46,7 +56,9 @@ def an_event(text: object = "4 tasks received", **fields: Any) -> LogEvent:
 def shown(event: LogEvent, **options: bool) -> str:
     """What the console shows of one event."""
     stream = io.StringIO()
-    logs.ConsoleObserver(stream, **options)(event)
+    colour, verbose = options.get("colour", False), options.get("verbose", False)
+    format = coloured_text_line if colour else text_line
+    ConsoleObserver(stream, format, Levels("debug" if verbose else "info"))(event)
     return stream.getvalue()
 
 
@@ -131,7 +143,7 @@ class EscapeTests(SynchronousTestCase):
     def test_a_terminal_that_knows_only_ascii(self) -> None:
         raw = io.BytesIO()
         stream = io.TextIOWrapper(raw, encoding="ascii")
-        logs.ConsoleObserver(stream)(an_event("任务"))
+        ConsoleObserver(stream)(an_event("任务"))
         self.assertTrue(raw.getvalue().endswith(b"\\u4efb\\u52a1\n"), raw.getvalue())
 
 
@@ -191,11 +203,11 @@ class RobustnessTests(SynchronousTestCase):
     def test_many_events_that_cannot_be_formatted_are_one_line(self) -> None:
         stream, clock = io.StringIO(), Clock()
         self.patch(time, "monotonic", clock.seconds)
-        observer = logs.ConsoleObserver(stream)
+        observer = ConsoleObserver(stream)
         for _ in range(1000):
             observer(an_event(log_time="noon"))
         self.assertEqual(stream.getvalue().count("\n"), 1)
-        clock.advance(logs.UNFORMATTABLE_EACH)
+        clock.advance(UNFORMATTABLE_EACH)
         observer(an_event(log_time="noon"))
         self.assertIn("999 more lines were lost", stream.getvalue().splitlines()[1])
         observer(an_event("and the others are written"))
@@ -206,7 +218,7 @@ class RobustnessTests(SynchronousTestCase):
         script = (
             "import resource, io, os\n"
             "from twisted.logger import LogLevel\n"
-            "from scfd.logs import ConsoleObserver\n"
+            "from scfd.logs.observers import ConsoleObserver\n"
             "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
             "event = {'log_format': '{a}', 'a': 'x\\ny', 'log_level': LogLevel.info, 'log_time': 0.0}\n"
             "stream = io.StringIO(); ConsoleObserver(stream)(event); os.write(1, stream.getvalue().encode())"
@@ -228,7 +240,7 @@ class RobustnessTests(SynchronousTestCase):
         reading, writing = os.pipe()
         stream = os.fdopen(writing, "w")
         os.close(reading)
-        observer = logs.ConsoleObserver(stream)
+        observer = ConsoleObserver(stream)
         observer(an_event())
         observer(an_event())
         stream.close()
@@ -236,13 +248,13 @@ class RobustnessTests(SynchronousTestCase):
     def test_stream_closed(self) -> None:
         stream = io.StringIO()
         stream.close()
-        logs.ConsoleObserver(stream)(an_event())
+        ConsoleObserver(stream)(an_event())
 
     def test_a_full_pipe_loses_events_only_while_it_is_full(self) -> None:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "w") as stream:
-            observer = logs.ConsoleObserver(stream)
+            observer = ConsoleObserver(stream)
             for _ in range(20):
                 observer(an_event("x" * 10_000))
             reader.read1(1 << 20)
@@ -251,26 +263,255 @@ class RobustnessTests(SynchronousTestCase):
 
 
 class ConsoleTests(SynchronousTestCase):
-    def observer(self, terminal: bool, **environment: str) -> logs.ConsoleObserver:
+    def written(self, terminal: bool, settings: LogSettings | None = None, **environment: str) -> str:
+        """What a node that begins now writes of a debug event and a warning."""
+
         class Stream(io.StringIO):
             def isatty(self) -> bool:
                 return terminal
 
-        self.patch(sys, "stdout", Stream())
+        stream = Stream()
+        self.patch(sys, "stdout", stream)
         self.patch(os, "environ", environment)
-        return logs.console()
-
-    def test_provides_the_interface_that_twistd_asks_for(self) -> None:
-        verifyObject(ILogObserver, self.observer(terminal=False))
+        self.addCleanup(logs.set_up, LogSettings())
+        logs.set_up(settings or LogSettings())
+        observer = logs.console()
+        verifyObject(ILogObserver, observer)
+        observer(an_event("details", log_level=LogLevel.debug))
+        observer(an_event("tasks", log_level=LogLevel.info))
+        return stream.getvalue()
 
     def test_colour_on_a_terminal_without_no_color(self) -> None:
-        self.assertTrue(self.observer(terminal=True).colour)
-        self.assertFalse(self.observer(terminal=True, NO_COLOR="1").colour)
-        self.assertFalse(self.observer(terminal=False).colour)
+        verbose = LogSettings(level="debug")
+        self.assertIn("\x1b[2mdebug\x1b[0m", self.written(True, verbose))
+        self.assertNotIn("\x1b", self.written(True, verbose, NO_COLOR="1"))
+        self.assertNotIn("\x1b", self.written(False, verbose))
+        self.assertNotIn("\x1b", self.written(True, LogSettings(level="debug", format="logfmt")))
 
-    def test_verbose_when_asked_by_the_environment(self) -> None:
-        self.assertTrue(self.observer(terminal=False, SCFD_DEBUG="1").verbose)
-        self.assertFalse(self.observer(terminal=False).verbose)
+    def test_debug_when_asked_by_the_environment(self) -> None:
+        self.assertIn("details", self.written(False, SCFD_DEBUG="1"))
+        self.assertNotIn("details", self.written(False))
+
+    def test_json(self) -> None:
+        line = json.loads(self.written(True, LogSettings(format="json")))
+        self.assertEqual((line["message"], line["level"]), ("tasks", "info"))
+
+    def test_a_file_besides(self) -> None:
+        path = self.mktemp()
+        screen = self.written(False, LogSettings(file=path))
+        self.assertEqual(Path(path).read_text(), screen)
+        self.assertIn("tasks", screen)
+
+
+class FieldsTests(SynchronousTestCase):
+    def record(self, **fields: Any) -> Any:
+        return json.loads(json_line(an_event(**fields)))
+
+    def test_what_a_program_reads(self) -> None:
+        self.addCleanup(logs.about.__setitem__, 0, dict)
+        logs.about[0] = lambda: {"node": "n1", "version": "v1", "plugin": ""}
+        self.assertEqual(
+            self.record(
+                log_format="{trigger}: {what} failed: {error}",
+                log_level=LogLevel.warn,
+                trigger="t",
+                what="the event",
+                error="HTTP status 500",
+                event="ab",
+                trace="cd",
+                count=3,
+                big=float("inf"),
+            ),
+            {
+                "time": "2027-01-15T08:00:00.123Z",
+                "level": "warn",
+                "namespace": "heartbeat",
+                "node": "n1",
+                "version": "v1",
+                "trigger": "t",
+                "event": "ab",
+                "trace": "cd",
+                "message": "t: the event failed: HTTP status 500",
+                "error": {"message": "HTTP status 500"},
+                "fields": {"what": "the event", "count": 3, "big": "inf"},
+            },
+        )
+
+    def test_a_failure(self) -> None:
+        error = self.record(log_failure=a_failure(KeyError("price")))["error"]
+        self.assertEqual((error["type"], error["message"]), ("KeyError", "'price'"))
+        self.assertIn("Traceback", error["traceback"])
+        with capturedLogs() as events:
+            legacy.err(a_failure(ValueError("old")), "why")
+        self.flushLoggedErrors(ValueError)
+        old = json.loads(json_line(events[0]))
+        self.assertEqual((old["message"], old["error"]["type"]), ("why", "ValueError"))
+
+    def test_the_event_under_way(self) -> None:
+        traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+        before = current_event.set(TriggerEvent("timer", "nightly", None, {"traceparent": traceparent}))
+        self.addCleanup(current_event.reset, before)
+        found = self.record()
+        self.assertEqual((found["trigger"], found["event"], found["trace"]), ("nightly", "b" * 16, "a" * 32))
+        self.assertEqual(self.record(event="own")["event"], "own")
+
+    def test_logfmt(self) -> None:
+        line = logfmt_line(an_event('say "hi"\nto all', log_failure=a_failure(KeyError("x"))))
+        self.assertTrue(line.startswith("time=2027-01-15T08:00:00.123Z level=info namespace=heartbeat "))
+        self.assertIn(r'message="say \"hi\"\nto all" error.type=KeyError error.message=' + "'x'", line)
+        self.assertEqual(line.count("\n"), 1)
+        self.assertIn('on=true none_is=""', logfmt_line(an_event(on=True, none_is="")).replace("fields.", ""))
+
+    @given(strategies.text(), strategies.text())
+    def test_every_event_is_one_line(self, text: str, more: str) -> None:
+        event = an_event(text, more=more, log_failure=a_failure(ValueError(text)))
+        for format in (json_line, logfmt_line):
+            line = format(event)
+            self.assertEqual((line.count("\n"), line[-1]), (1, "\n"))
+            self.assertTrue(line.isascii() or line.rstrip().isprintable())
+        self.assertEqual(json.loads(json_line(event))["message"], text)
+
+
+class LevelsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        root = logging.getLogger()
+        self.addCleanup(root.setLevel, root.level)
+
+    def test_by_namespace(self) -> None:
+        levels = Levels("warn", {"nats": "debug", "plugin.output": "error"})
+        for namespace, level, expected in (
+            ("scfd.heartbeat", LogLevel.info, False),
+            ("scfd.heartbeat", LogLevel.warn, True),
+            ("scfd.nats", LogLevel.debug, True),
+            ("nats.aio.client", LogLevel.debug, True),
+            ("natsume", LogLevel.info, False),
+            ("scfd.plugin", LogLevel.warn, True),
+            ("scfd.plugin.output", LogLevel.warn, False),
+            ("scfd.plugin.output", LogLevel.critical, True),
+        ):
+            event = an_event(log_namespace=namespace, log_level=level)
+            self.assertEqual(levels.shows(event), expected, (namespace, level))
+
+    def test_set_while_it_runs(self) -> None:
+        levels = Levels()
+        event = an_event(log_namespace="scfd.nats", log_level=LogLevel.debug)
+        self.assertFalse(levels.shows(event))
+        levels.set("scfd.nats", "debug")
+        self.assertTrue(levels.shows(event))
+        self.assertEqual(logging.getLogger().level, logging.DEBUG)
+        levels.set("nats", "info")
+        levels.set("", "critical")
+        self.assertFalse(levels.shows(event))
+        self.assertFalse(levels.shows(an_event(log_level=LogLevel.error)))
+        with self.assertRaisesRegex(ValueError, "level is 'loud'; expected one of debug, info"):
+            levels.set("nats", "loud")
+
+    def test_many_namespaces_do_not_fill_the_memory(self) -> None:
+        levels = Levels()
+        for number in range(5000):
+            levels.shows(an_event(log_namespace=f"n{number}"))
+        self.assertLessEqual(len(levels._known), 1000)
+
+
+class RepeatsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock, self.seen = Clock(), []  # type: tuple[Clock, list[LogEvent]]
+        self.repeats = Repeats(self.seen.append, self.clock)
+
+    def warn(self, **fields: Any) -> None:
+        self.repeats(an_event(**{"log_level": LogLevel.warn, **fields}))
+
+    def texts(self) -> list[str]:
+        texts = [formatEvent(event) for event in self.seen]
+        self.seen.clear()
+        return texts
+
+    def test_a_thousand_times_a_second(self) -> None:
+        for number in range(1000):
+            self.warn(
+                log_format="{trigger}: {what} failed: {error}", trigger="t", what=number, error="HTTP 500"
+            )
+        self.assertEqual(self.texts(), ["t: 0 failed: HTTP 500"])
+        self.clock.advance(1)
+        self.assertEqual(self.texts(), ["t: 999 failed: HTTP 500 (999 more like it in 1 s)"])
+        self.assertEqual(self.repeats.left_out.value, 999)
+
+    def test_windows_grow_and_end(self) -> None:
+        for _ in range(600):
+            self.warn()
+            self.clock.advance(0.5)
+        self.assertLess(len(self.texts()), 15)
+        self.clock.advance(60)
+        self.clock.advance(60)
+        self.seen.clear()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.warn()
+        self.assertEqual(self.texts(), ["4 tasks received"])
+
+    def test_what_is_not_the_same(self) -> None:
+        for fields in (
+            {"text": "one"},
+            {"text": "two"},
+            {"text": "one", "log_level": LogLevel.error},
+            {"text": "one", "log_namespace": "other"},
+            {"log_format": "{trigger} {error}", "trigger": "a", "error": "HTTP 500"},
+            {"log_format": "{trigger} {error}", "trigger": "b", "error": "HTTP 500"},
+            {"log_format": "{trigger} {error}", "trigger": "a", "error": "HTTP 503"},
+            {"text": "f", "log_failure": a_failure(KeyError("a"))},
+            {"text": "f", "log_failure": a_failure(KeyError("b"))},
+        ):
+            self.warn(**fields)
+        self.assertEqual(len(self.seen), 9)
+
+    def test_what_is_no_warning_always_passes(self) -> None:
+        for _ in range(3):
+            self.repeats(an_event())
+        self.assertEqual(len(self.seen), 3)
+
+    def test_a_sum_has_no_traceback(self) -> None:
+        for _ in range(2):
+            self.warn(text="f", log_failure=a_failure(KeyError("a")))
+        self.clock.advance(1)
+        self.assertNotIn("log_failure", self.seen[-1])
+
+    def test_bounded(self) -> None:
+        for number in range(3000):
+            self.warn(text=str(number))
+        self.assertEqual(len(self.seen), 3000)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1000)
+
+
+class LogFileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.file = LogFile()
+        self.file.path = str(self.folder / "scfd.log")
+
+    def files(self) -> dict[str, int]:
+        return {path.name: path.stat().st_size for path in self.folder.iterdir()}
+
+    def test_size_and_how_many_are_kept(self) -> None:
+        self.file.max_size, self.file.keep = 1000, 2
+        self.file.open()
+        for _ in range(100):
+            self.file.write("x" * 99 + "\n")
+        self.assertEqual(set(self.files()), {"scfd.log", "scfd.log.1", "scfd.log.2"})
+        self.assertLessEqual(max(self.files().values()), 1100)
+
+    def test_age(self) -> None:
+        clock = Clock()
+        clock.advance(time.time())
+        self.patch(time, "time", clock.seconds)
+        self.file.max_age = 3600
+        self.file.open()
+        self.file.write("one\n")
+        clock.advance(3599)
+        self.file.write("two\n")
+        clock.advance(2)
+        self.file.write("three\n")
+        self.assertEqual((self.folder / "scfd.log").read_text(), "three\n")
+        self.assertEqual((self.folder / "scfd.log.1").read_text(), "one\ntwo\n")
 
 
 class BridgeTests(SynchronousTestCase):
@@ -278,16 +519,19 @@ class BridgeTests(SynchronousTestCase):
         self.source = logging.Logger("nats.aio.client")
         logs.bridge_stdlib(self.source)
 
-    def test_warnings_and_worse_arrive_once(self) -> None:
+    def test_each_arrives_once(self) -> None:
         logs.bridge_stdlib(self.source)
         with capturedLogs() as events:
-            self.source.info("left out")
+            self.source.debug("bytes %r", b"x")
+            self.source.info("100 %, {braces}")
             self.source.warning("slow %s", "consumer")
             self.source.error("no %s", "servers")
             self.source.critical("gone")
         self.assertEqual(
             [(e["log_namespace"], e["log_level"], formatEvent(e)) for e in events],
             [
+                ("nats.aio.client", LogLevel.debug, "bytes b'x'"),
+                ("nats.aio.client", LogLevel.info, "100 %, {braces}"),
                 ("nats.aio.client", LogLevel.warn, "slow consumer"),
                 ("nats.aio.client", LogLevel.error, "no servers"),
                 ("nats.aio.client", LogLevel.critical, "gone"),

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from scfd.adapter.threads import PluginThreads
 from scfd.deferreds import TimeLimits, detached, from_coroutine
 from scfd.errors import PluginError, StartupError, describe
+from scfd.events.current import current_event
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.response import message_response, task_result
 from scfd.events.work import Message, Task
@@ -165,15 +166,20 @@ class NativeAdapter(Service):
         """Call a method of the plugin; what it fails with is an `Exception` always."""
         method = getattr(self._plugin, name)
         if self.threads is None:
+            # Its coroutines take a copy of the context, so that their log lines name the event, too.
+            before = current_event.set(arguments[-1])
             try:
                 value = method(*arguments)
+                waits = value is not None and isinstance(value, (Deferred, Awaitable))
+                called = _deferred(value) if waits else succeed(value)
             except BaseException:
-                return fail().addErrback(_contained, name)
-            if value is None or not isinstance(value, (Deferred, Awaitable)):
-                return succeed(value)  # nothing to wait for, so no time limit either
-            called = _deferred(value)
+                called, waits = fail(), True
+            finally:
+                current_event.reset(before)
+            if not waits:
+                return called  # no time limit either
         else:
-            called = self.threads.run(method, *arguments)
+            called = self.threads.run(_about, arguments[-1], method, *arguments)
         return self._limit(detached(called.addErrback(_contained, name)), seconds)
 
     def _limit(self, called: Deferred[Any], seconds: float) -> Deferred[Any]:
@@ -211,6 +217,15 @@ class NativeAdapter(Service):
     def web_resource(self) -> IResource | None:
         """What the plugin serves behind the gateway, if anything."""
         return self._resource
+
+
+def _about(event: TriggerEvent, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a thread of the plugin's, whose log lines then name the event."""
+    before = current_event.set(event)
+    try:
+        return function(*arguments)
+    finally:
+        current_event.reset(before)
 
 
 def _deferred(value: Any) -> Deferred[Any]:

@@ -16,11 +16,12 @@ from twisted.internet.defer import Deferred
 from scfd.admin.common import ROWS, Group, bounded, find_trigger, fire
 from scfd.admin.failed import DeadLetterMethods, ReportMethods
 from scfd.admin.parts import Parts, status
-from scfd.admin.rpc import NOT_FOUND, Methods, OperationError
+from scfd.admin.rpc import INVALID_PARAMS, NOT_FOUND, Methods, OperationError
 from scfd.config import Address
 from scfd.config.findings import is_secret, without_credentials
 from scfd.events.tasks import is_valid
 from scfd.events.wire import rfc3339
+from scfd.logs import levels
 from scfd.status.history import PastEvent, RunningEvent
 from scfd.triggers.timer.cron import Cron
 
@@ -39,6 +40,7 @@ def groups(parts: Parts) -> dict[str, Methods]:
         "dead_letter": DeadLetterMethods(parts),
         "plugin": PluginMethods(parts),
         "config": ConfigMethods(parts),
+        "log": LogMethods(parts),
     }
 
 
@@ -258,6 +260,23 @@ class PluginMethods(Group):
         except ValueError as error:
             raise OperationError(str(error)) from None
         return "restarting"
+
+
+class LogMethods(Group):
+    """The node's log."""
+
+    def jsonrpc_level(self, namespace: str = "", level: str | None = None) -> dict[str, Any]:
+        """
+        The levels from which on events are shown; with ``level``, after setting that of a namespace.
+
+        An empty ``namespace`` is the default for all. A restart of the node ends it.
+        """
+        if level is not None:
+            try:
+                levels.set(namespace, level)
+            except ValueError as error:
+                raise OperationError(str(error), INVALID_PARAMS) from None
+        return {"default": levels.default, "namespaces": levels.named}
 
 
 class ConfigMethods(Group):

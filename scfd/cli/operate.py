@@ -36,6 +36,7 @@ def add_commands(commands: Commands) -> None:
     text = "messages that failed at their last delivery"
     _add(commands, "dead-letters", failed.dead_letters, text, failed.letters_options)
     _add(commands, "restart", _restart, "end the plugin's process and start it again")
+    _add(commands, "log-level", _log_level, "the log's levels; or set one", _log_level_options)
     _add(commands, "drain", _drain, "finish what is under way and end the node, as SIGTERM does")
     _add(commands, "top", _top, "status and triggers, each second until Ctrl-C", _match)
 
@@ -190,6 +191,20 @@ def _tasks(node: Node, options: argparse.Namespace) -> int:
 
 def _restart(node: Node, options: argparse.Namespace) -> int:
     show(options, node.call("plugin.restart"), ["the plugin is being restarted"])
+    return 0
+
+
+def _log_level_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "namespace", metavar="NAMESPACE", nargs="?", default="", help='such as nats; "" for all'
+    )
+    parser.add_argument("level", metavar="LEVEL", nargs="?", help="debug, info, warn, error or critical")
+
+
+def _log_level(node: Node, options: argparse.Namespace) -> int:
+    found = node.call("log.level", namespace=options.namespace, level=options.level)
+    rows = [("all", found["default"]), *sorted(found["namespaces"].items())]
+    show(options, found, table(("NAMESPACE", "LEVEL"), rows))
     return 0
 
 

@@ -280,7 +280,8 @@ def _value(check: Any) -> Schema:
     if isinstance(check, OneOf):
         return _one_of(check)
     if isinstance(check, TextMap):
-        values = {"type": ["string", *_SCALARS, "null"], "pattern": _TEXT}
+        any_text = {"type": ["string", *_SCALARS, "null"], "pattern": _TEXT}
+        values = any_text if check.each is checks.TEXT else _value(check.each)
         names = {"pattern": rf"^(?:{check.name})$".replace("\0", r"\u0000")}
         return {"type": "object", "propertyNames": names, "additionalProperties": values}
     assert isinstance(check, FreeForm)

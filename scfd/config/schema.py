@@ -211,10 +211,12 @@ class TextMap:
 
     :ivar accepted: how a message says what is accepted.
     :ivar name: what a name may be, as a regular expression.
+    :ivar each: the check of each text.
     """
 
     accepted: str
     name: str
+    each: Check = TEXT
 
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         if not isinstance(node, Table):
@@ -225,7 +227,7 @@ class TextMap:
             where = join(key, entry.name)
             if not re.fullmatch(self.name, entry.name):
                 findings.mistake(entry.line, key, f"found the name {entry.name!r}; expected {self.accepted}")
-            values[entry.name] = read_value(TEXT, entry.node, where, findings)
+            values[entry.name] = read_value(self.each, entry.node, where, findings)
         return WRONG if WRONG in values.values() else values
 
 

@@ -169,7 +169,7 @@ class GatewaySettings:
     :ivar max_connections: of callers; 1000 by default.
     :ivar pool_size: connections to the plugin; 256 by default.
     :ivar pool_idle: seconds that one is kept without a request; 1.5 by default.
-    :ivar access_log: a log line for each request; off by default.
+    :ivar access_log: the same as ``log.access``.
     :ivar tls: None, the default, for plain HTTP.
     """
 
@@ -325,6 +325,36 @@ class AdminSettings:
     failing_after: int = key(whole(1), 5)
 
 
+_LEVEL = choice("debug", "info", "warn", "error", "critical")
+_NAMESPACES = "a mapping of namespaces to levels, such as {nats: debug}"
+
+
+@frozen
+class LogSettings:
+    """
+    The node's log.
+
+    :ivar level: from which on events are shown: ``debug``, ``info``, the default, ``warn``, ``error`` or
+        ``critical``.
+    :ivar levels: the same for namespaces, such as ``{nats: debug, plugin.output: warn}``; none by default.
+    :ivar format: ``text``, the default, for people; ``json`` or ``logfmt`` for programs.
+    :ivar file: where the log goes besides standard output; nowhere by default.
+    :ivar max_size: bytes at which the file gets a number and a new one begins; 10 MiB by default.
+    :ivar max_age: seconds after which the same happens; 0, the default, for never.
+    :ivar keep: how many such files are kept; 5 by default.
+    :ivar access: a line for each request to the gateway; off by default.
+    """
+
+    level: str = key(_LEVEL, "info")
+    levels: Mapping[str, str] = key(TextMap(_NAMESPACES, r"[^\s:=]+", _LEVEL), factory=dict)
+    format: str = key(choice("text", "json", "logfmt"), "text")
+    file: str = key(TEXT, "")
+    max_size: int = key(SIZE, 10 * 1024 * 1024)
+    max_age: float = key(DURATION, 0.0)
+    keep: int = key(whole(1), 5)
+    access: bool = key(SWITCH, False)
+
+
 @frozen
 class ShutdownSettings:
     """
@@ -418,6 +448,7 @@ class Config(Generic[P]):
     triggers: tuple[TriggerSettings, ...] = key(ListOf(OneOf("trigger", TRIGGERS)), ())
     plugin: P = key(FreeForm(), factory=dict, repr=False)
     admin: AdminSettings | None = key(Section(AdminSettings), factory=AdminSettings)
+    log: LogSettings = key(Section(LogSettings), factory=LogSettings)
     shutdown: ShutdownSettings = key(Section(ShutdownSettings), factory=ShutdownSettings)
     dev: DevSettings = key(Section(DevSettings), factory=DevSettings)
     path: str = ""

@@ -144,11 +144,9 @@ class Tally(Collector):
         name = f"{self._name}_total"
         yield f"# HELP {name} {self._text}\n# TYPE {name} counter\n"
         for values, child in list(self._children.items()):
-            labels = ",".join(
-                f'{label}="{_escaped(value)}"'
-                for label, value in sorted(zip(self._labels, values, strict=True))
-            )
-            yield f"{name}{{{labels}}} {child.value}.0\n"
+            pairs = sorted(zip(self._labels, values, strict=True))
+            labels = ",".join(f'{label}="{_escaped(value)}"' for label, value in pairs)
+            yield f"{name}{f'{{{labels}}}' if labels else ''} {child.value}.0\n"
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
@@ -264,6 +262,8 @@ class Metrics:
         self.control_plane_generation = gauge(
             "control_plane_generation", "Generation of the protocol that it speaks; 0 while none is known."
         )
+        summed = "Log lines that were counted only, since they came many times."
+        self.log_lines_summed = tally("log_lines_summed", summed).labels()
         self.tasks = gauge("tasks", "Tasks in the task list.")
         self.gateway_requests = counter(
             "gateway_requests", "Requests to the gateway, by status code.", "code"

@@ -1,0 +1,158 @@
+"""Where log lines go."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
+
+from twisted.logger import ILogObserver, LogEvent
+from zope.interface import implementer
+
+from scfd.logs.files import log_file
+from scfd.logs.formats import FORMATS, Format, coloured_text_line, text_line
+from scfd.logs.levels import Levels, levels
+from scfd.logs.repeats import Repeats
+
+if TYPE_CHECKING:
+    from scfd.config import LogSettings
+
+#: Seconds in which events that can't be written as they are get one line.
+UNFORMATTABLE_EACH = 10.0
+
+#: How lines are written, and what sums up those that repeat, in this process; see `set_up`.
+_format: list[Format] = [text_line]
+repeats: list[Repeats] = []
+
+
+def set_up(settings: LogSettings) -> None:
+    """
+    Take the config's ``log`` section, before the log begins. With ``SCFD_DEBUG`` in the environment set to
+    anything, the level is debug.
+    """
+    levels.use("debug" if os.environ.get("SCFD_DEBUG") else settings.level, settings.levels)
+    _format[0] = FORMATS[settings.format]
+    log_file.max_size, log_file.max_age = settings.max_size, settings.max_age
+    log_file.keep, log_file.path = settings.keep, settings.file
+
+
+def console() -> ILogObserver:
+    """
+    The observer for a node in the foreground; ``twistd --logger scfd.logs.console`` calls this.
+
+    It writes to standard output, and to the file of ``log.file`` as well. There is no colour with
+    ``NO_COLOR`` in the environment, nor where standard output is no terminal.
+    """
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and _format[0] is text_line
+    screen = ConsoleObserver(sys.stdout, coloured_text_line if colour else _format[0], levels)
+    if not log_file.path:
+        return _summing_up(screen)
+    file = _FileObserver(_format[0], levels)
+
+    def both(event: LogEvent) -> None:
+        screen(event)
+        file(event)
+
+    return _summing_up(both)
+
+
+def file_observer() -> ILogObserver:
+    """The observer for `scfd.logs.log_file` alone; twistd calls this."""
+    return _summing_up(_FileObserver(_format[0], levels))
+
+
+def _summing_up(behind: Callable[[LogEvent], None]) -> ILogObserver:
+    made = Repeats(behind)
+    repeats[:] = [made]
+    return made
+
+
+class _Observer:
+    """
+    Makes lines.
+
+    :param format: makes them.
+    :param levels: says which events are shown.
+    """
+
+    def __init__(self, format: Format, levels: Levels) -> None:
+        self._format = format
+        self._levels = levels
+        #: When the last event that could not be formatted was written, and how many were not since.
+        self._said_at, self._left_out = -UNFORMATTABLE_EACH, 0
+
+    def line(self, event: LogEvent) -> str:
+        """What is to be written; empty for nothing. Never raises."""
+        try:
+            return self._format(event) if self._levels.shows(event) else ""
+        except Exception as error:
+            return self._unformatted(event, error)
+
+    def _unformatted(self, event: LogEvent, error: Exception) -> str:
+        """A line in place of the event's own, or nothing: whatever is wrong may be wrong with all of them."""
+        now = time.monotonic()
+        if now - self._said_at < UNFORMATTABLE_EACH:
+            self._left_out += 1
+            return ""
+        more = f"; {self._left_out} more lines were lost" if self._left_out else ""
+        self._said_at, self._left_out = now, 0
+        return f"a log line could not be formatted ({error!r}{more}): {event.get('log_format')!r}\n"
+
+
+@implementer(ILogObserver)
+class _FileObserver(_Observer):
+    """Writes to `scfd.logs.log_file`."""
+
+    def __init__(self, format: Format, levels: Levels) -> None:
+        super().__init__(format, levels)
+        log_file.open()
+
+    def __call__(self, event: LogEvent) -> None:
+        text = self.line(event)
+        if text:
+            with suppress(OSError):  # a full disk may have room again for the next event
+                log_file.write(text)
+
+
+@implementer(ILogObserver)
+class ConsoleObserver(_Observer):
+    """
+    Writes to a stream, which is flushed after every event. Once its reader is gone, events are dropped.
+    """
+
+    def __init__(self, stream: TextIO, format: Format = text_line, levels: Levels | None = None) -> None:
+        super().__init__(format, levels or Levels())
+        self._stream = stream
+        self._reader_gone = False
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event. Never raises."""
+        if event.get("on_stderr") or self._reader_gone:
+            return  # its author has told the person at the terminal already
+        text = self.line(event)
+        if text:
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        try:
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):  # ValueError: the stream was closed
+            self._reader_gone = True
+            self._discard_buffer()
+        except OSError:
+            # A full disk or pipe may have room again for the next event.
+            pass
+
+    def _discard_buffer(self) -> None:
+        """Send what is still buffered to nowhere: a flush that fails at exit makes the status 120."""
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(nowhere, self._stream.fileno())
+            finally:
+                os.close(nowhere)
