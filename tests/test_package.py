@@ -96,7 +96,8 @@ class ConfigTests(FunctionTestCase):
         self.assertEqual(listen.listen.port, 9000)
 
     def test_development(self) -> None:
-        for dev in ({"control_plane": {}}, {}):
+        sections: tuple[dict[str, Any], ...] = ({"control_plane": {}}, {})
+        for dev in sections:
             self.assertIn("dev: is for development; expected a config without it", self.mistakes(dev=dev))
 
     def test_state_outside_of_tmp(self) -> None:

@@ -78,7 +78,8 @@ def read_requirements(path: Path | None) -> Asked:
     """:raises StartupError: when it can't be read, or has what a package can't have."""
     if path is None:
         return Asked()
-    requirements, hashes, others, sources = [], {}, [], []
+    requirements, others, sources = [], [], []
+    hashes: dict[str, str] = {}
     try:
         lines = _logical_lines(path.read_text())
     except (OSError, UnicodeDecodeError) as error:

@@ -168,7 +168,6 @@ class HereTests(NodeTestCase):
 
     async def serves(self, folder: Path) -> None:
         before = files_of(folder)
-        self.server.tasks = [{"task_id": "a", "task_params": "{}"}]
         state = self.folder / "state"
         state.mkdir()
         node = Daemon("", self.folder / "other")
