@@ -65,6 +65,25 @@ class GuardTests(SynchronousTestCase):
     def test_status_of_a_command_that_died_of_a_signal(self) -> None:
         self.assertEqual(128 + signal.SIGKILL, self.start("sh", "-c", "kill -KILL $$").wait(LIMIT))
 
+    def test_asked_to_end_before_the_command_runs(self) -> None:
+        """Between fork and exec, where the guard's own handlers would swallow the signal."""
+        code = (
+            "import os, sys, time; from scfd.adapter import guard\n"
+            "become = os.execvp\n"
+            "os.execvp = lambda *a: (os.write(1, b'forked\\n'), time.sleep(0.5), become(*a))\n"
+            "sys.exit(guard.main(['--', 'sleep', '60']))"
+        )
+        guard = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.addCleanup(self.finish, guard)
+        self.read_line(guard.stdout)
+        guard.terminate()
+        self.assertEqual(128 + signal.SIGTERM, guard.wait(LIMIT))
+
     def test_output_and_empty_input(self) -> None:
         guard = self.start("sh", "-c", "cat; echo out; echo err >&2")
         self.assertEqual((b"out\n", b"err\n"), (self.read(guard.stdout), self.read(guard.stderr)))

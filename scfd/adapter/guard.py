@@ -31,6 +31,8 @@ _STDIN = 0
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 #: What can't be executed until somebody mends the command; any other error may pass.
 _NOT_EXECUTABLE = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+#: Signals to the guard that its command gets.
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 #: Seconds in which what the command has left behind is killed. A fork bomb may be faster for ever.
 _CLEANING = 3.0
 
@@ -89,7 +91,7 @@ def _signal_pipe() -> int:
     os.set_blocking(wakeup, False)
     os.set_blocking(write_end, False)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGCHLD, *_PASSED_ON):
         signal.signal(number, _handled_by_wakeup)
     return wakeup
 
@@ -102,9 +104,12 @@ def _start(command: Sequence[str], cwd: str) -> int:
     """:returns: the id of the new process, which is also that of its process group."""
     guard = os.getpid()
     die_with_parent = _die_with_parent()  # made here: little is safe between fork and exec
+    # A signal that the new process gets before exec must not end in the guard's handlers: it would be lost.
+    asked = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     child = os.fork()
     if child == 0:
-        _become(command, cwd, guard, die_with_parent)
+        _become(command, cwd, guard, die_with_parent, asked)
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked)
     # Parent and child both do it, so that the group exists for both from here on.
     with suppress(PermissionError, ProcessLookupError):  # the child was first
         os.setpgid(child, child)
@@ -119,7 +124,13 @@ def _die_with_parent() -> Callable[[], object]:
     return lambda: prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
 
 
-def _become(command: Sequence[str], cwd: str, guard: int, die_with_parent: Callable[[], object]) -> None:
+def _become(
+    command: Sequence[str],
+    cwd: str,
+    guard: int,
+    die_with_parent: Callable[[], object],
+    mask: set[signal.Signals | int],
+) -> None:
     """In the new process: become the command. Never returns."""
     what = command[0]
     try:
@@ -128,9 +139,10 @@ def _become(command: Sequence[str], cwd: str, guard: int, die_with_parent: Calla
         if os.getppid() != guard:
             os._exit(EXIT_SIGNALLED + signal.SIGKILL)  # the guard was gone before it was watched
         signal.set_wakeup_fd(-1)
-        # Ignored signals stay ignored after exec, and Python ignores these two.
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        # Ignored signals stay ignored after exec, and Python ignores the first two.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, *_PASSED_ON):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.dup2(os.open(os.devnull, os.O_RDONLY), _STDIN)
         if cwd:
             what = f"in {cwd}"
@@ -161,7 +173,7 @@ def _wait(child: int, wakeup: int) -> int:
             _signal_group(child, signal.SIGKILL)
         if wakeup in ready:
             received = os.read(wakeup, 4096)
-            if signal.SIGTERM in received or signal.SIGINT in received:
+            if any(number in received for number in _PASSED_ON):
                 _signal_group(child, signal.SIGTERM)
             for ended, status in _reap():
                 if ended == child:
