@@ -126,6 +126,6 @@ class ExamplesTests(SynchronousTestCase):
             self.assertTrue(block in readme, f"the README has another {name}")
 
     def test_configs_load(self) -> None:
-        for name in ("hello", "http-plugin", "minimal", "node-js"):
+        for name in ("hello", "http-plugin", "minimal", "node-js", "web"):
             config = load(str(ROOT / "examples" / name / "config.yaml"), {})
             self.assertEqual([trigger.name for trigger in config.triggers], ["every-five-seconds"])

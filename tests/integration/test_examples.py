@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
+import treq
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.utils import getProcessOutputAndValue
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import SkipTest
 
-from tests.integration.daemon import ROOT, Daemon, free_ports, get_json, until
+from tests.integration.daemon import ROOT, Daemon, get_json
+from tests.integration.projects import ProjectTestCase
 
 EXAMPLES = ROOT / "examples"
-#: A line of the log, as a README shows it.
-SHOWN = re.compile(r"^    ((?:info|warn|error|critical) .*)$", re.MULTILINE)
 
 
-class ExamplesTests(TestCase):
-    timeout = 60
-
-    def setUp(self) -> None:
-        self.folder = Path(self.mktemp()).absolute()
-
-    async def start(self, name: str, *options: str) -> Daemon:
-        """``scfd run`` a copy of an example, on ports that are free."""
+class ExamplesTests(ProjectTestCase):
+    async def start_example(self, name: str, *options: str) -> Daemon:
+        """``scfd run`` a copy of an example."""
         shutil.copytree(EXAMPLES / name, self.folder)
-        self.gateway, admin, self.control_plane, plugin, nats = free_ports(5)
-        replaced = {"9000": self.gateway, "9001": plugin, "14222": nats, '"5 * * * * * *"': '"* * * * * * *"'}
-        for file in (file for file in self.folder.rglob("*") if file.suffix in {".yaml", ".py", ".js"}):
-            text = file.read_text().replace(f"/tmp/scfd-{name}", str(self.folder / "state"))
-            for old, new in replaced.items():
-                text = text.replace(old, str(new))
-            file.write_text(text)
-        config = (self.folder / "config.yaml").read_text()
-        listen = f'listen: "127.0.0.1:{self.control_plane}"'
-        config = config.replace("{tasks: tasks.yaml}", f"{{{listen}, tasks: tasks.yaml}}")
-        daemon = Daemon(f'{config}admin: {{listen: "127.0.0.1:{admin}"}}\n', self.folder)
-        self.addCleanup(daemon.clean_up)
-        daemon.start_python("-m", "scfd", "run", *options)
-        await daemon.says("node         ready")
-        return daemon
+        self.use_free_ports(**{'"5 * * * * * *"': '"* * * * * * *"'})
+        return await self.start(*options)
 
     async def ask(self, path: str) -> Any:
         """What a caller of the gateway gets, as JSON."""
@@ -52,42 +31,31 @@ class ExamplesTests(TestCase):
 
     async def reported(self, *expected: tuple[str, str]) -> None:
         """Wait for results: of each pair of a task and a pattern."""
-
-        async def there() -> bool:
-            results = (await get_json(f"http://127.0.0.1:{self.control_plane}/state"))["results"]
-            return all(
+        await self.has_results(
+            lambda results: all(
                 any(each["task_id"] == task and re.fullmatch(pattern, each["result"]) for each in results)
                 for task, pattern in expected
             )
-
-        await until(there, "results")
+        )
 
     async def says_what_the_readme_shows(self, daemon: Daemon) -> None:
-        """Line by line, but for figures."""
-        lines: list[str] = SHOWN.findall((self.folder / "README.rst").read_text())
-        self.assertTrue(lines, "the README shows no line of the log")
-        for line in lines:
-            await daemon.says(re.sub(r"\d+", r"\\d+", re.sub(r"([^\w\s])", r"\\\1", line)))
-
-    async def ends_well(self, daemon: Daemon) -> None:
-        self.assertEqual(await daemon.stop(), 0)
-        self.assertNotIn("Traceback", daemon.output)
-        self.assertNotIn(" error ", daemon.output)
+        await self.says_what_is_shown((self.folder / "README.rst").read_text(), daemon)
 
     async def test_hello(self) -> None:
-        daemon = await self.start("hello")
+        daemon = await self.start_example("hello")
         await self.reported(("Ada", "Hello, Ada"), ("Grace", "Hello, Grace"))
         await self.ends_well(daemon)
 
     async def test_http_plugin(self) -> None:
-        daemon = await self.start("http-plugin")
+        daemon = await self.start_example("http-plugin")
         await self.check_http(daemon, "done")
 
     async def test_node_js(self) -> None:
         if shutil.which("node") is None:
             raise SkipTest("there is no Node.js here")
-        daemon = await self.start("node-js")
+        daemon = await self.start_example("node-js")
         await self.check_http(daemon, "done by Node.js")
+        await self.says_what_the_readme_shows(daemon)
 
     async def check_http(self, daemon: Daemon, result: str) -> None:
         await self.reported(("task-001", result), ("task-002", result))
@@ -96,7 +64,7 @@ class ExamplesTests(TestCase):
         await self.ends_well(daemon)
 
     async def test_data_collector(self) -> None:
-        daemon = await self.start("data-collector")
+        daemon = await self.start_example("data-collector")
         await self.reported(
             ("bitcoin", r"BTCUSDT 1m: 99 new, the last one closed at [\d.]+ \(generated\)"),
             ("ether", "ETHUSDT 1m: 99 new, .*"),
@@ -109,11 +77,9 @@ class ExamplesTests(TestCase):
 
     async def test_factor_calculator(self) -> None:
         """The factors go on after the plugin was loaded anew."""
-        daemon = await self.start("factor-calculator", "--reload")
+        daemon = await self.start_example("factor-calculator", "--reload")
         await self.says_what_the_readme_shows(daemon)
-        out, errors, status = await run_python(self.folder, "show.py", "1")
-        self.assertEqual(status, 0, errors)
-        subject, _, text = out.partition(" ")
+        subject, _, text = (await self.python("show.py", "1", folder=self.folder)).partition(" ")
         factors = json.loads(text)
         self.assertEqual(subject, f"factor.{factors['symbol']}.1s")
         self.assertEqual(factors["source"], "generated")
@@ -125,21 +91,21 @@ class ExamplesTests(TestCase):
         self.assertNotIn("too few", daemon.output[before:])
         await self.ends_well(daemon)
 
+    async def test_web(self) -> None:
+        daemon = await self.start_example("web")
+        await self.reported(("system", r"\d+% used"), ("temporary", r"\d+% used"))
+        self.assertIn("used", await self.ask("/disks/system"))
+        self.assertEqual(await self.ask("/disks/floppy"), {"message": "expected one of system, temporary"})
+        response = await treq.get(f"http://127.0.0.1:{self.gateway}/", timeout=5, persistent=False)
+        self.assertRegex(await response.text(), r"<h1>Disks</h1>.*<td>system</td><td>\d+%</td>")
+        await self.says_what_the_readme_shows(daemon)
+        await self.ends_well(daemon)
 
-async def run_python(folder: Path, *arguments: str) -> tuple[str, str, int]:
-    """:returns: what it has written to standard output and standard error, and its exit status."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    out, errors, status = await getProcessOutputAndValue(sys.executable, arguments, environ, str(folder))
-    return out.decode(), errors.decode(), status
 
-
-class OwnTestsTests(TestCase):
-    timeout = 60
-
+class OwnTestsTests(ProjectTestCase):
     async def run_those_of(self, example: Path) -> None:
-        out, errors, status = await run_python(example, "-m", "unittest")
-        self.assertEqual(status, 0, f"{example}\n{out}{errors}")
-        self.assertRegex(errors, r"(?m)^Ran [1-9]\d* tests? in ")
+        said = await self.python("-m", "unittest", folder=example)
+        self.assertRegex(said, r"(?m)^Ran [1-9]\d* tests? in ")
 
     async def test_all_pass(self) -> None:
         """As their READMEs say, and side by side."""
