@@ -355,6 +355,15 @@ class FieldsTests(SynchronousTestCase):
         self.assertEqual((found["trigger"], found["event"], found["trace"]), ("nightly", "b" * 16, "a" * 32))
         self.assertEqual(self.record(event="own")["event"], "own")
 
+    def test_extra_fields_of_the_standard_library(self) -> None:
+        source = logging.Logger("mine")
+        logs.bridge_stdlib(source)
+        with capturedLogs() as events:
+            source.info("%s rows", 3, extra={"symbol": "BTC", "level": "mine"})
+        found = json.loads(json_line(events[0]))
+        self.assertEqual((found["namespace"], found["message"], found["level"]), ("mine", "3 rows", "info"))
+        self.assertEqual(found["fields"], {"symbol": "BTC", "level": "mine"})
+
     def test_logfmt(self) -> None:
         line = logfmt_line(an_event('say "hi"\nto all', log_failure=a_failure(KeyError("x"))))
         self.assertTrue(line.startswith("time=2027-01-15T08:00:00.123Z level=info namespace=heartbeat "))

@@ -8,6 +8,8 @@ from typing import Any
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from scfd.logs.fields import EXTRA
+
 #: From a level of the standard library on, ours.
 _LEVELS = (
     (logging.CRITICAL, LogLevel.critical),
@@ -38,7 +40,7 @@ class _TwistedHandler(logging.Handler):
             text = record.getMessage()
         except Exception as error:
             text = f"{record.msg} ({error})"
-        extra = {f"extra_{name}": value for name, value in vars(record).items() if name not in _USUAL}
+        extra = {f"{EXTRA}{name}": value for name, value in vars(record).items() if name not in _USUAL}
         fields: dict[str, Any] = {**extra, "text": text}
         if record.exc_info and record.exc_info[1]:
             kind, value, where = record.exc_info

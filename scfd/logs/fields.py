@@ -25,6 +25,8 @@ _UNFORMATTABLE = ("Unable to format event ", "MESSAGE LOST: ")
 _OWN = frozenset(("text", "line", "trigger", "trace", "event", "error", "message", "time")) | frozenset(
     ("format", "system", "isError", "failure", "why", "on_stderr", "namespace", "level")
 )
+#: What the names of ``extra`` fields of the standard library begin with, so that they are no others.
+EXTRA = "extra_"
 #: Characters of a field's text.
 LONGEST_FIELD = 1_000
 
@@ -89,7 +91,11 @@ def record(event: LogEvent) -> dict[str, Any]:
         found["error"] = {"type": kind, "message": words, "traceback": traceback_of(event)}
     elif isinstance(event.get("error"), str):
         found["error"] = {"message": event["error"]}
-    more = {name: _plain(value) for name, value in event.items() if name[:4] != "log_" and name not in _OWN}
+    more = {
+        name.removeprefix(EXTRA): _plain(value)
+        for name, value in event.items()
+        if name[:4] != "log_" and name not in _OWN
+    }
     if more:
         found["fields"] = more
     return {name: value for name, value in found.items() if value != "" or name == "message"}
