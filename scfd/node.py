@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -112,6 +113,10 @@ def add_services(
     metrics.reports_pending.set_function(reports.pending)
     metrics.control_plane_generation.set_function(lambda: client.generation(identity.server.base_url))
     metrics.reports_put_aside.set_function(reports.put_aside)
+    readiness = context.readiness
+    metrics.ready.set_function(lambda: not readiness.problems())
+    for severity in ("problem", "warning"):
+        metrics.problems.labels(severity).set_function(partial(readiness.count, severity))
 
     services = {
         "state": StateDir(folder, reactor),

@@ -254,6 +254,8 @@ class Metrics:
         self.reports_put_aside = gauge(
             "reports_put_aside", "Task results that the control plane refused or never took, and are kept."
         )
+        self.ready = gauge("ready", "1 while GET /ready is 200.")
+        self.problems = gauge("problems", "Entries of GET /ready, by severity.", "severity")
         self.heartbeats = counter("heartbeats", "Heartbeats, by how they ended.", "outcome")
         self.probes = counter("probes", "Probes received, by outcome.", "outcome")
         self.control_plane_moves = counter(
@@ -283,6 +285,16 @@ class Metrics:
         self.gateway_retries = counter(
             "gateway_retries", "Requests sent again, since an idle connection had been closed."
         )
+        # From the start, since Prometheus does not see the first count of a series that was not there before.
+        for rare, values in (
+            (self.heartbeats, ("failed",)),
+            (self.plugin_restarts, ("exit", "signal", "not responding", "not started", "address taken")),
+            (self.probes, ("forbidden", "unauthorised")),
+            (self.reports, ("refused", "put aside")),
+            (self.results_dropped, ("malformed", "outbox full", "too many put aside")),
+        ):
+            for value in values:
+                rare.labels(value)
 
     def exposition(self) -> Iterator[bytes]:
         """Everything, in Prometheus's text format, in parts that take a few milliseconds each."""

@@ -97,6 +97,10 @@ class Readiness:
         """The longest-standing first; empty when the node is ready."""
         return [problem for problem in self.all() if problem.severity == "problem"]
 
+    def count(self, severity: str) -> int:
+        """How many there are of ``problem`` or ``warning``."""
+        return sum(noted.severity == severity for noted in self._noted.values())
+
     def report(self) -> tuple[list[dict[str, str]], int]:
         """Problems and warnings as JSON values, and the HTTP status that says whether the node is ready."""
         return [problem.to_dict() for problem in self.all()], 503 if self.problems() else 200
