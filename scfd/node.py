@@ -24,6 +24,7 @@ from scfd.lifecycle import Node, ProcessEnd
 from scfd.reactor import exceptions
 from scfd.reports.delivery import Limits, Reports
 from scfd.reports.state_dir import Folder, StateDir
+from scfd.sd_notify import ServiceManager
 from scfd.status.context import Context
 from scfd.triggers.timer.ticks import HOUR, MINUTE, SECOND, Tick
 
@@ -42,6 +43,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     build.report_refused_connections(exceptions, context)
     for summed in logs.repeats:
         summed.left_out = context.metrics.log_lines_summed
+    context.readiness.on_phase(ServiceManager(os.environ, reactor).entered)
     process = ProcessEnd(reactor)
     node = Node(context, identity, cfg.shutdown.drain, process.end)
     process.handle_signals(node.hurry)

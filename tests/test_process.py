@@ -413,7 +413,7 @@ class StopTests(PluginProcessTestCase):
         self.process.start(self.started, lambda how: self.process.stop())
         self.last().ends(127)
         self.reactor.advance(100)
-        self.assertEqual((len(self.reactor.runs), self.restarts("exit")), (1, None))
+        self.assertEqual((len(self.reactor.runs), self.restarts("exit")), (1, 0))
 
     def test_while_it_waits_to_be_started_again(self) -> None:
         self.start().ends(1)

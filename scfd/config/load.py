@@ -140,7 +140,10 @@ def default_state_dir(environ: Mapping[str, str]) -> str:
     :returns: ``$STATE_DIRECTORY`` (systemd), ``$XDG_STATE_HOME/scfd`` or ``~/.local/state/scfd``; where none
         of these can be written, as on SCF, ``/tmp/scfd-UID``.
     """
-    candidates = [environ.get("STATE_DIRECTORY", "").partition(":")[0]]
+    candidates = []
+    if environ.get("STATE_DIRECTORY"):
+        # With DynamicUser= it is a link that systemd has made, to a folder of this user alone.
+        candidates.append(os.path.realpath(environ["STATE_DIRECTORY"].partition(":")[0]))
     if environ.get("XDG_STATE_HOME"):
         candidates.append(os.path.join(environ["XDG_STATE_HOME"], "scfd"))
     if environ.get("HOME") and environ.get("TENCENTCLOUD_RUNENV") != "SCF":

@@ -62,6 +62,13 @@ class Readiness:
         self._now = now
         self.phase = Phase.STARTING
         self._noted: dict[str, Problem] = {}
+        self._on_phase: Callable[[Phase], object] = lambda phase: None
+
+    def on_phase(self, call: Callable[[Phase], object]) -> None:
+        """
+        :param call: called at each phase that begins. It must not raise.
+        """
+        self._on_phase = call
 
     def enter(self, phase: Phase) -> None:
         """Begin a phase of the node's life. It is not ready in any but `Phase.RUNNING`."""
@@ -70,6 +77,7 @@ class Readiness:
             self.well("node")
         else:
             self.problem("node", phase.value)
+        self._on_phase(phase)
 
     def problem(self, component: str, reason: str, advice: str = "") -> None:
         """
