@@ -37,6 +37,8 @@ from tests.integration.scripted import Say
 RATE = 20.0
 #: Seconds in which nothing works though everything is there, past which that is a fault.
 STUCK = 30.0
+#: Seconds that it may take to start the plugin, whose last pause between two starts is as long as `STUCK`.
+START = 5.0
 #: Seconds at the end until everything has to have arrived.
 SETTLE = 90.0
 
@@ -95,13 +97,21 @@ class Chaos:
             await self._quiet(self._random.uniform(0.5, 12))
 
     async def _quiet(self, seconds: float) -> None:
-        """Everything is there: something has to work within `STUCK`."""
+        """
+        Everything is there, or comes back by itself: something has to work within `STUCK`.
+
+        A plugin that was killed often in a row is not there for as long, and has `STUCK` from then on.
+        """
         self._tally.all_there()
         end = time.monotonic() + seconds
+        away = False
         while time.monotonic() < end:
             await deferLater(reactor, 0.5)
+            came_back, away = away, not self._world.processes()
+            if came_back and not away:
+                self._tally.all_there()
             idle = self._tally.idle()
-            if idle > STUCK:
+            if idle > STUCK + START * away:
                 self._tally.note_stretch(idle)
                 return
             if idle > seconds:
