@@ -21,6 +21,7 @@ from twisted.trial.unittest import TestCase
 
 from scfd.errors import StartupError
 from scfd.events.event import TaskResult
+from scfd.reports import outbox_file
 from scfd.reports.outbox import PENDING, PUT_ASIDE, REFUSALS_KEPT, Entry, Outbox
 from scfd.reports.outbox_file import LOCK_WAIT
 from scfd.reports.state_dir import Folder
@@ -287,16 +288,49 @@ class DamageTests(OutboxTestCase):
         self.assertIn(": 1 results are saved into a new one, 0 can't be read", formatEvent(events[0]))
 
     async def test_damage_that_shows_later(self) -> None:
-        """The file is replaced, and what was to be done is done on the new one."""
-        outbox, _ = await self.open()
-        await outbox.append("node", results("a"))
+        """The file is replaced, and what was to be done is done on the new one; what was pending is saved."""
+        for harm in (self.drop_the_table, self.overwrite):
+            outbox, _ = await self.open()
+            first, delivered = await outbox.append("node", results("a", "b"))
+            await outbox.remove([delivered.seq])
+            await outbox.tidy()
+            harm()
+            with capturedLogs() as events:
+                (entry,) = await outbox.append("node", results("c"))
+            self.assertIn(": 1 results are saved into a new one, 0 can't be read", formatEvent(events[0]))
+            self.assertGreater(entry.seq, delivered.seq)
+            outbox, found = await self.reopened(outbox)
+            self.assertEqual(found, [first, entry])
+            await outbox.remove([first.seq, entry.seq])
+            await self.close(outbox)
+
+    def drop_the_table(self) -> None:
         db = sqlite3.connect(self.file)
         db.execute("DROP TABLE pending")
         db.close()
-        (entry,) = await outbox.append("node", results("b"))
-        await self.close(outbox)
-        _, found = await self.open()
-        self.assertEqual(found, [entry])
+
+    def overwrite(self) -> None:
+        db = sqlite3.connect(self.file)  # its change has the node read the file, not what it remembers
+        db.execute("UPDATE pending SET words = 'x'")
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.close()
+        with self.file.open("r+b") as file:
+            file.write(b"garbage!" * 512)
+
+    async def test_a_disk_that_is_full_when_the_file_is_made(self) -> None:
+        """What is there then, and is empty, has lost nothing."""
+        self.patch(outbox_file, "make_tables", self.full)
+        with capturedLogs() as events:
+            for _ in range(2):
+                with self.assertRaises(sqlite3.OperationalError):
+                    await self.open()
+        self.assertEqual(events, [])
+        self.assertFalse(self.file.exists())
+
+    def full(self, db: sqlite3.Connection) -> None:
+        self.file.write_bytes(b"")
+        raise sqlite3.OperationalError("database or disk is full")
 
     async def test_files_are_for_their_owner_alone(self) -> None:
         old = os.umask(0)

@@ -406,6 +406,22 @@ class UnsentTests(SynchronousTestCase):
         ]
         self.assertEqual(moments, [("01:00", None), ("01:00", "1"), ("01:00", "1")])
 
+    def test_the_disk_takes_no_results(self) -> None:
+        """The event under way waits for it: what falls due meanwhile is missed, not an overlap."""
+        for misfire, fires in (("once", ["01", "04"]), ("all", ["01", "02", "03", "04"]), ("skip", ["01"])):
+            harness = Harness(("t", "* * * * * *"), misfire=misfire)
+            waits = harness.answers["t"] = Deferred()
+            harness.advance(1)
+            del harness.answers["t"]
+            harness.context.disk.set(False)
+            harness.advance(2.5)
+            harness.context.disk.set(True)
+            waits.callback(None)
+            harness.advance(0.5)
+            seconds = [event.metadata["fire_time"][-3:-1] for event in harness.events]
+            self.assertEqual(seconds[: len(fires)], fires)
+            self.assertEqual(harness.context.disk.available, True)
+
     def test_once(self) -> None:
         self.assertEqual(self.fires_when_the_second_is_refused("once"), ["01", "02", "02", "05"])
 

@@ -86,7 +86,10 @@ class Outbox:
     """
 
     def __init__(self, folder: Folder, reactor: Any) -> None:
-        self._file = OutboxFile(folder)
+        self._file = OutboxFile(folder, self._known)
+        #: What is pending, by number, and the highest number; used in the file's thread alone.
+        self._pending: dict[int, Entry] = {}
+        self._last = 0
         self._reactor = reactor
         self._pool = ThreadPool(1, 1, "outbox")
 
@@ -98,15 +101,15 @@ class Outbox:
         """
         if not self._pool.started:
             self._pool.start()
-        return self._run(_read)
+        return self._run(lambda db: self._know(_read(db)))
 
     def append(self, node_id: str, results: Sequence[TaskResult]) -> Deferred[list[Entry]]:
         """:returns: a Deferred that fires when the results are on disk."""
-        return self._run(lambda db: _append(db, node_id, results))
+        return self._run(lambda db: self._know(_append(db, node_id, results)))
 
     def remove(self, seqs: Iterable[int]) -> Deferred[None]:
         """Forget what was delivered."""
-        return self._run(lambda db: _remove(db, list(seqs)))
+        return self._run(lambda db: self._forget(_remove(db, list(seqs))))
 
     def note(self, entry: Entry, words: str) -> Deferred[None]:
         """Keep how often the control plane did not take a result, for how long, and what it said last."""
@@ -114,7 +117,7 @@ class Outbox:
 
     def refuse(self, entry: Entry, words: str) -> Deferred[None]:
         """Put a result aside, with what the control plane said."""
-        return self._run(lambda db: _refuse(db, entry, words))
+        return self._run(lambda db: self._forget(_refuse(db, entry, words)))
 
     def check(self) -> Deferred[None]:
         """Do nothing but what each work begins with: notice that the file is gone, and make it anew."""
@@ -130,7 +133,7 @@ class Outbox:
 
     def retry(self, seqs: Iterable[int]) -> Deferred[list[Entry]]:
         """:returns: a Deferred of those that were put aside and are pending again, with new numbers."""
-        return self._run(lambda db: _retry(db, list(seqs)))
+        return self._run(lambda db: self._know(_retry(db, list(seqs))))
 
     def discard(self, seqs: Iterable[int]) -> Deferred[list[tuple[int, str, str]]]:
         """
@@ -138,7 +141,13 @@ class Outbox:
 
         :returns: a Deferred of number, task and state of each that was there.
         """
-        return self._run(lambda db: _discard(db, list(seqs)))
+
+        def work(db: sqlite3.Connection) -> list[tuple[int, str, str]]:
+            gone = _discard(db, list(seqs))
+            self._forget(seq for seq, *_ in gone)
+            return gone
+
+        return self._run(work)
 
     def tidy(self) -> Deferred[int]:
         """
@@ -153,6 +162,19 @@ class Outbox:
         closing = deferToThreadPool(self._reactor, self._pool, self._file.close)
         return closing.addBoth(lambda _: self._pool.stop())
 
+    def _known(self) -> tuple[Iterable[tuple[Any, ...]], int]:
+        return map(_row, self._pending.values()), self._last
+
+    def _know(self, entries: list[Entry]) -> list[Entry]:
+        for entry in entries:
+            self._pending[entry.seq] = entry
+            self._last = max(self._last, entry.seq)
+        return entries
+
+    def _forget(self, seqs: Iterable[int]) -> None:
+        for seq in seqs:
+            self._pending.pop(seq, None)
+
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
         return deferToThreadPool(self._reactor, self._pool, self._file.use, work)
 
@@ -162,6 +184,13 @@ def _read(db: sqlite3.Connection) -> list[Entry]:
         Entry(seq, node_id, TaskResult(*result), tries, waited)
         for seq, node_id, *result, tries, waited in db.execute(f"{_SELECT} ORDER BY seq")
     ]
+
+
+def _row(entry: Entry) -> tuple[Any, ...]:
+    """The row of a result, as far as is known without the file."""
+    result = entry.result
+    known = (entry.seq, entry.node_id, result.task_id, result.status, result.result)
+    return (*known, 0.0, entry.tries, "", entry.waited)
 
 
 def _append(db: sqlite3.Connection, node_id: str, results: Sequence[TaskResult]) -> list[Entry]:
@@ -177,9 +206,10 @@ def _append(db: sqlite3.Connection, node_id: str, results: Sequence[TaskResult])
     return entries
 
 
-def _remove(db: sqlite3.Connection, seqs: Sequence[int]) -> None:
+def _remove(db: sqlite3.Connection, seqs: Sequence[int]) -> Sequence[int]:
     with Transaction(db):
         db.executemany("DELETE FROM pending WHERE seq = ?", [(seq,) for seq in seqs])
+    return seqs
 
 
 def _note(db: sqlite3.Connection, entry: Entry, words: str) -> None:
@@ -190,7 +220,7 @@ def _note(db: sqlite3.Connection, entry: Entry, words: str) -> None:
         )
 
 
-def _refuse(db: sqlite3.Connection, entry: Entry, words: str) -> None:
+def _refuse(db: sqlite3.Connection, entry: Entry, words: str) -> Sequence[int]:
     with Transaction(db):
         db.execute(
             "INSERT OR REPLACE INTO refused"
@@ -199,6 +229,7 @@ def _refuse(db: sqlite3.Connection, entry: Entry, words: str) -> None:
             (entry.tries, words, time.time(), entry.seq),
         )
         db.execute("DELETE FROM pending WHERE seq = ?", (entry.seq,))
+    return [entry.seq]
 
 
 def _count_put_aside(db: sqlite3.Connection) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from typing import TypeVar
 from twisted.logger import Logger
 
 from scfd.errors import describe
-from scfd.reports.salvage import Salvaged, is_damage, salvage
+from scfd.reports.salvage import Row, Salvaged, complete, is_damage, salvage
 from scfd.reports.schema import TABLES, make_tables
 from scfd.reports.state_dir import PASSING, Folder, unusable
 
@@ -35,10 +35,14 @@ class OutboxFile:
     killed; only a machine that loses power can lose the last ones.
 
     What fails on the way, because the disk is full, say, leaves everything as it was, to be tried again.
+
+    :param known: gives the rows of pending results that this process knows without the file, in order, and
+        the highest number that it has used: they outlive any damage.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, known: Callable[[], tuple[Iterable[Row], int]]) -> None:
         self._folder = folder
+        self._known = known
         self.path = folder.path / "outbox.sqlite3"
         #: Complete when it is there: it is to take the place of the file, whatever else has happened.
         self._new = self.path.with_name(f"{self.path.name}.new")
@@ -116,9 +120,16 @@ class OutboxFile:
             make_tables(db)
         except BaseException:
             db.close()
+            self._forget_empty()
             raise
         self._db, self._parts = db, self._identify()
         return db
+
+    def _forget_empty(self) -> None:
+        """A file that could be made and not filled, on a full disk, is not one that has lost its results."""
+        with suppress(OSError):
+            if not self.path.stat().st_size:
+                self.path.unlink()
 
     def _connection(self) -> sqlite3.Connection:
         """A connection to the file, which is made where it is not there."""
@@ -147,7 +158,7 @@ class OutboxFile:
         """
         old = self._db or connect(self.path)
         try:
-            found = salvage(old)
+            found = complete(salvage(old), *self._known())
             self._write_new(found)
         except BaseException:
             if old is not self._db:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from scfd.events.event import TaskResult
 from scfd.reports.schema import TABLES, missing_columns
@@ -58,6 +58,22 @@ def salvage(db: sqlite3.Connection) -> Salvaged:
         {"pending": usable, "refused": [row for row in refused if _is_usable(row)]},
         last,
         f"up to {lost}" if unread else str(lost),
+    )
+
+
+def complete(found: Salvaged, known: Iterable[Row], last: int) -> Salvaged:
+    """
+    Add what the process knows itself to what can be read.
+
+    :param known: all pending results, in order.
+    :param last: the highest number that it has used; 0 when it has not read the file yet.
+    """
+    if not last:
+        return found
+    rows: dict[int, Row] = {row[0]: row for row in known}
+    rows.update((row[0], row) for row in found.rows.get("pending", ()) if row[0] in rows)
+    return evolve(
+        found, rows={**found.rows, "pending": [*rows.values()]}, last=max(found.last, last), lost="0"
     )
 
 

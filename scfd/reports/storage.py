@@ -93,6 +93,7 @@ class Storage:
         if self.failing:
             self.failing = False
             self._context.readiness.well(COMPONENT)
+            self._context.disk.set(True)
             _log.info("the disk takes task results again")
         self._finish(value)
 
@@ -118,6 +119,7 @@ class Storage:
         if not self.failing:
             self.failing = True
             _log.error("{text}", text=text)
+            self._context.disk.set(False)
 
 
 def _stopped() -> StorageError:

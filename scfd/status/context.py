@@ -20,6 +20,7 @@ class Context:
 
     :ivar reactor: its clock is not affected by changes of the system time.
     :ivar now: the wall clock, seconds since the epoch.
+    :ivar disk: whether it takes task results; events that bring some wait for it.
     """
 
     reactor: Any
@@ -27,4 +28,5 @@ class Context:
     metrics: Metrics = field(factory=Metrics)
     readiness: Readiness = Factory(lambda self: Readiness(self.now), takes_self=True)
     availability: Availability = field(factory=Availability)
+    disk: Availability = Factory(lambda: Availability(True))
     history: History = Factory(lambda self: History(self.now, self.readiness), takes_self=True)

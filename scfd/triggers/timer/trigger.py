@@ -67,8 +67,8 @@ class Timers(Service):
     Triggers with the same expression share its moments. Nothing fires for the time before the start.
 
     :param dispatch: see `ITrigger`.
-    :param availability: of the plugin: what falls due while it can't take events is missed, and made up
-        by each trigger's misfire rule once it can.
+    :param availability: of the plugin: what falls due while it can't take events, or the disk takes no
+        results of them, is missed, and made up by each trigger's misfire rule later.
     :param zone: the one that expressions without a zone of their own are read in.
     :param now: the wall clock, seconds since the epoch.
     :param clock: a monotonic one.
@@ -93,7 +93,7 @@ class Timers(Service):
         self._dispatch = dispatch
         self._task_store = task_store
         self._metrics = context.metrics
-        self._availability = context.availability
+        self._needed = (context.availability, context.disk)
         self._now = context.now
         self._clock = context.reactor
         self._standstill = Standstill(context.reactor.seconds)
@@ -102,7 +102,8 @@ class Timers(Service):
         self._held_back: dict[_Entry, None] = {}
         #: Those with more fires to call than may be at once.
         self._to_call: dict[_Entry, None] = {}
-        self._availability.watch(self._available_again)
+        for needed in self._needed:
+            needed.watch(self._available_again)
 
     def startService(self) -> None:
         super().startService()
@@ -183,7 +184,7 @@ class Timers(Service):
         stood_still = self._standstill.look(now)
         if self._standstill.set_back:
             self._schedules.start(now)
-        if not self._availability.available:
+        if not self._is_possible():
             return
         self._call_held_back()
         due = deque((schedule, schedule.take(now)) for schedule in self._schedules.take_due(now))
@@ -209,7 +210,7 @@ class Timers(Service):
 
         :param now: seconds since the epoch, like what it returns.
         """
-        if self._held_back or not self._availability.available:
+        if self._held_back or not self._is_possible():
             return now + 1
         return max(self._schedules.next_due(), now + 1)
 
@@ -336,8 +337,11 @@ class Timers(Service):
             # Until the next tick at least: it would be tried without end while nobody says that it is away.
             self._held_back[entry] = None
 
-    def _available_again(self, available: bool) -> None:
-        if available:
+    def _is_possible(self) -> bool:
+        return all(needed.available for needed in self._needed)
+
+    def _available_again(self, _: bool) -> None:
+        if self._is_possible():
             self._call_held_back()
 
     def _call_held_back(self) -> None:
@@ -367,7 +371,7 @@ class Timers(Service):
                     return
                 if entry in self._held_back:
                     return
-                if not self._availability.available:
+                if not self._is_possible():
                     self._held_back[entry] = None
                     return
                 self._call(entry, *entry.waiting.popleft())
