@@ -6,27 +6,22 @@ Such a config is usually one of the Go framework, where the program itself says 
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
+from scfd.cli.go_deployment import command_of
 from scfd.config import Config
 
 #: The end of a mistake's line, where the config has no adapter.
 NEEDS_ADAPTER = "expected its name in adapter.native, or adapter.http for one that is another program"
-#: The script that starts a function on SCF. With the Go framework it starts the plugin in the background,
-#: then its own program.
-_BOOTSTRAP = "scf_bootstrap"
-_IN_BACKGROUND = re.compile(r"(?m)^[ \t]*(?:nohup )?([^#&|;<>\n]+?)[ \t]*(?:[0-9]?>.*)?(?<!&)&[ \t]*$")
 
 
 def adapter_advice(config: Config) -> Iterator[str]:
     """:returns: lines, with sections to paste."""
     http: dict[str, object] = {"name": config.system.name or "my-plugin", "url": "http://127.0.0.1:9001"}
-    if command := _command_of(config.path):
+    if command := command_of(Path(config.path).absolute().parent):
         http["command"] = command
     yield "A plugin that is another program, as the Go framework has with HTTPPluginAdapter, needs this"
     yield "section; name and url are those of NewHTTPPluginAdapter there:"
@@ -44,16 +39,3 @@ def adapter_advice(config: Config) -> Iterator[str]:
         yield ""
         yield "gateway:"
         yield "  listen: 0.0.0.0:9000"
-
-
-def _command_of(path: str) -> list[str]:
-    """The command that the deployment's start script runs in the background, if there is one."""
-    folder = Path(path).absolute().parent
-    for script in (folder / _BOOTSTRAP, folder.parent / _BOOTSTRAP):
-        try:
-            found = _IN_BACKGROUND.search(script.read_text())
-            if found is not None:
-                return shlex.split(found[1])
-        except (OSError, ValueError):
-            continue
-    return []

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from scfd import __version__, config
-from scfd.cli import completion, operate, package
+from scfd.cli import completion, migrate, operate, package
 from scfd.cli.check import explain
 from scfd.cli.look import look
 from scfd.cli.new import make_project
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print a JSON Schema of the config", description=text)
     schema.set_defaults(run=_schema)
     package.add_command(commands)
+    migrate.add_command(commands)
     operate.add_commands(commands)
     _add_completion(commands)
     return parser
