@@ -19,10 +19,10 @@ REQUIREMENTS := setup.cfg setup.py pyproject.toml
 # What is installed is what the tests passed with, byte for byte; `make lock` brings it up to date.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 THIS_ALONE := --no-deps --no-build-isolation --editable .
-LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples)
+LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples docs)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-newest lint lock schema check-install check-deploy bench chaos clean
+.PHONY: help run test test-newest lint lock schema reference check-install check-deploy bench chaos clean
 
 help:
 	@echo "make run            run a node with CONFIG=$(CONFIG); ctrl-C ends it"
@@ -31,6 +31,7 @@ help:
 	@echo "make lint           check style (ruff), types (mypy) and the direction of imports (import-linter)"
 	@echo "make lock           lock the newest releases of all packages in requirements/*.txt, with their hashes"
 	@echo "make schema         write the JSON Schema of the config again, after a change of its classes"
+	@echo "make reference      write docs/reference.rst again, after a change of docstrings that plugins' authors read"
 	@echo "make check-install  install in new environments, three ways, and look that all of it works"
 	@echo "make check-deploy   check what deploy/ has for containers with linters"
 	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
@@ -75,6 +76,10 @@ lock: $(CREATED)
 # A test compares it with the config's classes.
 schema: $(TEST)
 	$(BIN)/scfd schema > scfd.schema.json && mv scfd.schema.json scfd/config/
+
+# A test compares it with the docstrings.
+reference: $(TEST)
+	PYTHONPATH=. $(BIN)/python docs/make_reference.py
 
 check-install: $(TEST)
 	$(BIN)/trial .ci/check_install.py

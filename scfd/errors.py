@@ -17,7 +17,7 @@ class StartupError(Exception):
     The node can't start, for a reason its user can mend.
 
     The text is one complete line: what is wrong, where, and what would be right. It is printed as
-    it is, without a traceback, and the process ends with :data:`EXIT_COULD_NOT_START`.
+    it is, without a traceback, and the process ends with `EXIT_COULD_NOT_START`.
     """
 
 

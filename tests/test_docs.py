@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from docs import make_reference
 from scfd.config import NatsSettings, TimerSettings, load
 from scfd.config.schema import keys_of
 from scfd.status.metrics import Metrics
@@ -67,11 +68,24 @@ class PagesTests(SynchronousTestCase):
                 if "://" not in link and path:
                     self.assertTrue((page.parent / path).exists(), f"{page.name} links to {link}")
 
+    def test_links_to_sections_lead_there(self) -> None:
+        for page in PAGES:
+            for path, section in re.findall(r"<([^\s<>`#:]*\.rst)#([^\s<>`]+)>`_", page.read_text()):
+                titles = re.findall(r"(?m)^(\S.*)\n[=\-~]{3,}$", (page.parent / path).read_text())
+                slugs = {re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") for title in titles}
+                self.assertIn(section, slugs, f"{page.name} links to {path}#{section}")
+
     def test_every_metric_is_explained(self) -> None:
         text = (ROOT / "docs/operating.rst").read_text()
         for metric in Metrics().registry.collect():
             name = f"{metric.name}_total" if metric.type == "counter" else metric.name
             self.assertRegex(text, rf"``{name}[`{{]")
+
+
+class ReferenceTests(SynchronousTestCase):
+    def test_is_that_of_the_docstrings(self) -> None:
+        text = (ROOT / "docs/reference.rst").read_text()
+        self.assertEqual(make_reference.reference(), text, "make reference writes it again")
 
 
 class TimersTests(SynchronousTestCase):

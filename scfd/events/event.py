@@ -29,7 +29,7 @@ class TaskResult:
     """What became of one task in one event.
 
     :ivar task_id: as the control plane named it; never empty.
-    :ivar status: a :class:`TaskStatus`; other integers are passed on as they are.
+    :ivar status: a `TaskStatus`; other integers are passed on as they are.
     :ivar result: free text, by custom empty on success and the reason otherwise.
     """
 
