@@ -220,6 +220,15 @@ class BrokenPluginTests(RegistryTestCase):
         self.add()
         self.assertIn(f"found: other; {file}: Plugin is a class; expected an object", self.mistake("x"))
 
+    def test_a_class_that_was_an_object_when_the_cache_was_written(self) -> None:
+        """As when the module has its plugin from another one, which has changed."""
+        file = self.plugin("one")
+        self.add()
+        self.assertEqual(find_plugin("one", "").name, "one")
+        module: Any = sys.modules[f"twisted.plugins.{file.stem}"]
+        module.plugin = module.Plugin
+        self.assertIn("Plugin is a class; expected an object", self.mistake("one"))
+
     def test_one_that_does_not_declare_what_it_is(self) -> None:
         source = PLUGIN.replace("@implementer(IPlugin, IFunctionPlugin)", "")
         file = self.write(f"{source}\n\nplugin = Plugin('x')\n")

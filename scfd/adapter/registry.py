@@ -88,7 +88,9 @@ def find_plugin(name: str, system_name: str, cached: bool = True) -> Any:
     """
     seen = None if cached else survey(_PACKAGES)
     if seen is None:
-        found = [plugin for package in _PACKAGES for plugin in getPlugins(INativePlugin, package)]
+        listed = [plugin for package in _PACKAGES for plugin in getPlugins(INativePlugin, package)]
+        # The cache does not know of changes in what a module imports: the object may be a class by now.
+        found = [plugin for plugin in listed if INativePlugin.providedBy(plugin)]
     else:
         found = seen.plugins
     matching = _matching(found, name, system_name)
