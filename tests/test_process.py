@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.adapter.child import KILL_AFTER, KILL_GUARD_AFTER, LINES, LONGEST_LINE, PIPES_OPEN, WINDOW
 from scfd.adapter.guard import kill_marked
-from scfd.adapter.process import PluginProcess, exit_text
+from scfd.adapter.process import ASKED_FOR, PluginProcess, exit_text
 from scfd.status.context import Context
 
 
@@ -367,6 +367,17 @@ class RestartTests(PluginProcessTestCase):
         self.last().ends(1)
         self.assertEqual(self.ends[1:], ["its process ended: exit status 1"])
         self.process.restart("it has stopped responding")
+
+    def test_one_that_was_asked_for_is_no_failure(self) -> None:
+        """It comes at once, however often, and is not an error in the log."""
+        self.start()
+        for _ in range(3):
+            with capturedLogs() as events:
+                self.process.restart("an operator has asked for it", ASKED_FOR)
+                self.last().ends(143)
+                self.reactor.advance(0)
+            self.assertEqual({event["log_level"] for event in events}, {LogLevel.info})
+        self.assertEqual((len(self.reactor.runs), self.restarts("asked for")), (4, 3))
 
 
 class StopTests(PluginProcessTestCase):

@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from scfd.adapter.calls import SHOWN, PluginClient, PluginResponse, RequestError
 from scfd.adapter.health import Health, Verdict
-from scfd.adapter.process import PluginProcess
+from scfd.adapter.process import ASKED_FOR, PluginProcess
 from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
@@ -142,10 +142,10 @@ class HttpAdapter(Service):
         if not self._first_ready.called:
             self._first_ready.callback(None)
 
-    def _down(self, reason: str) -> None:
+    def _down(self, reason: str, level: LogLevel = LogLevel.error) -> None:
         self._availability.set(False)
         self._readiness.problem("plugin", reason)
-        _log.error("the plugin can take no events: {reason}", reason=reason)
+        _log.emit(level, "the plugin can take no events: {reason}", reason=reason)
 
     def restart(self, why: str) -> None:
         """
@@ -156,8 +156,8 @@ class HttpAdapter(Service):
         if self._process is None:
             raise ValueError("the plugin is not run by the node (adapter.http.command): restart it there")
         self._watch.cancel()
-        self._down(why)
-        self._process.restart(why, "asked for")
+        self._down(why, LogLevel.info)
+        self._process.restart(why, ASKED_FOR)
 
     def _process_ended(self, how: str) -> None:
         """The node's own plugin is down; it is being started again."""

@@ -24,6 +24,8 @@ from scfd.errors import describe
 from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.plugin")
+#: Why a process was ended: a person, or ``scfd run --reload``, wants it. That is no failure.
+ASKED_FOR = "asked for"
 
 _output_log = Logger(namespace="scfd.plugin.output")
 
@@ -181,6 +183,10 @@ class PluginProcess:
         if self._stopped:
             return
         self._metrics.plugin_restarts.labels(reason).inc()
+        if reason == ASKED_FOR:
+            _log.info("the plugin has ended: {how}; starting it again", how=how)
+            self._again = self._reactor.callLater(0, self._begin)
+            return
         _log.error(
             "the plugin is down: {how}; starting it again in {pause:g} s", how=how, pause=self._backoff
         )
@@ -192,7 +198,7 @@ class PluginProcess:
         End the process, and start it again as after any other end; at once where it is waiting for that.
 
         :param why: for a person, such as ``it has stopped responding``.
-        :param kind: for the metrics.
+        :param kind: for the metrics; after `ASKED_FOR` it is started again at once.
         """
         if self._again is not None and self._again.active():
             self._again.reset(0)
