@@ -332,14 +332,14 @@ class FieldsTests(SynchronousTestCase):
                 "event": "ab",
                 "trace": "cd",
                 "message": "t: the event failed: HTTP status 500",
-                "error": {"message": "HTTP status 500"},
+                "error": {"text": "HTTP status 500"},
                 "fields": {"what": "the event", "count": 3, "big": "inf"},
             },
         )
 
     def test_a_failure(self) -> None:
         error = self.record(log_failure=a_failure(KeyError("price")))["error"]
-        self.assertEqual((error["type"], error["message"]), ("KeyError", "'price'"))
+        self.assertEqual((error["type"], error["text"]), ("KeyError", "'price'"))
         self.assertIn("Traceback", error["traceback"])
         with capturedLogs() as events:
             legacy.err(a_failure(ValueError("old")), "why")
@@ -367,7 +367,7 @@ class FieldsTests(SynchronousTestCase):
     def test_logfmt(self) -> None:
         line = logfmt_line(an_event('say "hi"\nto all', log_failure=a_failure(KeyError("x"))))
         self.assertTrue(line.startswith("time=2027-01-15T08:00:00.123Z level=info namespace=heartbeat "))
-        self.assertIn(r'message="say \"hi\"\nto all" error.type=KeyError error.message=' + "'x'", line)
+        self.assertIn(r'message="say \"hi\"\nto all" error.type=KeyError error.text=' + "'x'", line)
         self.assertEqual(line.count("\n"), 1)
         self.assertIn('on=true none_is=""', logfmt_line(an_event(on=True, none_is="")).replace("fields.", ""))
 

@@ -39,7 +39,7 @@ class Child(ProcessProtocol):
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._outputs = {1: _Output(self.line_received), 2: _Output(self.line_received)}
+        self._outputs = {1: _Output(self.line_received), 2: _Output(self.error_line_received)}
         self._window_began, self._budget = -math.inf, 0.0
         self._pausing: IDelayedCall | None = None
         self._closing: IDelayedCall | None = None
@@ -48,8 +48,12 @@ class Child(ProcessProtocol):
         self._waiting: list[Deferred[None]] = []
 
     def line_received(self, line: str) -> None:
-        """Called with each line of its standard output and standard error."""
+        """Called with each line of its standard output."""
         raise NotImplementedError
+
+    def error_line_received(self, line: str) -> None:
+        """The same for its standard error."""
+        self.line_received(line)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         output = self._outputs[childFD]
@@ -130,6 +134,16 @@ def _cancel(result: None, *calls: IDelayedCall) -> None:
             call.cancel()
 
 
+def _end_of_character(data: bytes, end: int) -> int:
+    """Where to cut data, so that no character of UTF-8 is cut: at ``end``, or up to three bytes before it."""
+    for back in range(1, 4):
+        byte = data[end - back]
+        if byte & 0xC0 != 0x80:  # not in the middle of a character: ASCII, or where one begins
+            length = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return end - back if length > back else end
+    return end
+
+
 class _Output:
     """
     What a child has written to one of its outputs and nobody has taken yet.
@@ -159,7 +173,7 @@ class _Output:
             if end < 0:
                 if len(data) - start <= LONGEST_LINE:
                     break
-                end = following = len(data)
+                end = following = _end_of_character(data, len(data))
             self._hand_on(data[start:end])
             budget -= 1 + (end - start) // _LINE_SIZE
             start = following

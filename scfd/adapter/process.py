@@ -20,14 +20,13 @@ from scfd.adapter.guard import (
     guarded,
     kill_marked,
 )
+from scfd.adapter.output import PluginOutput
 from scfd.errors import describe
 from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.plugin")
 #: Why a process was ended: a person, or ``scfd run --reload``, wants it. That is no failure.
 ASKED_FOR = "asked for"
-
-_output_log = Logger(namespace="scfd.plugin.output")
 
 #: The environment variable by which the processes of one run are known.
 MARK = "SCFD_PLUGIN_RUN"
@@ -49,6 +48,7 @@ class _Run(Child):
         #: In the environment of all its processes.
         self._mark = f"{MARK}={os.getpid()}-{token_hex(8)}"
         self.last_line = ""
+        self._printed, self._printed_errors = PluginOutput(reactor), PluginOutput(reactor)
 
     def start(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         """:raises OSError: when the system has no process, memory or file descriptor for it."""
@@ -63,7 +63,11 @@ class _Run(Child):
 
     def line_received(self, line: str) -> None:
         self.last_line = line
-        _output_log.info("{line}", line=line)
+        self._printed.line(line)
+
+    def error_line_received(self, line: str) -> None:
+        self.last_line = line
+        self._printed_errors.line(line)
 
     def processExited(self, reason: Failure) -> None:
         super().processExited(reason)
@@ -73,6 +77,8 @@ class _Run(Child):
 
     def processEnded(self, reason: Failure) -> None:
         super().processEnded(reason)
+        self._printed.end()
+        self._printed_errors.end()
         self._ended(reason)
 
 

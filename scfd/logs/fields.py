@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.logger import LogEvent, LogLevel, formatEvent
@@ -22,9 +24,9 @@ _as_escapes = codecs.getencoder("unicode_escape")
 #: How Twisted begins the text of an event that it can't format.
 _UNFORMATTABLE = ("Unable to format event ", "MESSAGE LOST: ")
 #: Fields of an event that a record has under names of its own, or in its message alone.
-_OWN = frozenset(("text", "line", "trigger", "trace", "event", "error", "message", "time")) | frozenset(
-    ("format", "system", "isError", "failure", "why", "on_stderr", "namespace", "level")
-)
+_OWN = frozenset(
+    ("text", "line", "trigger", "trace", "event", "error", "error_type", "message", "time")
+) | frozenset(("format", "system", "isError", "failure", "why", "on_stderr", "namespace", "level"))
 #: What the names of ``extra`` fields of the standard library begin with, so that they are no others.
 EXTRA = "extra_"
 #: Characters of a field's text.
@@ -67,7 +69,7 @@ def traceback_of(event: LogEvent) -> str:
     """Empty without a failure."""
     failure = failure_of(event)
     if failure is None:
-        return ""
+        return str(event.get("log_traceback", ""))
     try:
         return failure.getTraceback().rstrip("\n")
     except Exception as error:
@@ -88,9 +90,10 @@ def record(event: LogEvent) -> dict[str, Any]:
     if failure is not None:
         kind = getattr(getattr(failure, "type", None), "__name__", "")
         words = failure.getErrorMessage() if isinstance(failure, Failure) else ""
-        found["error"] = {"type": kind, "message": words, "traceback": traceback_of(event)}
+        found["error"] = {"type": kind, "text": words, "traceback": traceback_of(event)}
     elif isinstance(event.get("error"), str):
-        found["error"] = {"message": event["error"]}
+        told = {"type": event.get("error_type", ""), "text": event["error"], "traceback": traceback_of(event)}
+        found["error"] = {name: text for name, text in told.items() if text}
     more = {
         name.removeprefix(EXTRA): _plain(value)
         for name, value in event.items()
@@ -116,7 +119,15 @@ def _of_event(event: LogEvent) -> dict[str, str]:
 def _plain(value: object) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value if value == value and value not in (float("inf"), float("-inf")) else str(value)
-    return str(value)[:LONGEST_FIELD]
+    if isinstance(value, (dict, list, tuple)):
+        with suppress(ValueError, TypeError, RecursionError):  # a circle, or what JSON does not have
+            shown = json.dumps(value, default=str, allow_nan=False)
+            if len(shown) <= LONGEST_FIELD:
+                return json.loads(shown)
+    try:
+        return str(value)[:LONGEST_FIELD]
+    except Exception as error:
+        return f"a {type(value).__name__} without a text ({type(error).__name__})"
 
 
 def _is_legacy_error(event: LogEvent) -> bool:
