@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -78,6 +79,10 @@ class ControlPlaneTestCase(NodeTestCase):
         results = self.state.as_json()["results"]
         return [result["result"] for result in results if result["task_id"] == task_id]
 
+    async def said_md5(self, md5: str) -> bool:
+        """Whether the node's last heartbeat had this digest."""
+        return bool(self.state.as_json()["nodes"][0]["tasks_md5"] == md5)
+
     async def nothing_waits(self, task_id: str) -> None:
         """Wait until the results of all events so far have been taken."""
 
@@ -97,8 +102,8 @@ class GenerationTests(ControlPlaneTestCase):
                 before = len(self.taken("task-001"))
                 daemon = self.start_node(protocol=setting)
                 await daemon.says("delivered to")
-                nodes = self.state.as_json()["nodes"]
-                self.assertEqual(nodes[0]["tasks_md5"], hashlib.md5(b"task-001").hexdigest())
+                md5 = hashlib.md5(b"task-001").hexdigest()
+                await until(partial(self.said_md5, md5), "a heartbeat with the list's digest")
                 self.assertGreater(len(self.taken("task-001")), before)
                 self.assertEqual(await daemon.stop(), 0)
 
@@ -115,10 +120,7 @@ class GenerationTests(ControlPlaneTestCase):
             before = self.state.as_json()["counts"]["heartbeats"]
             await self.restart_server(protocol)
 
-            async def has_the_list(md5: str = md5) -> bool:
-                return bool(self.state.as_json()["nodes"][0]["tasks_md5"] == md5)
-
-            await until(has_the_list, f"the list of generation {protocol}")
+            await until(partial(self.said_md5, md5), f"the list of generation {protocol}")
             self.assertLessEqual(self.state.as_json()["counts"]["heartbeats"], before + 2)
             await self.takes_results()
         self.assertEqual(await daemon.stop(), 0)
