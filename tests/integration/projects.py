@@ -14,8 +14,8 @@ from twisted.trial.unittest import TestCase
 
 from tests.integration.daemon import ROOT, Daemon, free_ports, get_json, until
 
-#: A line of the log, as pages show it.
-SHOWN = re.compile(r"^    ((?:info|warn|error|critical) .*)$", re.MULTILINE)
+#: A line of the log, as pages show it, with or without its time.
+SHOWN = re.compile(r"^    (?:[\d:.]+ )?((?:info|warn|error|critical) .*)$", re.MULTILINE)
 
 
 async def run_program(folder: Path, program: str, *arguments: str) -> tuple[str, str, int]:
@@ -25,6 +25,14 @@ async def run_program(folder: Path, program: str, *arguments: str) -> tuple[str,
     environ["PATH"] = f"{scripts}{os.pathsep}{environ['PATH']}"
     out, errors, status = await getProcessOutputAndValue(program, arguments, environ, str(folder))
     return out.decode(), errors.decode(), status
+
+
+async def says_what_is_shown(page: str, daemon: Daemon) -> None:
+    """Wait for each line of the log that is on a page, but for figures."""
+    lines: list[str] = SHOWN.findall(page)
+    assert lines, "the page shows no line of the log"
+    for line in lines:
+        await daemon.says(re.sub(r"\d+", r"\\d+", re.sub(r"([^\w\s])", r"\\\1", line)))
 
 
 class ProjectTestCase(TestCase):
@@ -78,13 +86,6 @@ class ProjectTestCase(TestCase):
             return condition((await get_json(f"http://127.0.0.1:{self.control_plane}/state"))["results"])
 
         await until(there, "results")
-
-    async def says_what_is_shown(self, page: str, daemon: Daemon) -> None:
-        """Line by line, but for figures."""
-        lines: list[str] = SHOWN.findall(page)
-        self.assertTrue(lines, "the page shows no line of the log")
-        for line in lines:
-            await daemon.says(re.sub(r"\d+", r"\\d+", re.sub(r"([^\w\s])", r"\\\1", line)))
 
     async def ends_well(self, daemon: Daemon) -> None:
         self.assertEqual(await daemon.stop(), 0)

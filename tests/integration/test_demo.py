@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from tests.integration.daemon import ROOT, Daemon, children, free_ports, get_json, is_alive, until
+from tests.integration.projects import run_program, says_what_is_shown
 
 #: The ports of the shipped config.
 PORTS = ("9000", "9002", "18202", "14222")
+
+#: In the README, with what it says of the outcome.
+COMMAND = re.compile(r"(?m)^    ((?:\.venv/bin/scfd|curl) .*?)(?: +# (.*))?$")
 
 
 def demo_config(ports: list[int], state_dir: Path) -> str:
@@ -72,6 +77,31 @@ class DemoTests(TestCase):
             self.assertEqual(await daemon.stop(), 0)
             self.assertEqual([pid for pid in below if is_alive(pid)], [])
             self.assertNotIn("Traceback", daemon.output)
+
+        return Deferred.fromCoroutine(check())
+
+    def test_what_the_readme_says(self) -> Deferred[None]:
+        """Its lines are in the log, and its commands, which it has at the node while that runs, end well."""
+        demo, _, _ = (ROOT / "README.rst").read_text().partition("A function of your own")
+        shown, _, _ = demo.partition("summary      last 10 s")
+
+        async def check() -> None:
+            daemon = self.start()
+            await says_what_is_shown(shown, daemon)
+            commands = COMMAND.findall(demo)
+            self.assertGreater(len(commands), 6)
+            for command, comment in commands:
+                for shipped, other in [
+                    *zip(PORTS, self.ports, strict=True),
+                    (".venv/bin/", ""),
+                    ("etc/", ""),
+                ]:
+                    command = command.replace(shipped, str(other))
+                out, errors, status = await run_program(self.folder, "/bin/sh", "-c", command)
+                self.assertEqual(status, 0, f"{command}\n{out}{errors}")
+                if comment.startswith(("{", "[")):
+                    self.assertEqual(out.strip(), comment.partition(" - ")[0], command)
+            self.assertEqual(await daemon.stop(), 0)
 
         return Deferred.fromCoroutine(check())
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SkipTest
 
 from tests.integration.daemon import ROOT, Daemon, get_json
-from tests.integration.projects import ProjectTestCase
+from tests.integration.projects import ProjectTestCase, says_what_is_shown
 
 EXAMPLES = ROOT / "examples"
 
@@ -39,11 +39,13 @@ class ExamplesTests(ProjectTestCase):
         )
 
     async def says_what_the_readme_shows(self, daemon: Daemon) -> None:
-        await self.says_what_is_shown((self.folder / "README.rst").read_text(), daemon)
+        await says_what_is_shown((self.folder / "README.rst").read_text(), daemon)
 
     async def test_hello(self) -> None:
         daemon = await self.start_example("hello")
         await self.reported(("Ada", "Hello, Ada"), ("Grace", "Hello, Grace"))
+        _, _, page = (ROOT / "README.rst").read_text().partition("You see, among other lines::")
+        await says_what_is_shown(page, daemon)
         await self.ends_well(daemon)
 
     async def test_http_plugin(self) -> None:

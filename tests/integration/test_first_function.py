@@ -7,7 +7,7 @@ import shlex
 import textwrap
 
 from tests.integration.daemon import ROOT, Daemon
-from tests.integration.projects import ProjectTestCase, run_program
+from tests.integration.projects import ProjectTestCase, run_program, says_what_is_shown
 
 BLOCK = re.compile(r"\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)")
 #: .ci/check_install.py tries what these do.
@@ -51,7 +51,7 @@ class NewcomerTests(ProjectTestCase):
     async def test_first_function(self) -> None:
         page = (ROOT / "docs/first-function.rst").read_text()
         await self.follow(page)
-        await self.says_what_is_shown(page, self.daemon)
+        await says_what_is_shown(page, self.daemon)
         shown = page[page.index("    TASK    STATUS") :].split("\n\n")[0]
         for line, found in zip(shown.splitlines(), self.said.splitlines(), strict=True):
             self.assertEqual(without_figures(line), without_figures(found))
