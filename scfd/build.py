@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from attrs import evolve
-from treq.client import HTTPClient
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import IResource
 
 from scfd.config import Config, GatewaySettings, HttpAdapterSettings, NatsSettings, TimerSettings
 from scfd.config.dead_ends import task_keys
 from scfd.control_plane.client import ControlPlaneClient
+from scfd.control_plane.http import LazyClient, agent
 from scfd.control_plane.learning import LearningClient
 from scfd.control_plane.probe import ProbeHandler
 from scfd.control_plane.signing import Signer
@@ -52,12 +51,8 @@ Dispatch = Callable[[TriggerEvent], "Deferred[None]"]
 
 _log = Logger(namespace="scfd.config")
 
-#: Idle connections kept open to one peer.
-_POOL_SIZE = 32
-#: Seconds that an idle connection is kept: less than what servers commonly keep theirs (5 s), so
-#: that a request is not sent into a connection that is just being closed.
-_POOL_IDLE = 4
-#: The same for a plugin, whose events can't be sent twice: gunicorn closes after 2 s.
+#: Seconds that an idle connection to a plugin is kept, whose events can't be sent twice: gunicorn closes its
+#: own after 2 s.
 _PLUGIN_IDLE = 1.5
 #: Seconds after the last connection that could not be accepted: asyncio tries again each second.
 _REFUSED_RECENTLY = 3.0
@@ -65,13 +60,6 @@ _REFUSED_RECENTLY = 3.0
 _TASK_TIMEOUT = 30.0
 #: Seconds that a connection to the plugin may take to be made.
 _CONNECT_TIMEOUT = 5.0
-
-
-def _agent(reactor: Any) -> Agent:
-    pool = HTTPConnectionPool(reactor, persistent=True)
-    pool.maxPersistentPerHost = _POOL_SIZE
-    pool.cachedConnectionTimeout = _POOL_IDLE  # seconds
-    return Agent(reactor, connectTimeout=5.0, pool=pool)
 
 
 def context(cfg: Config, reactor: Any) -> Context:
@@ -83,9 +71,9 @@ def context(cfg: Config, reactor: Any) -> Context:
     return evolve(made, history=history)
 
 
-def http_client(reactor: Any) -> HTTPClient:
+def http_client(reactor: Any) -> LazyClient:
     """A client with a connection pool of its own."""
-    return HTTPClient(_agent(reactor))
+    return LazyClient(reactor)
 
 
 def signer(cfg: Config, now: Callable[[], float]) -> Signer | None:
@@ -114,8 +102,8 @@ class Outside:
         add_plugin_folders(cfg.adapter.path)
         return find_plugin(cfg.adapter.native, cfg.system.name)
 
-    def http_client(self, reactor: Any) -> HTTPClient:
-        """What makes requests to the control plane."""
+    def http_client(self, reactor: Any) -> Any:
+        """What makes requests to the control plane, as a treq client does."""
         return http_client(reactor)
 
     def outbox(self, folder: Folder, reactor: Any) -> Outbox:
@@ -430,5 +418,5 @@ def dev_control_plane(cfg: Config, reactor: Any) -> IService | None:
     token = "" if cfg.gateway is None else cfg.gateway.probe_token
     keys, node_page = signer(cfg, time.time), cfg.admin.listen.url if cfg.admin is not None else ""
     return ControlPlane(
-        cfg.dev.control_plane, node_url, reactor, _agent(reactor), token, keys=keys, node_page=node_page
+        cfg.dev.control_plane, node_url, reactor, agent(reactor), token, keys=keys, node_page=node_page
     )

@@ -50,6 +50,20 @@ class ExceptionHandler:
 exceptions = ExceptionHandler(time.monotonic)
 
 
+def leave_out_tls() -> None:
+    """
+    Keep pyOpenSSL out until `allow_tls`: Twisted imports it with the reactor, wherever it is installed, which
+    takes 130 ms and 12 MiB. For processes in which no code but scfd's own uses Twisted.
+    """
+    sys.modules.setdefault("OpenSSL", None)  # type: ignore[arg-type]
+
+
+def allow_tls() -> None:
+    """From here on pyOpenSSL can be imported, if it is installed."""
+    if sys.modules.get("OpenSSL", sys) is None:
+        del sys.modules["OpenSSL"]
+
+
 def install() -> None:
     """
     Make asyncioreactor the reactor of this process, unless it is already.

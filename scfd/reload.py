@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from treq.client import HTTPClient
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -27,6 +26,7 @@ from scfd.adapter.child import Child
 from scfd.adapter.guard import guarded
 from scfd.adapter.process import exit_text
 from scfd.config import Config, load
+from scfd.control_plane.http import LazyClient
 from scfd.deferreds import from_coroutine
 from scfd.errors import ConfigError, StartupError
 from scfd.lifecycle import Node, ProcessEnd, freeze_heap
@@ -94,7 +94,7 @@ class Reloader(Service):
     :raises StartupError: there is nothing that watches files, or too much to watch.
     """
 
-    def __init__(self, cfg: Config, trpc_config: str | None, client: HTTPClient, reactor: Any) -> None:
+    def __init__(self, cfg: Config, trpc_config: str | None, client: LazyClient, reactor: Any) -> None:
         try:
             import watchfiles
         except ImportError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from scfd import signals
 from scfd.errors import EXIT_COULD_NOT_START, StartupError
 
 if TYPE_CHECKING:
-    from scfd.config import Config
+    from scfd.config import AdapterSettings, Config, SystemSettings
 
 #: twistd's own default, in the working directory.
 _PID_FILE = "twistd.pid"
@@ -22,6 +23,17 @@ _PID_FILE = "twistd.pid"
 def _give_up(error: StartupError) -> NoReturn:
     print("\n".join(f"scfd: {line}" for line in str(error).splitlines()), file=sys.stderr, flush=True)
     sys.exit(EXIT_COULD_NOT_START)
+
+
+def _settings_class(adapter: AdapterSettings, system: SystemSettings) -> type | None:
+    """That of a native plugin, whose modules may need the reactor, and TLS."""
+    if adapter.http is not None:
+        return None
+    from scfd import reactor
+    from scfd.adapter.registry import settings_class
+
+    reactor.install()
+    return settings_class(adapter, system)
 
 
 class Options(usage.Options):
@@ -43,17 +55,20 @@ class Options(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         if self.parent is not None:  # under twistd
             signals.end_at_once()
+            # A fifth of the start would be walks through what stays; on again in `makeService`.
+            gc.disable()
         super().parseOptions(options)
 
     def postOptions(self) -> None:
         # Imported here: they take a tenth of a second, in which signals are handled already.
         from scfd import config, logs, reactor
-        from scfd.adapter.registry import settings_class
 
-        trpc_config, own = self["trpc-config"], None if self["reload"] else settings_class
+        trpc_config, own = self["trpc-config"], None if self["reload"] else _settings_class
         try:
-            reactor.install()
             self.config = config.load(self["config"], os.environ, trpc_config, own)
+            if self.config.adapter.http is not None:
+                reactor.leave_out_tls()
+            reactor.install()
             logs.set_up(self.config.log)
         except StartupError as error:
             _give_up(error)
@@ -183,6 +198,9 @@ def makeService(options: Options) -> Any:
         node = make_node(without_dev(cfg) if options["no-dev"] else cfg, reactor)
     except StartupError as error:
         _give_up(error)
+    finally:
+        gc.freeze()
+        gc.enable()
     if options.started is not None:
         node.on_ready(options.started)
     return node

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from attrs import frozen
-from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
@@ -43,7 +41,7 @@ class ControlPlaneClient:
     :param signer: signs each request, where the control plane asks for it.
     """
 
-    def __init__(self, http: HTTPClient, clock: IReactorTime, signer: Signer | None = None) -> None:
+    def __init__(self, http: Any, clock: IReactorTime, signer: Signer | None = None) -> None:
         self._http = http
         self._clock = clock
         self._signer = signer
@@ -140,6 +138,9 @@ class _Body(Protocol):
             self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        # Whoever has made the request has imported it.
+        from twisted.web.client import ResponseDone
+
         if self.whole.called:
             return
         # PotentialDataLoss: a body without a length ends where its connection does.
