@@ -210,7 +210,8 @@ def report_refused_connections(exceptions: ExceptionHandler, context: Context) -
         if over and over[0].active():
             over[0].reset(_REFUSED_RECENTLY)
             return
-        readiness.problem("connections", f"new ones can't be accepted: {reason}")
+        advice = "raise the limit of open files (ulimit -n), or lower gateway.max_connections"
+        readiness.problem("connections", f"new ones can't be accepted: {reason}", advice)
         over[:] = [context.reactor.callLater(_REFUSED_RECENTLY, readiness.well, "connections")]
 
     exceptions.refused = refused

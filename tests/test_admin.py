@@ -27,9 +27,9 @@ class AdminRoutesTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.json()), (200, []))
 
     def test_not_ready(self) -> None:
-        self.readiness.problem("plugin", "exit status 1")
+        self.readiness.problem("plugin", "exit status 1", "look")
         self.node.advance(seconds=2)
-        self.readiness.problem("nats trigger q", "not connected")
+        self.readiness.problem("nats trigger q", "not connected", "look")
         answer = self.request("GET", "/ready")
         self.assertEqual(
             (answer.status, answer.json()),
@@ -41,14 +41,14 @@ class AdminRoutesTests(SynchronousTestCase):
                         "severity": "problem",
                         "reason": "exit status 1",
                         "since": "2027-01-15T08:00:00Z",
-                        "advice": "",
+                        "advice": "look",
                     },
                     {
                         "component": "nats trigger q",
                         "severity": "problem",
                         "reason": "not connected",
                         "since": "2027-01-15T08:00:02Z",
-                        "advice": "",
+                        "advice": "look",
                     },
                 ],
             ),
@@ -63,7 +63,7 @@ class AdminRoutesTests(SynchronousTestCase):
         self.assertEqual((warning["severity"], warning["advice"]), ("warning", "scfd events --failed"))
 
     def test_ready_again(self) -> None:
-        self.readiness.problem("plugin", "exit status 1")
+        self.readiness.problem("plugin", "exit status 1", "look")
         self.readiness.well("plugin")
         self.assertEqual(self.request("GET", "/ready").status, 200)
 

@@ -99,11 +99,11 @@ class HealthDetailsTests(GatewayTestCase):
             self.assertEqual(self.ask("GET", target).status, status, target)
             self.assertEqual(self.ask("HEAD", target).status, status, target)
         self.readiness.enter(Phase.RUNNING)
-        self.readiness.warning("trigger t", "its last 5 events have all failed")
+        self.readiness.warning("trigger t", "its last 5 events have all failed", "look")
         self.assertEqual(self.ask("GET", "/-/startup").json(), {"status": "running"})
         ready = self.ask("GET", "/-/ready")
         self.assertEqual((ready.status, ready.json()[0]["component"]), (200, "trigger t"))
-        self.readiness.problem("plugin", "exit status 1")
+        self.readiness.problem("plugin", "exit status 1", "look")
         self.assertEqual(self.ask("GET", "/-/ready").status, 503)
 
 

@@ -545,6 +545,19 @@ class VersionLogTests(HeartbeatTestCase):
             ],
         )
 
+    def test_operators_are_told_until_the_version_is_right(self) -> None:
+        wanted = "v2"
+        self.client.react = lambda beat: responds({"package_version": wanted})
+        self.heartbeat.startService()
+        (warning,) = self.readiness.all()
+        self.assertEqual((warning.component, warning.severity), ("version", "warning"))
+        self.assertEqual(warning.reason, "version v2 should be running, this is v1.0.0")
+        self.assertIn("deploy v2", warning.advice)
+        wanted = "v1.0.0"
+        self.pass_time(INTERVAL)
+        self.assertEqual(self.readiness.all(), [])
+        self.heartbeat.stopService()
+
 
 class Generation3Tests(SynchronousTestCase):
     def read(self, value: Any, status: int = 200) -> Orders:

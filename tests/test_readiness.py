@@ -22,7 +22,7 @@ class ReadinessTests(SynchronousTestCase):
         self.assertEqual(self.told(), [])
 
     def test_a_problem_has_its_beginning(self) -> None:
-        self.readiness.problem("plugin", "not ready yet")
+        self.readiness.problem("plugin", "not ready yet", "look")
         self.clock.advance(60)
         self.assertEqual(
             self.told(),
@@ -30,27 +30,27 @@ class ReadinessTests(SynchronousTestCase):
         )
 
     def test_a_new_reason_does_not_change_the_beginning(self) -> None:
-        self.readiness.problem("heartbeat", "timed out")
+        self.readiness.problem("heartbeat", "timed out", "look")
         self.clock.advance(9)
-        self.readiness.problem("heartbeat", "HTTP status 502")
+        self.readiness.problem("heartbeat", "HTTP status 502", "look")
         self.assertEqual(
             self.told(),
             [{"component": "heartbeat", "reason": "HTTP status 502", "since": "2025-01-01T00:00:00Z"}],
         )
 
     def test_a_problem_that_comes_back_begins_anew(self) -> None:
-        self.readiness.problem("heartbeat", "timed out")
+        self.readiness.problem("heartbeat", "timed out", "look")
         self.readiness.well("heartbeat")
         self.assertEqual(self.told(), [])
         self.clock.advance(9)
-        self.readiness.problem("heartbeat", "timed out")
+        self.readiness.problem("heartbeat", "timed out", "look")
         self.assertEqual(self.told()[0]["since"], "2025-01-01T00:00:09Z")
 
     def test_the_longest_standing_first(self) -> None:
         for component in ("b", "a", "c"):
-            self.readiness.problem(component, "ill")
+            self.readiness.problem(component, "ill", "look")
             self.clock.advance(1)
-        self.readiness.problem("b", "still ill")
+        self.readiness.problem("b", "still ill", "look")
         self.assertEqual([problem.component for problem in self.readiness.problems()], ["b", "a", "c"])
 
     def test_warnings_are_no_problems(self) -> None:
@@ -71,9 +71,9 @@ class ReadinessTests(SynchronousTestCase):
         )
 
     def test_a_warning_that_becomes_a_problem_begins_anew(self) -> None:
-        self.readiness.warning("outbox", "nearly full")
+        self.readiness.warning("outbox", "nearly full", "look")
         self.clock.advance(5)
-        self.readiness.problem("outbox", "full")
+        self.readiness.problem("outbox", "full", "look")
         self.assertEqual(self.told()[-1]["since"], "2025-01-01T00:00:05Z")
 
     def test_well_of_an_unknown_component(self) -> None:

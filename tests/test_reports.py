@@ -431,6 +431,15 @@ class FullTests(ReportsTestCase):
         self.assertIn(b'scfd_results_dropped_total{reason="outbox full"} 1.0', self.figures())
         self.assertEqual(self.reports.pending(), 2)
 
+    def test_operators_are_told_until_there_is_room(self) -> None:
+        self.failureResultOf(self.reports.put(results("c")), OutboxFullError)
+        (problem,) = self.readiness.all()
+        self.assertEqual((problem.component, problem.severity), ("outbox", "problem"))
+        self.assertIn("outbox_limit", problem.advice)
+        self.client.react = lambda report: DELIVERED
+        self.clock.advance(1)
+        self.assertEqual(self.readiness.all(), [])
+
     def test_what_is_delivered_makes_room(self) -> None:
         self.client.react = lambda report: DELIVERED
         self.clock.advance(1)
@@ -461,6 +470,28 @@ class ManyTests(ReportsTestCase):
         self.clock.advance(1)
         self.assertEqual(self.reports.pending(), 0)
         self.assertEqual(len(self.sent()), 2000)
+
+
+class NoneTakenTests(ReportsTestCase):
+    def test_operators_are_told_while_no_report_is_taken(self) -> None:
+        for response in (REFUSED, FAILED):
+            with self.subTest(response=response):
+                self.client.react = lambda report: response  # noqa: B023
+                self.start()
+                self.put("a", "b", "c", "d")
+                self.clock.pump([1] * 20)
+                self.put("e")
+                self.clock.pump([1] * 20)
+                (warning,) = [one for one in self.readiness.all() if one.component == "reports"]
+                self.assertEqual(warning.severity, "warning")
+                self.assertIn(f"HTTP status {response.status}", warning.reason)
+                self.assertIn("scfd reports", warning.advice)
+                self.client.react = lambda report: DELIVERED
+                self.put("f")
+                self.clock.pump([1] * 40)
+                self.assertNotIn("reports", [one.component for one in self.readiness.all()])
+                self.successResultOf(self.reports.stopService())
+                self.setUp()
 
 
 class RefusedTests(ReportsTestCase):

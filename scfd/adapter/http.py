@@ -144,8 +144,13 @@ class HttpAdapter(Service):
 
     def _down(self, reason: str, level: LogLevel = LogLevel.error) -> None:
         self._availability.set(False)
-        self._readiness.problem("plugin", reason)
+        self._readiness.problem("plugin", reason, self._advice())
         _log.emit(level, "the plugin can take no events: {reason}", reason=reason)
+
+    def _advice(self) -> str:
+        if self._process is None:
+            return f"start it at {self._settings.url} (adapter.http.url), or look at its log there"
+        return "look at its output in the node's log; it is started again by itself"
 
     def restart(self, why: str) -> None:
         """
@@ -172,7 +177,7 @@ class HttpAdapter(Service):
                 )
             )
         self._availability.set(False)
-        self._readiness.problem("plugin", how)
+        self._readiness.problem("plugin", how, self._advice())
 
     def on_trigger(self, event: TriggerEvent) -> Deferred[TriggerResponse]:
         """POST the event: see `IAdapter`."""

@@ -102,7 +102,7 @@ class NativeAdapter(Service):
 
     def _remind(self, seconds: float) -> None:
         waits = f"its init() has not ended after {seconds:g} s"
-        self._readiness.problem("plugin", waits)
+        self._readiness.problem("plugin", waits, "look what its init() waits for")
         _log.warn(
             "plugin {name}: {waits}; the node waits for it, {limit:g} s at most",
             name=self.plugin_name,

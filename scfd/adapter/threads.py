@@ -108,7 +108,8 @@ class PluginThreads:
         )
         if self.all_stuck:
             self._availability.set(False)
-            self._readiness.problem("plugin", f"all its {self._size} threads are stuck")
+            advice = "mend what blocks in the plugin (its time limits), and restart the node"
+            self._readiness.problem("plugin", f"all its {self._size} threads are stuck", advice)
         elif all_were:
             self._readiness.well("plugin")
             self._availability.set(True)

@@ -245,8 +245,19 @@ class Heartbeat(Service):
         self._say_once(f"accepted by {self._identity.server.base_url}")
         if orders.tasks is not None:
             await self._take_tasks(orders.tasks)
-        if orders.package_version and orders.package_version != self._identity.version:
-            self._wrong_version(orders.package_version)
+        self._compare_version(orders.package_version)
+
+    def _compare_version(self, wanted: str) -> None:
+        """:param wanted: empty when the control plane does not say."""
+        if not wanted or wanted == self._identity.version:
+            self._readiness.well("version")
+            return
+        self._readiness.warning(
+            "version",
+            f"version {wanted} should be running, this is {self._identity.version}",
+            f"deploy {wanted}, or have the control plane ask for {self._identity.version}",
+        )
+        self._wrong_version(wanted)
 
     async def _take_tasks(self, entries: list[Any]) -> None:
         if len(entries) <= LONG_LIST:
@@ -260,7 +271,10 @@ class Heartbeat(Service):
         self._failing = True
         self._metrics.heartbeats.labels("failed").inc()
         self._readiness.problem(
-            _COMPONENT, f"no heartbeat accepted by {self._identity.server.base_url}: {reason}"
+            _COMPONENT,
+            f"no heartbeat accepted by {self._identity.server.base_url}: {reason}",
+            "look whether it runs and can be reached from here; where it refuses, compare heartbeat.*, "
+            "system.node_id and system.version with what it knows of this node",
         )
         self._say_once(f"not accepted by {self._identity.server.base_url}: {reason}", warn=True)
         if self._candidate is not None:

@@ -41,10 +41,16 @@ from scfd.status.context import Context
 _log = Logger(namespace="scfd.reports")
 
 PATH = "/collectmgr/ReportTaskStatus"
+#: Names in ``/ready``.
+_NONE_TAKEN, _FULL = "reports", "outbox"
+#: Part of its limit below which an outbox that was full is so no longer.
+_ROOM_AGAIN = 0.9
 #: Seconds for one try.
 REQUEST_TIMEOUT = 10.0
 #: Seconds after which an outbox that nothing is written to is looked at.
 LOOK_EVERY = 10
+#: Tries in a row without a result being taken after which operators are told.
+NONE_TAKEN = 5
 #: Seconds that stopping waits for deliveries; what is left is on disk.
 FLUSH_LIMIT = 3.0
 
@@ -105,6 +111,8 @@ class Reports(Service):
         self._pace = Pace(self._clock, self._pump, chance)
         self._tries = Tries(self._clock, chance)
         self._put_aside = PutAside(context)
+        self._readiness = context.readiness
+        self._none_taken = 0
         self._discarded: set[int] = set()
         self._in_flight = InFlight()
         self._closed = self._pumping = False
@@ -207,10 +215,15 @@ class Reports(Service):
         size = sum(map(size_of, results))
         if self._size + size > self._limits.size:
             self._metrics.results_dropped.labels("outbox full").inc(len(results))
-            return fail(
-                OutboxFullError(f"{self.pending()} task results wait for delivery, no more are taken")
+            text = f"{self.pending()} task results wait for delivery, no more are taken"
+            self._readiness.problem(
+                _FULL,
+                text,
+                "see why the control plane takes none (`scfd reports`), or raise system.outbox_limit",
             )
+            return fail(OutboxFullError(text))
         self._size += size
+        self._readiness.well(_FULL)
         node_id = self._identity.node_id
         accepting = self._storage.do(lambda: self._outbox.append(node_id, results))
         return accepting.addCallbacks(self._queues.add, self._not_accepted, errbackArgs=(size,))
@@ -218,6 +231,11 @@ class Reports(Service):
     def _not_accepted(self, failure: Failure, size: int) -> Failure:
         self._size -= size
         return failure
+
+    def _freed(self, entry: Entry) -> None:
+        self._size -= size_of(entry.result)
+        if self._size <= self._limits.size * _ROOM_AGAIN:
+            self._readiness.well(_FULL)
 
     def kept(self, limit: int) -> Deferred[list[Kept]]:
         """:returns: a Deferred of the results that are pending or put aside, the oldest first."""
@@ -246,7 +264,7 @@ class Reports(Service):
         for entry in self._queues.discard(pending):
             del pending[entry.seq]
             self._tries.forget(entry)
-            self._size -= size_of(entry.result)
+            self._freed(entry)
         self._discarded.update(pending)  # they are on their way
         self._put_aside.add(-sum(state != PENDING for _, _, state in gone))
         return len(gone)
@@ -275,6 +293,7 @@ class Reports(Service):
         verdict, words = await self._try(entry)
         if self._closed:
             return  # the outbox is closed: the next run delivers it again
+        self._note_taken(verdict is Verdict.TAKEN, words)
         if verdict is Verdict.RETRY:
             entry = self._tries.not_taken(entry)
         hopeless = verdict is Verdict.RETRY and self._limits.is_hopeless(entry)
@@ -289,6 +308,18 @@ class Reports(Service):
             await self._settle(entry, verdict, words)
         else:
             self._keep(entry, verdict, words)
+
+    def _note_taken(self, taken: bool, words: str) -> None:
+        self._none_taken = 0 if taken else self._none_taken + 1
+        if taken:
+            self._readiness.well(_NONE_TAKEN)
+        elif self._none_taken >= NONE_TAKEN:
+            self._readiness.warning(
+                _NONE_TAKEN,
+                f"none of the last {self._none_taken} tries was taken, the last one: {words}",
+                "look at the control plane's log, whether it knows this node and these tasks; "
+                "`scfd reports` has the results",
+            )
 
     def _keep(self, entry: Entry, verdict: Verdict, words: str) -> None:
         # One result that is never taken, among others that are, is told once.
@@ -320,7 +351,7 @@ class Reports(Service):
             await self._storage.do(lambda: self._outbox.refuse(entry, words))
             self._put_aside.add(1)
         self._tries.forget(entry)
-        self._size -= size_of(entry.result)
+        self._freed(entry)
         self._queues.done(entry.result.task_id)
 
     async def _try(self, entry: Entry) -> tuple[Verdict, str]:

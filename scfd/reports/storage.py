@@ -115,7 +115,8 @@ class Storage:
     def _note(self, why: str) -> None:
         self._context.metrics.storage_errors.inc()
         text = f"the disk takes no task results: {why}"
-        self._context.readiness.problem(COMPONENT, text)
+        advice = "free space in system.state_dir, or make it writable; the node goes on by itself"
+        self._context.readiness.problem(COMPONENT, text, advice)
         if not self.failing:
             self.failing = True
             _log.error("{text}", text=text)

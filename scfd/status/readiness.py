@@ -24,20 +24,26 @@ class Phase(Enum):
     STOPPING = "stopping"
 
 
+_ADVICE = {
+    Phase.STARTING: "wait; its log says what it waits for",
+    Phase.STOPPING: "nothing: it finishes what is under way, and ends",
+}
+
+
 @frozen
 class Problem:
     """
     :ivar component: who has it, such as ``plugin`` or ``nats trigger my-queue``.
     :ivar reason: one line for a person.
     :ivar since: when it began, seconds since the epoch.
-    :ivar advice: what an operator can do; empty where the reason says it.
+    :ivar advice: what an operator can do.
     :ivar severity: ``problem``, or ``warning`` for what does not keep the node from being ready.
     """
 
     component: str
     reason: str
     since: float
-    advice: str = ""
+    advice: str
     severity: str = "problem"
 
     def to_dict(self) -> dict[str, str]:
@@ -76,10 +82,10 @@ class Readiness:
         if phase is Phase.RUNNING:
             self.well("node")
         else:
-            self.problem("node", phase.value)
+            self.problem("node", phase.value, _ADVICE[phase])
         self._on_phase(phase)
 
-    def problem(self, component: str, reason: str, advice: str = "") -> None:
+    def problem(self, component: str, reason: str, advice: str) -> None:
         """
         Say what is wrong with a component now. A new reason does not change ``since``.
 
@@ -87,7 +93,7 @@ class Readiness:
         """
         self._note(component, reason, advice, "problem")
 
-    def warning(self, component: str, reason: str, advice: str = "") -> None:
+    def warning(self, component: str, reason: str, advice: str) -> None:
         """The same for what an operator should look at though the node is ready."""
         self._note(component, reason, advice, "warning")
 

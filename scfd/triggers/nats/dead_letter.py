@@ -175,7 +175,8 @@ class DeadLetters:
         known = (problem.reason for problem in self._readiness.problems())
         if text not in known:
             _log.error("{trigger}: {text}; trying on", trigger=self._settings.name, text=text)
-        self._readiness.problem(self._component, text)
+        advice = f"see that a stream takes {self._settings.dead_letter}, and this user may publish there"
+        self._readiness.problem(self._component, text, advice)
 
     def _well(self, delivery: Delivery) -> None:
         self._failing.discard(delivery)

@@ -104,7 +104,7 @@ class GivenUp:
                     text = f"message {sequence} can't be read for its dead letter: {reason(error)}"
                 if text not in (problem.reason for problem in self._readiness.problems()):
                     _log.error("{trigger}: {text}; trying on", trigger=settings.name, text=text)
-                self._readiness.problem(self._component, text)
+                self._readiness.problem(self._component, text, "look what this user may do at the server")
                 await deferLater(self._clock, FETCH_PAUSE)
         finally:
             self._readiness.well(self._component)

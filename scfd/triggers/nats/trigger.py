@@ -29,6 +29,8 @@ from scfd.triggers.nats.pulls import Pulls, PullTerms
 
 _log = Logger(namespace="scfd.nats")
 
+_ADVICE = "look at the NATS server, its stream and consumer, and the rights of this user; the node tries on"
+
 # Seconds.
 #: Before the consumer is bound again, after it was lost or could not be bound.
 RETRY_PAUSE = 0.5
@@ -94,7 +96,7 @@ class NatsTrigger(Service):
     def startService(self) -> None:
         super().startService()
         self._problem = "not connected yet"
-        self._readiness.problem(self._component, self._problem)
+        self._readiness.problem(self._component, self._problem, "wait; it is just connecting")
         self._connection.watch(self._disconnected)
         self._availability.watch(lambda _: self._may_have_changed())
         self._deliveries.set_ready(self._may_consume)
@@ -337,10 +339,14 @@ class NatsTrigger(Service):
         self._extend_in_time()
         if self._unproven:
             if self._consumer.crowded:
-                self._not_well(f"other nodes use up max_waiting of consumer {self._settings.consumer_name}")
+                why = f"other nodes use up max_waiting of consumer {self._settings.consumer_name}"
+                self._not_well(why, "raise the consumer's max_waiting, or run fewer nodes")
             return  # it looked well the last time, too
         if self._consumer.paused:
-            self._not_well(f"consumer {self._settings.consumer_name} is paused until {self._consumer.paused}")
+            why = f"consumer {self._settings.consumer_name} is paused until {self._consumer.paused}"
+            self._not_well(
+                why, f"nats consumer resume {self._settings.stream} {self._settings.consumer_name}"
+            )
         elif self._problem is not None:
             self._problem = None
             self._readiness.well(self._component)
@@ -352,8 +358,8 @@ class NatsTrigger(Service):
                 consumer=self._settings.consumer_name,
             )
 
-    def _not_well(self, why: str) -> None:
-        self._readiness.problem(self._component, why)
+    def _not_well(self, why: str, advice: str = _ADVICE) -> None:
+        self._readiness.problem(self._component, why, advice)
         if why != self._problem:
             self._problem = why
             _log.warn("{trigger}: {reason}", trigger=self._settings.name, reason=why)
