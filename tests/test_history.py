@@ -65,6 +65,28 @@ class HistoryTests(SynchronousTestCase):
             self.history.ended(event(), 0.1, Failure(error))
             self.assertEqual(self.history.last()[0].outcome, outcome)
 
+    def test_very_many_triggers_keep_less_of_each(self) -> None:
+        long = {"header.x": "y" * 50_000}
+        for number in range(2_000):
+            self.history.ended(
+                event(f"t{number}", number, "m" * 60_000, **long), 0.1, Failure(PluginError("x"))
+            )
+        for number in range(2_000):
+            self.history.ended(event(f"t{number}", 1, "m"), 0.1)
+        kept = self.history.last()
+        self.assertEqual(len(kept), 4_000)
+        self.assertLess(sum(past.size for past in kept), history.MOST_BYTES)
+        self.assertEqual(
+            (kept[-1].error, kept[-1].payload, kept[-1].payload_size), ("PluginError: x", None, 0)
+        )
+
+    def test_a_page_of_it(self) -> None:
+        for number in range(4):
+            self.history.ended(event("ab"[number % 2], number), 0.1)
+        self.assertEqual([past.number for past in self.history.last(limit=2)], [4, 3])
+        self.assertEqual([past.number for past in self.history.last(after=2)], [4, 3])
+        self.assertEqual([past.number for past in self.history.last("a", after=1)], [3])
+
     def test_a_fault_of_the_plugin_has_its_traceback_and_what_one_line_says_has_none(self) -> None:
         def failing() -> None:
             raise KeyError("price")

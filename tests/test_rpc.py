@@ -231,6 +231,7 @@ class TriggerMethodsTests(SynchronousTestCase):
         self.assertEqual((hourly["next"], hourly["last"]), ("2027-01-15T09:00:00Z", None))
         self.assertEqual([one["name"] for one in self.node.ask("trigger.list", match="our")], ["hourly"])
         self.assertEqual(len(self.node.ask("trigger.list", limit=1)), 1)
+        self.assertNotIn(b"hourly", self.node.request("GET", "/metrics").body)  # looking at it counts nothing
 
     def test_fire(self) -> None:
         self.node.set_tasks([{"task_id": "t1"}])

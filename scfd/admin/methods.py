@@ -8,10 +8,12 @@ Moments are RFC 3339, durations seconds. A name that does not exist, and what ca
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from scfd.admin.common import ROWS, Group, bounded, find_trigger, fire
 from scfd.admin.failed import DeadLetterMethods, ReportMethods
@@ -27,6 +29,8 @@ from scfd.triggers.timer.cron import Cron
 
 #: Outcomes of a trigger's last events that a list of triggers has.
 STRIP = 30
+#: Triggers that are looked at before something else has its turn: 1-2 ms.
+_AT_ONCE = 100
 
 
 def groups(parts: Parts) -> dict[str, Methods]:
@@ -64,34 +68,32 @@ class NodeMethods(Group):
 class TriggerMethods(Group):
     """Timers and queues."""
 
-    def jsonrpc_list(self, match: str = "", limit: int = ROWS) -> list[dict[str, Any]]:
+    async def jsonrpc_list(self, match: str = "", limit: int = ROWS) -> list[dict[str, Any]]:
         """
         Each trigger: its type, what comes next, what became of its events, whether it is paused.
 
         ``match`` is a part of the name.
         """
-        outcomes: dict[str, list[PastEvent]] = {}
-        for past in self._parts.context.history.last():
-            outcomes.setdefault(past.trigger, []).append(past)
-        found = [
-            self._row(trigger, name, outcomes.get(name, []))
-            for trigger in self._parts.triggers
-            for name in trigger.names()
-            if match in name
-        ]
-        return found[: bounded(limit)]
+        found = (
+            (trigger, name) for trigger in self._parts.triggers for name in trigger.names() if match in name
+        )
+        rows: list[dict[str, Any]] = []
+        for trigger, name in islice(found, bounded(limit)):
+            if len(rows) % _AT_ONCE == _AT_ONCE - 1:
+                await deferLater(self._parts.context.reactor, 0)  # everything else goes on in between
+            rows.append(self._row(trigger, name))
+        return rows
 
-    def _row(self, trigger: Any, name: str, last: list[PastEvent]) -> dict[str, Any]:
+    def _row(self, trigger: Any, name: str) -> dict[str, Any]:
         events = self._parts.context.metrics.events
-        counted = {
-            outcome: events.labels(name, outcome).value for outcome in ("succeeded", "failed", "not sent")
-        }
+        last = self._parts.context.history.last(name, limit=STRIP)
+        counted = {outcome: events.value(name, outcome) for outcome in ("succeeded", "failed", "not sent")}
         return {
             "name": name,
             **trigger.state(name),
             "events": counted,
             "last": last[0].summary() if last else None,
-            "outcomes": [past.outcome for past in reversed(last[:STRIP])],
+            "outcomes": [past.outcome for past in reversed(last)],
         }
 
     def jsonrpc_fire(
@@ -151,7 +153,7 @@ class EventMethods(Group):
             for one in reversed(history.running())
             if after < 0 and not failed and trigger in ("", one.event.name)
         ]
-        past = [one.summary() for one in history.last(trigger, failed) if one.number > after]
+        past = [one.summary() for one in history.last(trigger, failed, after, bounded(limit))]
         return (running + past)[: bounded(limit)]
 
     def jsonrpc_get(self, id: str) -> dict[str, Any]:
@@ -183,7 +185,7 @@ class EventMethods(Group):
             failed = [result.task_id for result in found.results if result.status in (3, 4)]
             known = self._parts.tasks.snapshot.ids
             return fire(self._parts, found.trigger, None, [t for t in failed if t in known] or None, metadata)
-        if found.payload is None:
+        if not found.payload_size:
             raise OperationError(f"event {id}: its message was too long to be kept")
         own = {name: value for name, value in found.metadata.items() if name not in _OF_THE_NODE}
         return fire(self._parts, found.trigger, found.payload, None, {**own, **metadata})

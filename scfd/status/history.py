@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from heapq import nlargest
 from typing import Any, cast
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
@@ -81,6 +83,11 @@ class PastEvent:
         texts = sum(len(result.task_id) + len(result.result) + 100 for result in self.results)
         fields = sum(len(name) + len(value) + 120 for name, value in self.metadata.items())
         return _BASE + len(self.error) + len(self.traceback) + texts + fields + self.payload_size
+
+    def short(self) -> PastEvent:
+        """Without what is long and can be done without, for a node with very many triggers."""
+        metadata = {name: value for name, value in self.metadata.items() if not name.startswith("header.")}
+        return evolve(self, metadata=metadata, traceback="", results=(), payload=None, payload_size=0)
 
     def summary(self) -> dict[str, Any]:
         """The event as a line of a list."""
@@ -172,10 +179,20 @@ class _Shelf:
     size: int = 0
 
     def add(self, event: PastEvent, most: int, most_bytes: int) -> None:
-        self.events.append((event, event.size))
-        self.size += self.events[-1][1]
+        size = event.size
+        if size > most_bytes:
+            event = event.short()
+            size = event.size
+        self.events.append((event, size))
+        self.size += size
         while len(self.events) > most or (self.size > most_bytes and len(self.events) > 1):
             self.size -= self.events.popleft()[1]
+
+    def shrink(self, most_bytes: int) -> None:
+        """Keep less, as there are more triggers now."""
+        if self.size > most_bytes:
+            self.size -= self.events[-1][1]
+            self.add(self.events.pop()[0], len(self.events) + 1, most_bytes)
 
 
 @define
@@ -210,6 +227,7 @@ class History:
         self._most = most
         self._failing_after = failing_after
         self._triggers: dict[str, _Trigger] = {}
+        self._in_turn: deque[_Trigger] = deque()
         self._running: dict[int, RunningEvent] = {}
         self._reported: dict[int, _Results] = {}
         self._followed: dict[int, tuple[TriggerEvent, Deferred[PastEvent]]] = {}
@@ -252,6 +270,7 @@ class History:
         trigger = self._triggers.get(event.name)
         if trigger is None:
             trigger = self._triggers[event.name] = _Trigger()
+            self._in_turn.append(trigger)
         now = self._now()
         if failure is None and not kept.statuses:
             if trigger.in_a_row:
@@ -323,6 +342,9 @@ class History:
         shelf = trigger.succeeded if past.outcome == SUCCEEDED else trigger.failed
         most_bytes = min(MOST_BYTES_OF_TRIGGER, MOST_BYTES // len(self._triggers)) // 2
         shelf.add(past, self._most, most_bytes)
+        self._in_turn.rotate()
+        for shelf in (self._in_turn[0].succeeded, self._in_turn[0].failed):
+            shelf.shrink(most_bytes)
         for watcher in self._watchers:
             watcher(past)
 
@@ -340,23 +362,36 @@ class History:
         """The events under way, the oldest first."""
         return list(self._running.values())
 
-    def last(self, trigger: str = "", failed: bool = False) -> list[PastEvent]:
+    def last(
+        self, trigger: str = "", failed: bool = False, after: int = -1, limit: int = sys.maxsize
+    ) -> list[PastEvent]:
         """
         The events that are kept, the newest first.
 
         :param trigger: of this one only, where it is not empty.
         :param failed: whether successes are left out.
+        :param after: leaves out those up to this number.
         """
+        return nlargest(limit, self._kept(trigger, failed, after), key=lambda past: past.number)
+
+    def _kept(self, trigger: str = "", failed: bool = False, after: int = -1) -> Iterator[PastEvent]:
+        """In no order."""
         triggers = self._triggers.values() if not trigger else filter(None, [self._triggers.get(trigger)])
-        found = [past for kept in triggers for past in _of(kept, failed)]
-        return sorted(found, key=lambda past: past.number, reverse=True)
+        for kept in triggers:
+            for shelf in (kept.failed,) if failed else (kept.failed, kept.succeeded):
+                for past, _ in reversed(shelf.events):
+                    if past.number <= after:
+                        break
+                    yield past
 
     def find(self, id: str) -> PastEvent | RunningEvent | None:
         """The newest event with an id, whether it has ended or not."""
         for running in self._running.values():
             if running.id == id:
                 return running
-        return next((past for past in self.last() if past.id == id), None)
+        return max(
+            (past for past in self._kept() if past.id == id), key=lambda past: past.number, default=None
+        )
 
 
 def _outcome(failure: Failure | None, results: _Results) -> str:
@@ -374,12 +409,6 @@ def span_id(event: TriggerEvent) -> str:
 
 def _component(trigger: str) -> str:
     return f"trigger {trigger}"
-
-
-def _of(kept: _Trigger, failed: bool) -> Iterator[PastEvent]:
-    for shelf in (kept.failed,) if failed else (kept.failed, kept.succeeded):
-        for past, _ in shelf.events:
-            yield past
 
 
 def _traceback(failure: Failure | None) -> str:

@@ -139,6 +139,11 @@ class Tally(Collector):
             child = self._children[values] = Count()
         return child
 
+    def value(self, *values: str) -> int:
+        """How often it has happened with these values of the labels; asking makes none known."""
+        child = self._children.get(values)
+        return child.value if child is not None else 0
+
     def exposition(self) -> Iterator[str]:
         """In Prometheus's text format, in parts."""
         name = f"{self._name}_total"
