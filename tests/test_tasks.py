@@ -144,6 +144,12 @@ class TaskStoreTests(SynchronousTestCase):
         )
         self.assertEqual(self.store.current_md5(), tasks_md5([a_task("7"), a_task("b")]))
 
+    def test_a_flag_that_is_text_is_the_number_that_it_means(self) -> None:
+        texts = ("0", "", "false", "False", "1", "true", " 0")
+        snapshot = read_tasks([{"task_id": f"t{n}", "invalid": text} for n, text in enumerate(texts)])
+        assert snapshot is not None
+        self.assertEqual([task["invalid"] for task in snapshot.tasks], [0, 0, 0, 0, 1, 1, 0])
+
     def test_what_is_missing_or_null_has_its_zero_value(self) -> None:
         self.replace([{"task_id": "a", "invalid": None, "other": None}])
         self.assertEqual(list(self.store.get_all()), [a_task("a", other=None)])

@@ -41,6 +41,10 @@ _FREED_AT_ONCE = 1000
 _COMPUTED_KEPT = 8
 
 
+#: ``invalid`` of a task that is to be run, where it is text.
+NOT_INVALID = ("", "0", "false")
+
+
 def is_valid(task: Mapping[str, Any]) -> bool:
     """Whether a task is to be run: ``invalid`` is 0, null or missing."""
     return task.get("invalid") in (0, None)
@@ -207,12 +211,12 @@ def read_tasks(entries: Sequence[Any]) -> TaskSnapshot | None:
     The task list that a control plane sent. It may run in any thread.
 
     An id that is an integer is taken as its text. Of two entries with one id the last stands. Fields that
-    are missing or null get their zero values.
+    are missing or null get their zero values, and ``invalid`` that is text the number that it means.
 
     :param entries: those without a ``task_id`` are left out, with a warning.
     :returns: None when there are entries, and none can be used.
     """
-    usable: dict[str, Mapping[str, Any]] = {}
+    usable: dict[str, dict[str, Any]] = {}
     left_out = 0
     for entry in entries:
         task_id = _task_id(entry)
@@ -220,7 +224,9 @@ def read_tasks(entries: Sequence[Any]) -> TaskSnapshot | None:
             given = {
                 name: value for name, value in entry.items() if value is not None or name not in ZERO_VALUES
             }
-            usable[task_id] = {**ZERO_VALUES, **given, "task_id": task_id}
+            usable[task_id] = task = {**ZERO_VALUES, **given, "task_id": task_id}
+            if isinstance(task["invalid"], str):
+                task["invalid"] = int(task["invalid"].strip().lower() not in NOT_INVALID)
         else:
             left_out += 1
     if left_out:
