@@ -74,6 +74,19 @@ class RemoteTests(SynchronousTestCase):
                 ended, errors = self.command("status", "--url", self.serve(status, body))
                 self.assertEqual((ended, said in errors, errors.count("\n")), (3, True, 1), errors)
 
+    def test_a_token_is_never_shown(self) -> None:
+        url = self.serve(401, b"")
+        for token in ("s3cret\nx", "s3cret\0"):
+            ended, errors = self.command("status", "--url", url, "--token", token)
+            self.assertEqual((ended, errors.count("\n"), "s3cret" in errors), (1, 1, False), errors)
+        ended, errors = self.command("status", "--url", url, "--token", "gehörig€")
+        self.assertEqual((ended, "asks for its admin.token" in errors), (3, True), errors)
+
+    def test_addresses_that_are_none(self) -> None:
+        for url in ("http://[::1", "http://127.0.0.1:x", "http://"):
+            ended, errors = self.command("status", "--url", url)
+            self.assertEqual((ended, errors.count("\n")), (3, 1), errors)
+
     def test_what_the_node_refuses(self) -> None:
         url = self.serve(200, b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": "no such"}}')
         self.assertEqual(self.command("pause", "x", "--url", url), (1, "no such\n"))

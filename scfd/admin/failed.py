@@ -94,7 +94,8 @@ class DeadLetterMethods(Group):
         return letters
 
     async def _find(self, trigger: str, sequence: int) -> Letter:
-        letter = await self._asked(self._letters(trigger).find(sequence))
+        letters = self._letters(trigger)
+        letter = await self._asked(letters.find(sequence)) if 0 < sequence < 2**64 else None
         if letter is None:
             raise OperationError(f"{trigger} has no dead letter {sequence}", NOT_FOUND)
         return letter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import urllib.error
@@ -75,14 +76,14 @@ class Node:
         if options.url:
             if not options.url.startswith(("http://", "https://")):
                 raise StartupError(f"--url: found {options.url!r}; expected such as http://127.0.0.1:9002")
-            return cls(options.url.rstrip("/"), options.token)
+            return cls(options.url.rstrip("/"), _token(options))
         path = options.config or next((name for name in CONFIGS if Path(name).exists()), None)
         if path is None:
             raise StartupError(f"no {' or '.join(CONFIGS)} here; name the node's --config FILE, or its --url")
         cfg = config.load(path, os.environ)
         if cfg.admin is None:
             raise StartupError(f"{path}: admin.listen is turned off: the node can't be asked")
-        return cls(cfg.admin.listen.url, options.token or cfg.admin.token)
+        return cls(cfg.admin.listen.url, _token(options) or cfg.admin.token)
 
     def call(self, method: str, timeout: float | None = TIMEOUT, **params: Any) -> Any:
         """
@@ -96,16 +97,18 @@ class Node:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": given}).encode()
         headers = {"Content-Type": "application/json"}
         if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        request = urllib.request.Request(f"{self.url}/rpc", body, headers)
+            headers["Authorization"] = f"Bearer {self.token}".encode().decode("latin-1")  # UTF-8 on the wire
         # Not by way of a proxy: most nodes are on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
+            request = urllib.request.Request(f"{self.url}/rpc", body, headers)
             with opener.open(request, timeout=timeout) as response:
                 read = json.load(response)
         except urllib.error.HTTPError as error:
             raise NotReachedError(_refusal(self.url, error.code)) from None
-        except (OSError, ValueError) as error:
+        except TimeoutError:
+            raise NotReachedError(f"{self.url}: no response in {timeout:g} s") from None
+        except (OSError, ValueError, http.client.HTTPException) as error:
             why = getattr(error, "reason", error)
             raise NotReachedError(f"no node at {self.url}: {why}; is it running?") from None
         if not isinstance(read, dict) or not ("result" in read or "error" in read):
@@ -113,6 +116,14 @@ class Node:
         if "error" in read:
             raise RefusedError(str(read["error"].get("message", "no reason given")))
         return read["result"]
+
+
+def _token(options: argparse.Namespace) -> str:
+    """:raises StartupError: no header can have it; it is not shown, since others may see the terminal."""
+    token: str = options.token
+    if not token.isprintable():
+        raise StartupError("--token, or SCFD_TOKEN: a line break or another character that no token has")
+    return token
 
 
 def _refusal(url: str, status: int) -> str:
