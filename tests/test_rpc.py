@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from scfd.errors import PluginError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.wire import from_json, to_json
+from scfd.status.readiness import Phase
 from tests.operated import Operated
 from tests.rpc_fuzz import Fuzzer
 
@@ -282,6 +283,11 @@ class TriggerMethodsTests(SynchronousTestCase):
         caller.leave()
         self.response.callback(TriggerResponse())
         self.assertEqual(self.node.ask("event.list")[0]["outcome"], "succeeded")
+
+    def test_fire_while_the_node_stops(self) -> None:
+        self.node.parts.context.readiness.enter(Phase.STOPPING)
+        code, message = self.node.ask("trigger.fire", "hourly")
+        self.assertEqual((code, "stopping" in message), (-32002, True))
 
     def test_fire_while_the_plugin_is_away(self) -> None:
         self.node.parts.context.availability.set(False)

@@ -11,6 +11,7 @@ from scfd.admin.parts import Parts
 from scfd.admin.rpc import INVALID_PARAMS, NOT_FOUND, Methods, OperationError
 from scfd.events.event import TriggerEvent
 from scfd.status.history import PastEvent
+from scfd.status.readiness import Phase
 
 #: Rows of a list where nothing else is asked for, and at the most.
 ROWS, MOST_ROWS = 100, 10_000
@@ -44,6 +45,8 @@ def fire(
         has asked for it may be gone, it still is the trigger's.
     """
     trigger = find_trigger(parts, name)
+    if parts.context.readiness.phase is Phase.STOPPING:
+        raise OperationError("the node is stopping: it takes no new events")
     if not parts.context.availability.available:
         raise OperationError("the plugin can take no events now; node.status has the problems")
     if tasks is not None and not all(isinstance(task, str) for task in tasks):

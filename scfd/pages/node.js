@@ -3,6 +3,7 @@ import {age, byId, cell, duration, element, fill, grow, say} from "/common.js";
 
 const EVENTS_SHOWN = 100;
 const TASKS_SHOWN = 100;
+const TRIGGERS_SHOWN = 500;
 const RESULT = {
   0: ["pending", "quiet"], 1: ["running", "quiet"], 2: ["success", "good"], 3: ["partly failed", "warn"],
   4: ["failed", "bad"],
@@ -283,8 +284,9 @@ let again = false;
 async function refresh() {
   if (asking) { again = true; return; }
   asking = true;
-  await ask("trigger.list", {limit: 500}, (found) => {
-    keepFocus(() => fill("triggers", found.map(triggerRow), "this node has no triggers"));
+  await ask("trigger.list", {match: byId("trigger-match").value, limit: TRIGGERS_SHOWN}, (found) => {
+    say("trigger-count", found.length >= TRIGGERS_SHOWN ? `the first ${TRIGGERS_SHOWN}` : "");
+    keepFocus(() => fill("triggers", found.map(triggerRow), "there are no such triggers"));
   });
   for (const [method, params, show] of SLOW) await ask(method, params, (found) => keepFocus(() => show(found)));
   asking = false;
@@ -369,6 +371,7 @@ byId("login").addEventListener("submit", (event) => {
   say("login-mistake", "");
   stayConnected();
 });
+byId("trigger-match").addEventListener("input", later);
 byId("only-failed").addEventListener("change", showEvents);
 byId("restart").addEventListener("click", (event) => perform(event.currentTarget, "Restart the plugin?",
   "Its process is ended and started again; events wait meanwhile.", "Restart", () => rpc("plugin.restart")));
