@@ -131,7 +131,10 @@ class Generation3Tests(SynchronousTestCase):
                 self.assertEqual(judged(3, 200, info(code)), expected)
 
     def test_an_unknown_field_is_a_mistake_about_the_generation(self) -> None:
-        self.assertEqual(judged(3, 200, info(1, 'unknown field "id"')), Verdict.RETRY)
+        for trpc_ret in ("", "1"):
+            with self.subTest(trpc_ret=trpc_ret):
+                said = info(1, 'unknown field "id"')
+                self.assertEqual(judged(3, 200, said, trpc_ret=trpc_ret), Verdict.RETRY)
 
     def test_framework_codes(self) -> None:
         for code, trpc_ret, expected in (

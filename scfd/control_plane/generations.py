@@ -119,8 +119,8 @@ class ReturnInfo:
 
     @property
     def unknown_field(self) -> bool:
-        """Whether the request had a field of another generation."""
-        return self.code == INVALID and not self.framework and "unknown field" in self.text
+        """Whether the request had a field of another generation; the framework, too, may be who found it."""
+        return self.code == INVALID and "unknown field" in self.text
 
 
 def decoded(response: ServerResponse) -> Any:

@@ -67,11 +67,13 @@ def _judge_code(code: Any) -> Verdict:
 def _judge_info(info: ReturnInfo) -> Verdict:
     if info.code == generations.OK:
         return Verdict.TAKEN
+    if info.unknown_field:
+        return Verdict.RETRY
     if info.framework:
         return Verdict.REFUSED if info.final else Verdict.UNAVAILABLE
     if info.code in (generations.NO_AUTH, generations.NO_PERMISSION):
         return Verdict.UNAVAILABLE
-    if info.code == generations.NOT_FOUND or (info.code == generations.INVALID and not info.unknown_field):
+    if info.code in (generations.NOT_FOUND, generations.INVALID):
         return Verdict.REFUSED
     # 4 is an unknown task as well as a fault of the server's database.
     return Verdict.RETRY
