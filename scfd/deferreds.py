@@ -29,8 +29,9 @@ def from_coroutine(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
 
     Without a running asyncio loop, as in a test with a `Clock`, it can await Deferreds only.
 
-    :returns: a Deferred of the coroutine's value. Cancelling it fails it at once, raises
-        `asyncio.CancelledError` inside the coroutine, and cancels what that awaits.
+    :returns: a Deferred of the coroutine's value, and of the value's own where that is a Deferred or a
+        coroutine. Cancelling it fails it at once, raises `asyncio.CancelledError` inside the coroutine, and
+        cancels what that awaits.
     """
     try:
         loop = asyncio.get_running_loop()
@@ -40,7 +41,7 @@ def from_coroutine(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
         loop.set_task_factory(_make_task)
     context = copy_context()
     context.run(_awaits_both.set, True)
-    task = context.run(loop.create_task, coroutine)
+    task = context.run(loop.create_task, _last_value(coroutine))
 
     def cancel(_: Deferred[T]) -> None:
         task.cancel()
@@ -55,6 +56,14 @@ def from_coroutine(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
 
     task.add_done_callback(ended)
     return outer
+
+
+async def _last_value(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """For ``return something()`` where ``return await something()`` was meant."""
+    value = await coroutine
+    while isinstance(value, (Deferred, Coroutine)):
+        value = await value
+    return value
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:

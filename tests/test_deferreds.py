@@ -71,6 +71,30 @@ def _later(value: object) -> Deferred[object]:
 
 
 class FromCoroutineTests(BridgeTestCase):
+    async def test_a_coroutine_or_deferred_that_it_returns(self) -> None:
+        """``return work()`` where ``return await work()`` was meant; cancelling reaches that, too."""
+
+        async def inner() -> object:
+            await asyncio.sleep(0)
+            return _later("value")
+
+        async def outer() -> object:
+            return inner()
+
+        self.assertEqual(await from_coroutine(outer()), "value")
+        cancelled: list[object] = []
+        never: Deferred[None] = Deferred(cancelled.append)
+
+        async def returns_it() -> object:
+            return never
+
+        deferred = from_coroutine(returns_it())
+        await _later(None)
+        deferred.cancel()
+        await self.assertFailure(deferred, CancelledError, asyncio.CancelledError)
+        await _later(None)
+        self.assertEqual(cancelled, [never])
+
     async def test_awaits_both(self) -> None:
         async def work() -> list[object]:
             assert asyncio.current_task() is not None

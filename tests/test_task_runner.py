@@ -176,6 +176,29 @@ class ResultsTests(TaskRunnerTestCase):
                 self.assertTrue(result.result.startswith(expected[1]), result.result[:200])
         self.assertEqual(self.sample("results_dropped_total", reason="malformed"), 0)
 
+    def test_what_is_no_result_is_said_once_in_the_log(self) -> None:
+        """The plugin's author reads the log, and not the control plane's page; the result says it, too."""
+        self.limits["t"] = TaskLimits(5.0, 3, DeferredSemaphore(1))  # what is wrong stays so: one attempt
+        several: dict[str, Any] = {"task_results": [{"task_id": "a", "status": 2}]}
+        for value, words in (
+            ({1, 2}, "result is {1, 2}, expected a text or a JSON value"),
+            (
+                several,
+                "the response has task_results, expected the result of one task, such as a text",
+            ),
+            (TaskResult("x", 2, ""), "its result has task_id 'x', expected 'a'"),
+        ):
+            with self.subTest(words=words), capturedLogs() as events:
+                self.plugin.does[None] = lambda task, value=value: value  # type: ignore[misc]
+                for _ in range(2):
+                    self.give("a")
+                    self.successResultOf(self.fire())
+                lines = [text for event in events if "task a failed" in (text := formatEvent(event))]
+                self.assertEqual(len(lines), 1)
+                self.assertIn(f"task a failed: {words} (trace ", lines[0])
+                self.assertEqual(self.results()["a"], (4, words))
+        self.assertEqual(len(self.plugin.calls), 6)
+
     def test_whatever_is_raised_is_one_task_s_failure(self) -> None:
         for error, words in (
             (ValueError("bad\nvalue"), "ValueError: bad value"),

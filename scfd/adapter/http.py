@@ -193,7 +193,7 @@ class HttpAdapter(Service):
         """POST a task: see `ITaskAdapter`."""
         body = to_json({"task": task.to_dict(), "event": event.brief()})
         posted = self._post("/on-task", [body], seconds, event)
-        return posted.addCallback(self._parse, parse_task_response, task.task_id).addCallback(self._counted)
+        return posted.addCallback(self._counted).addCallback(self._parse, parse_task_response, task.task_id)
 
     def call_message(
         self, message: Message, event: TriggerEvent, seconds: float

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from scfd.deferreds import InFlight
-from scfd.errors import EventError, PluginError, PluginUnavailableError, describe
+from scfd.errors import EventError, PluginError, PluginUnavailableError, WrongResultError, describe
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.response import failed_result
 from scfd.events.trace import trace_id
@@ -217,7 +217,7 @@ class _Handling:
         for retries_left in range(self._limits.retries, -1, -1):
             try:
                 return await call(self._seconds_left())
-            except PluginUnavailableError:
+            except (PluginUnavailableError, WrongResultError):
                 raise
             except Exception as error:
                 if self.was_cut_off or not retries_left:

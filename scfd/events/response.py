@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import evolve
 
+from scfd.errors import WrongResultError
 from scfd.events.event import TaskResult, TaskStatus, TriggerResponse
 from scfd.events.long_json import from_long_json
 from scfd.events.wire import from_json, to_json
@@ -16,6 +17,8 @@ _MISTAKEN = frozenset({"result", "results", "taskresult", "taskresults"})
 LONGEST_RESULT, LONGEST_WORDS = 1 << 20, 2000
 #: What a response to a task has that is no result in itself.
 _RESULT_KEYS = frozenset({"task_id", "status", "result"})
+#: Of a plugin that takes tasks for whole events.
+_SEVERAL = "the response has task_results"
 #: Characters of a wrong value that a log line shows.
 _SHOWN = 60
 
@@ -128,19 +131,22 @@ def failed_result(task_id: str, words: str) -> TaskResult:
 
 def task_result(value: object, task_id: str) -> TaskResult:
     """
-    What a task plugin has returned for a task, as the task's result: one of a task that has failed where
-    it is of no use.
+    What a task plugin has returned for a task, as the task's result.
+
+    :raises WrongResultError: it is of no use.
     """
+    if isinstance(value, dict) and "task_results" in value:
+        raise WrongResultError(f"{_SEVERAL}, expected the result of one task, such as a text")
     given = value if isinstance(value, TaskResult) else TaskResult(task_id, TaskStatus.SUCCESS, value)  # type: ignore[arg-type]
     if given.task_id != task_id:
-        return failed_result(task_id, f"its result has task_id {shown(given.task_id)}, expected {task_id!r}")
+        raise WrongResultError(f"its result has task_id {shown(given.task_id)}, expected {task_id!r}")
     try:
         result = usable_result(given)
     except ValueError as error:
-        return failed_result(task_id, str(error))
+        raise WrongResultError(str(error)) from None
     if len(result.result) > LONGEST_RESULT:
         found = f"its result has {len(result.result)} characters"
-        return failed_result(task_id, f"{found}, expected {LONGEST_RESULT} at most")
+        raise WrongResultError(f"{found}, expected {LONGEST_RESULT} at most")
     return result
 
 
@@ -150,9 +156,11 @@ def parse_task_response(body: bytes, task_id: str) -> TaskResult:
 
     An object of ``status`` and ``result`` is the result itself; any other JSON value, or text, is the
     result of a task that has succeeded.
+
+    :raises WrongResultError: it is of no use.
     """
     if len(body) > 4 * LONGEST_RESULT:  # UTF-8 has four bytes for a character at most
-        return failed_result(task_id, f"its result has {len(body)} bytes, expected {LONGEST_RESULT} at most")
+        raise WrongResultError(f"its result has {len(body)} bytes, expected {LONGEST_RESULT} at most")
     if not body.strip():
         return TaskResult(task_id, TaskStatus.SUCCESS)
     try:
@@ -162,9 +170,7 @@ def parse_task_response(body: bytes, task_id: str) -> TaskResult:
     if not isinstance(value, dict):
         return task_result(value, task_id)
     if "task_results" in value:
-        return failed_result(
-            task_id, 'the response has task_results, expected {"status": 2, "result": …} of one task'
-        )
+        raise WrongResultError(f'{_SEVERAL}, expected {{"status": 2, "result": …}} of one task')
     if not value.keys() <= _RESULT_KEYS or value.keys() == {"task_id"}:
         return task_result(value, task_id)
     given = {"task_id": task_id, "status": int(TaskStatus.SUCCESS), **value}
