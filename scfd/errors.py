@@ -67,10 +67,6 @@ class PluginError(EventError):
     """The plugin failed at an event."""
 
 
-class WrongResultError(PluginError):
-    """What the plugin has returned for a task is no result. It would return the same another time."""
-
-
 class PluginUnavailableError(PluginError):
     """The plugin can't be reached now. It has seen nothing of the event, so that may be given to it again."""
 

@@ -508,6 +508,17 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(set(self.files()), {"scfd.log", "scfd.log.1", "scfd.log.2"})
         self.assertLessEqual(max(self.files().values()), 1100)
 
+    def test_two_processes_each_add_to_the_end(self) -> None:
+        """As a second daemon does, which ends since the first one runs."""
+        self.file.open()
+        self.file.write("one\n")
+        other = LogFile()
+        other.path = self.file.path
+        other.open()
+        for file, text in ((self.file, "two\n"), (other, "three\n"), (self.file, "four\n")):
+            file.write(text)
+        self.assertEqual((self.folder / "scfd.log").read_text(), "one\ntwo\nthree\nfour\n")
+
     def test_age(self) -> None:
         clock = Clock()
         clock.advance(time.time())

@@ -9,9 +9,14 @@ from typing import Any
 from hypothesis import given, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.errors import WrongResultError
 from scfd.events.event import TaskResult, TriggerResponse
-from scfd.events.response import LONGEST_RESULT, parse_response, parse_task_response, usable_result
+from scfd.events.response import (
+    LONGEST_RESULT,
+    WrongResultError,
+    parse_response,
+    parse_task_response,
+    usable_result,
+)
 
 
 def _is_usable(result: object) -> bool:

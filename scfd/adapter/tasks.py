@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from scfd.deferreds import InFlight
-from scfd.errors import EventError, PluginError, PluginUnavailableError, WrongResultError, describe
+from scfd.errors import EventError, PluginError, PluginUnavailableError, describe
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
-from scfd.events.response import failed_result
+from scfd.events.response import WrongResultError, failed_result
 from scfd.events.trace import trace_id
 from scfd.events.work import Message, Task, due
 from scfd.interfaces import IDrainable, IEventHandler
@@ -39,6 +39,8 @@ UNREACHED_PAUSE = 1.0
 AT_ONCE = 0.005
 #: Modules between the node and a plugin's code.
 _CALLERS = ("scfd.adapter.", "scfd.deferreds", "twisted.internet.", "twisted.python.", "concurrent.futures.")
+#: Failures whose text is the node's own; a traceback would add nothing.
+_SAID_BY_US = (EventError, WrongResultError)
 #: What tells one failure from another: frames of a traceback, characters of a failure without one.
 _FRAMES, _BEGINNING = 30, 40
 
@@ -123,7 +125,7 @@ class TaskRunner(Service):
     def note_failure(self, event: TriggerEvent, task_id: str, failure: Failure) -> None:
         """Log a failure, unless one like it has been logged before."""
         error: Any = failure.value
-        own = isinstance(error, EventError)
+        own = isinstance(error, _SAID_BY_US)
         # The rest of the words may be about the one task.
         if not self._said.first((event.name, words_of(error)[:_BEGINNING]) if own else _place(error)):
             return
@@ -409,7 +411,7 @@ def _task(fields: Mapping[str, Any], interval: str | None) -> Task:
 def words_of(error: BaseException) -> str:
     """What a result, or a log line, says of a failure."""
     try:
-        return str(error) if isinstance(error, EventError) else describe(error)
+        return str(error) if isinstance(error, _SAID_BY_US) else describe(error)
     except Exception:  # of a plugin's own class, which fails at saying what it is
         return type(error).__name__
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from attrs import evolve
 
-from scfd.errors import WrongResultError
 from scfd.events.event import TaskResult, TaskStatus, TriggerResponse
 from scfd.events.long_json import from_long_json
 from scfd.events.wire import from_json, to_json
@@ -21,6 +20,10 @@ _RESULT_KEYS = frozenset({"task_id", "status", "result"})
 _SEVERAL = "the response has task_results"
 #: Characters of a wrong value that a log line shows.
 _SHOWN = 60
+
+
+class WrongResultError(ValueError):
+    """What a plugin has returned for a task is no result. It would return the same another time."""
 
 
 def parse_response(body: bytes) -> tuple[TriggerResponse, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 
@@ -69,6 +70,9 @@ class _File(logfile.LogFile):
 
     def _openFile(self) -> None:  # noqa: N802 - Twisted's name
         super()._openFile()
+        # A daemon that can't start, since this one runs, says so in the same file: each adds to its end.
+        flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
+        fcntl.fcntl(self._file, fcntl.F_SETFL, flags | os.O_APPEND)
         # Another run may have begun it.
         self._began = min(os.stat(self.path).st_ctime, time.time()) if not self.size else self._oldest()
 
