@@ -48,6 +48,8 @@ class ExamplesTests(TestCase):
             (["-m", "pytest", "-q", "-p", "no:cacheprovider", "."], "6 passed"),
             (["-m", "twisted.trial", "test_prices_trial"], "successes=1"),
         ):
+            if "twisted.trial" in command:
+                self.assertIn(f"``python {' '.join(command)}``", PAGE.read_text())
             out, err, status = await getProcessOutputAndValue(sys.executable, command, path=str(folder))
             self.assertEqual(status, 0, (out + err).decode())
             self.assertIn(expected, out.decode())
