@@ -88,6 +88,27 @@ class ReferenceTests(SynchronousTestCase):
         self.assertEqual(make_reference.reference(), text, "make reference writes it again")
 
 
+class RunbookTests(SynchronousTestCase):
+    """The runbook names what there is."""
+
+    def setUp(self) -> None:
+        text = (ROOT / "docs/operating.rst").read_text()
+        self.book = re.split(r"\nRunbook\n-+\n", text)[1].partition("\nMetrics\n")[0]
+
+    def test_every_symptom_says_where_and_what(self) -> None:
+        symptoms = re.split(r"(?m)^\*\*", self.book)[1:]
+        self.assertGreater(len(symptoms), 20)
+        for symptom in symptoms:
+            self.assertEqual(re.findall(r"\*(See|Do)\*: ", symptom), ["See", "Do"], symptom)
+
+    def test_names(self) -> None:
+        known = {f"{m.name}_total" if m.type == "counter" else m.name for m in Metrics().registry.collect()}
+        self.assertLessEqual(set(re.findall(r"scfd_\w+", self.book)), known)
+        alerts = (ROOT / "deploy/alerts.yaml").read_text()
+        named = set(re.findall(r"Scfd\w+", self.book))
+        self.assertEqual(named, set(re.findall(r"alert: (\w+)", alerts)) - {"ScfdNotReady"})
+
+
 class TimersTests(SynchronousTestCase):
     """What docs/timers.rst says of expressions is what they do."""
 
