@@ -64,7 +64,7 @@ lint: $(TEST)
 # One set of releases for all supported versions of Python. test.txt comes first, and has all that the others have.
 lock: $(CREATED)
 	@test -x $(LOCK)/bin/uv || { $(BIN)/python -m venv $(LOCK) && $(LOCK)/bin/pip --quiet install uv; }
-	@for file in test:dev,test,nkeys,cls dev:dev,nkeys,cls node:nkeys,cls; do \
+	@for file in test:dev,test,nkeys,cls,otel dev:dev,nkeys,cls node:nkeys,cls; do \
 	  name=$${file%%:*}; echo "requirements/$$name.txt"; \
 	  UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-https://pypi.org/simple}} \
 	  $(LOCK)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \

@@ -82,6 +82,10 @@ def signer(cfg: Config, now: Callable[[], float]) -> Signer | None:
     return Signer(auth.access_key, auth.secret_key, now) if auth is not None else None
 
 
+#: What OpenTelemetry's exporters go by.
+OTEL_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
 class Outside:
     """
     What a node reaches beyond its own code: plugin, network and disk. `scfd.testing` has one in memory.
@@ -162,6 +166,26 @@ def adapter(
     return NativeAdapter(
         plugin, Framework(cfg, identity, task_store, context.reactor, context.now), threads, context
     )
+
+
+def spans(cfg: Config, identity: Identity, context: Context, outside: Outside) -> Any:
+    """
+    :returns: a `scfd.spans.Spans`, or None. The environment says whether there is one, by the variables that
+        OpenTelemetry has for it.
+    """
+    environ = outside.environ
+    wanted = [name for name in OTEL_ENDPOINTS if environ.get(name)]
+    if not wanted or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from scfd.spans import Spans
+    except ImportError as error:
+        text = "{variable} is set, and {module} is not installed: no spans are exported; expected scfd[otel]"
+        _log.warn(text, variable=wanted[0], module=error.name)
+        return None
+    made = Spans(identity, cfg.system.name, context.reactor, context.now)
+    context.history.watch(made.event)
+    return made
 
 
 def task_runner(cfg: Config, adapter: Any, context: Context) -> Any:

@@ -55,6 +55,7 @@ class Dispatcher:
     """
     Hands events to the plugin, and its results to the reports.
 
+    :ivar spans: a `scfd.spans.Spans`, where somebody has asked for them.
     :ivar running: how many events the plugin is working on.
     :ivar succeeded: events since the start whose results are on disk.
     :ivar failed: events since the start that failed.
@@ -78,6 +79,7 @@ class Dispatcher:
         self._history = context.history
         self._now = context.now
         self._clock = context.reactor
+        self.spans: Any = None
         self.running = self.succeeded = self.failed = 0
         self.failing: set[str] = set()
         self.last_results: dict[str, LastResult] = {}
@@ -124,6 +126,8 @@ class Dispatcher:
         return done
 
     def _acted(self, result: TriggerResponse | Failure, event: TriggerEvent, began: float) -> Any:
+        if self.spans is not None:
+            self.spans.called(event, self._clock.seconds() - began, result)
         if not isinstance(result, Failure):
             self._note_snapshot(self._task_store.snapshot)
             if result.unstored:
@@ -143,6 +147,8 @@ class Dispatcher:
         :returns: a Deferred of those that could be used, once they are on disk; it fails when they can't be
             put there.
         """
+        if self.spans is not None:
+            self.spans.reported(event, results)
         if len(results) <= AT_ONCE:
             usable = self._usable(event, results)
             accepted: Deferred[Any] = self._reports.put(usable)

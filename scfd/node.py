@@ -93,6 +93,7 @@ def add_services(
     reports = Reports(outbox, client, identity, context, limits)
     task_runner = build.task_runner(cfg, adapter, context)
     dispatcher = Dispatcher(task_runner or adapter, identity, tasks, reports, context)
+    spans = dispatcher.spans = reports.spans = build.spans(cfg, identity, context, outside)
     if task_runner is not None:
         task_runner.report = dispatcher.report_early
 
@@ -121,6 +122,7 @@ def add_services(
         metrics.problems.labels(severity).set_function(partial(readiness.count, severity))
 
     services = {
+        "spans": spans,
         "state": StateDir(folder, reactor),
         "admin": build.admin(parts),
         "gateway": build.gateway(cfg, probe, adapter, context),

@@ -102,6 +102,7 @@ class Reports(Service):
         self._outbox = outbox
         self._storage = Storage(context)
         self._client = client
+        self.spans: Any = None  # as the dispatcher's
         self._identity = identity
         self._metrics = context.metrics
         self._clock = context.reactor
@@ -290,7 +291,10 @@ class Reports(Service):
 
     async def _deliver(self, entry: Entry) -> None:
         begun = self._pace.begin()
+        began = self._clock.seconds()
         verdict, words = await self._try(entry)
+        if self.spans is not None:
+            self.spans.tried(entry.result, self._clock.seconds() - began, verdict.value)
         if self._closed:
             return  # the outbox is closed: the next run delivers it again
         self._note_taken(verdict is Verdict.TAKEN, words)
