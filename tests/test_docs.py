@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import textwrap
 from datetime import datetime, timezone
@@ -12,14 +13,17 @@ from zoneinfo import ZoneInfo
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from docs import make_reference
+from docs import make_reference, make_site
+from scfd.cli.main import command_parser
+from scfd.cli.schema import as_text
 from scfd.config import NatsSettings, TimerSettings, load
 from scfd.config.schema import keys_of
 from scfd.status.metrics import Metrics
 from scfd.triggers.timer.cron import Cron
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(page for folder in (".", "docs", "examples/*") for page in ROOT.glob(f"{folder}/*.rst"))
+FOLDERS = (".", "docs", "docs/zh", "examples/*")
+PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.rst"))
 #: ``scfd/node.py`` in running text; a name with <placeholders> is no file.
 NAMED_FILE = re.compile(r"``((?:scfd|tests|etc|examples|docs|benchmarks|\.ci)/[\w./-]*)``")
 #: A line of the map in CONTRIBUTING.rst: a path, at least two spaces, what it is.
@@ -88,6 +92,32 @@ class ReferenceTests(SynchronousTestCase):
         self.assertEqual(make_reference.reference(), text, "make reference writes it again")
 
 
+class SiteTests(SynchronousTestCase):
+    """Links are those of the repository, and become those of the site."""
+
+    def test_links(self) -> None:
+        for page, text, expected in (
+            ("docs/a.rst", "`T <timers.rst>`_", ":doc:`T </timers>`"),
+            ("docs/a.rst", "`T\n<timers.rst#x>`_", "`T <timers.html#x>`__"),
+            ("docs/zh/a.rst", "`T <../timers.rst#x>`_", "`T <../timers.html#x>`__"),
+            ("docs/a.rst", "`R <../README.rst>`_", ":doc:`R </README>`"),
+            ("README.rst", "`T <docs/timers.rst>`_", ":doc:`T </timers>`"),
+            ("README.rst", "`every key <etc/production.yaml>`_", "every key (``etc/production.yaml``)"),
+            ("docs/a.rst", "`S <https://example.org/>`_", "`S <https://example.org/>`__"),
+            ("README.rst", ".. image:: docs/pictures/node.png", ".. image:: /pictures/node.png"),
+        ):
+            self.assertEqual(make_site.linked(text, Path(page)), expected)
+
+    def test_every_key_and_every_command(self) -> None:
+        keys = make_site.keys(json.loads(as_text()))
+        for name in keys_of(NatsSettings):
+            self.assertIn(f"``triggers[].settings (type nats).{name}``", keys)
+        self.assertIn("``adapter.http.ready_timeout``\n    Seconds in which it must become ready", keys)
+        commands = make_site.commands(command_parser())
+        for name in ("run", "check", "migrate", "package", "fire", "dead-letters"):
+            self.assertIn(f"scfd {name}\n{'-' * len(name)}-----\n", commands)
+
+
 class RunbookTests(SynchronousTestCase):
     """The runbook names what there is."""
 
@@ -153,12 +183,13 @@ class ExamplesTests(SynchronousTestCase):
         self.assertIn(textwrap.indent(text, "    "), (ROOT / "docs/plugins.rst").read_text())
 
     def test_readme_shows_the_files(self) -> None:
-        """The plugin, config and tasks in the README are the text of examples/hello."""
-        readme = (ROOT / "README.rst").read_text()
+        """The plugin, config and tasks in the README, and in that in Chinese, are those of examples/hello."""
+        readme, chinese = ((ROOT / name).read_text() for name in ("README.rst", "README.zh-CN.rst"))
         for name in ("twisted/plugins/hello.py", "config.yaml", "tasks.yaml"):
             text = (ROOT / "examples/hello" / name).read_text()
             block = f"``{name}``::\n\n{textwrap.indent(text, '    ')}\n"
             self.assertTrue(block in readme, f"the README has another {name}")
+            self.assertTrue(block in chinese, f"the README in Chinese has another {name}")
 
     def test_configs_load(self) -> None:
         for name in ("hello", "http-plugin", "minimal", "node-js", "web"):

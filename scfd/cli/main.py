@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        options = _parser().parse_args(argv)
+        options = command_parser().parse_args(argv)
         status: int = options.run(options)
         print(end="", flush=True)
     except (StartupError, RefusedError) as error:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scfd", description="Commands around a scfd node.")
     parser.add_argument("--version", action="version", version=f"scfd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -85,7 +85,7 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _complete(options: argparse.Namespace) -> int:
-    for line in completion.candidates(_parser(), options.words):
+    for line in completion.candidates(command_parser(), options.words):
         print(line)
     return 0
 
