@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.admin.methods import groups
+from scfd.admin.rpc import Rpc
 from scfd.errors import PluginError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.wire import from_json, to_json
@@ -400,3 +403,24 @@ class OtherMethodsTests(SynchronousTestCase):
         self.assertEqual(shown.json()["result"]["admin"]["token"], "***")
         self.assertEqual(shown.json()["result"]["system"]["name"], "fn")
         self.assertNotIn(b"s3cret", shown.body)
+
+
+class LongListTests(SynchronousTestCase):
+    def test_is_made_and_encoded_in_parts(self) -> None:
+        names = [f"t{number:04}" for number in range(1200)]
+        node = Operated(lambda event: TriggerResponse(), *((name, "0 0 3 * * * *") for name in names))
+        turns: list[float] = []
+
+        class Reactor:
+            def callLater(self, seconds: float, call: Any, *args: Any) -> Any:
+                turns.append(seconds)
+                return node.parts.context.reactor.callLater(seconds, call, *args)
+
+        parts = evolve(node.parts, context=evolve(node.parts.context, reactor=Reactor()))
+        asked = {"jsonrpc": "2.0", "id": "x", "method": "trigger.list", "params": {"limit": 10_000}}
+        responded = Rpc(groups(parts), Reactor()).respond(to_json(asked))
+        self.assertNoResult(responded)
+        node.advance()
+        read = from_json(self.successResultOf(responded).body)
+        self.assertEqual((read["id"], [one["name"] for one in read["result"]]), ("x", names))
+        self.assertEqual(turns, [0] * 15)

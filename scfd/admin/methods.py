@@ -13,9 +13,8 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
-from scfd.admin.common import ROWS, Group, bounded, find_trigger, fire
+from scfd.admin.common import ROWS, Group, bounded, find_trigger, fire, made
 from scfd.admin.failed import DeadLetterMethods, ReportMethods
 from scfd.admin.parts import Parts, status
 from scfd.admin.rpc import INVALID_PARAMS, NOT_FOUND, Methods, OperationError
@@ -29,8 +28,6 @@ from scfd.triggers.timer.cron import Cron
 
 #: Outcomes of a trigger's last events that a list of triggers has.
 STRIP = 30
-#: Triggers that are looked at before something else has its turn: 1-2 ms.
-_AT_ONCE = 100
 
 
 def groups(parts: Parts) -> dict[str, Methods]:
@@ -77,12 +74,7 @@ class TriggerMethods(Group):
         found = (
             (trigger, name) for trigger in self._parts.triggers for name in trigger.names() if match in name
         )
-        rows: list[dict[str, Any]] = []
-        for trigger, name in islice(found, bounded(limit)):
-            if len(rows) % _AT_ONCE == _AT_ONCE - 1:
-                await deferLater(self._parts.context.reactor, 0)  # everything else goes on in between
-            rows.append(self._row(trigger, name))
-        return rows
+        return await made(self._parts, islice(found, bounded(limit)), lambda one: self._row(*one))
 
     def _row(self, trigger: Any, name: str) -> dict[str, Any]:
         events = self._parts.context.metrics.events
@@ -136,7 +128,7 @@ _OF_THE_NODE = ("nodeID", "version", "storage_server_url", "storage_server_rpc",
 class EventMethods(Group):
     """What happened."""
 
-    def jsonrpc_list(
+    async def jsonrpc_list(
         self, trigger: str = "", failed: bool = False, limit: int = ROWS, after: int = -1
     ) -> list[dict[str, Any]]:
         """
@@ -153,8 +145,8 @@ class EventMethods(Group):
             for one in reversed(history.running())
             if after < 0 and not failed and trigger in ("", one.event.name)
         ]
-        past = [one.summary() for one in history.last(trigger, failed, after, bounded(limit))]
-        return (running + past)[: bounded(limit)]
+        past = history.last(trigger, failed, after, bounded(limit))
+        return (running + await made(self._parts, past, PastEvent.summary))[: bounded(limit)]
 
     def jsonrpc_get(self, id: str) -> dict[str, Any]:
         """One event with its traceback, metadata and task results."""

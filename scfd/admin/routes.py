@@ -77,7 +77,7 @@ class AdminRoutes(PageRoutes):
             from scfd.admin.methods import groups
             from scfd.admin.rpc import Rpc
 
-            self._rpc = Rpc(groups(self._parts))
+            self._rpc = Rpc(groups(self._parts), self._parts.context.reactor)
         responded: Deferred[Response] = self._rpc.respond(body)
         return responded
 
