@@ -80,6 +80,15 @@ class HistoryTests(SynchronousTestCase):
             (kept[-1].error, kept[-1].payload, kept[-1].payload_size), ("PluginError: x", None, 0)
         )
 
+    def test_only_the_triggers_that_have_the_newest_are_looked_at(self) -> None:
+        for number, name in enumerate("abcab"):
+            failure = Failure(PluginError("x")) if number == 2 else None
+            self.history.ended(event(name, number), 0.1, failure)
+        self.assertEqual([past.trigger for past in self.history.last(limit=1)], ["b"])
+        self.assertEqual([past.number for past in self.history.last(limit=3)], [5, 4, 3])
+        self.assertEqual([past.number for past in self.history.last(failed=True, limit=1)], [3])
+        self.assertEqual([past.number for past in self.history.last(after=3)], [5, 4])
+
     def test_a_page_of_it(self) -> None:
         for number in range(4):
             self.history.ended(event("ab"[number % 2], number), 0.1)

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from heapq import nlargest
+from itertools import islice
 from typing import Any, cast
 
 from attrs import define, evolve, field, frozen
@@ -200,6 +201,7 @@ class _Trigger:
     """
     :ivar second: when the second began in which ``in_second`` successes have been seen.
     :ivar in_a_row: how many of the last events have failed.
+    :ivar newest: number of the event that was kept last.
     """
 
     succeeded: _Shelf = field(factory=_Shelf)
@@ -207,6 +209,7 @@ class _Trigger:
     second: float = 0.0
     in_second: int = 0
     in_a_row: int = 0
+    newest: int = 0
 
 
 class History:
@@ -226,6 +229,7 @@ class History:
         self._readiness = readiness
         self._most = most
         self._failing_after = failing_after
+        #: That whose event was kept last is the last one, and each has at least that event.
         self._triggers: dict[str, _Trigger] = {}
         self._in_turn: deque[_Trigger] = deque()
         self._running: dict[int, RunningEvent] = {}
@@ -339,6 +343,8 @@ class History:
         )
 
     def _keep(self, trigger: _Trigger, past: PastEvent) -> None:
+        trigger.newest = past.number
+        self._triggers[past.trigger] = self._triggers.pop(past.trigger)
         shelf = trigger.succeeded if past.outcome == SUCCEEDED else trigger.failed
         most_bytes = min(MOST_BYTES_OF_TRIGGER, MOST_BYTES // len(self._triggers)) // 2
         shelf.add(past, self._most, most_bytes)
@@ -372,12 +378,16 @@ class History:
         :param failed: whether successes are left out.
         :param after: leaves out those up to this number.
         """
-        return nlargest(limit, self._kept(trigger, failed, after), key=lambda past: past.number)
+        return nlargest(limit, self._kept(trigger, failed, after, limit), key=lambda past: past.number)
 
-    def _kept(self, trigger: str = "", failed: bool = False, after: int = -1) -> Iterator[PastEvent]:
-        """In no order."""
-        triggers = self._triggers.values() if not trigger else filter(None, [self._triggers.get(trigger)])
-        for kept in triggers:
+    def _kept(
+        self, trigger: str = "", failed: bool = False, after: int = -1, limit: int = sys.maxsize
+    ) -> Iterator[PastEvent]:
+        """In no order, the newest ``limit`` among them: only so many triggers can have these."""
+        triggers = reversed(self._triggers.values()) if not trigger else iter([self._triggers.get(trigger)])
+        for kept in triggers if failed else islice(triggers, limit):
+            if kept is None or kept.newest <= after:
+                return
             for shelf in (kept.failed,) if failed else (kept.failed, kept.succeeded):
                 for past, _ in reversed(shelf.events):
                     if past.number <= after:
