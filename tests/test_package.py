@@ -63,7 +63,8 @@ class FunctionTestCase(SynchronousTestCase):
         with redirect_stderr(errors), redirect_stdout(io.StringIO()) as out:
             self.assertEqual(main(command), 1)
         self.assertFalse(output.exists())
-        self.assertNotIn("getting", out.getvalue())
+        self.said = out.getvalue()
+        self.assertNotIn("getting", self.said)
         return errors.getvalue().replace(f"{self.folder}/", "")
 
     def mistakes(self, *options: str, **sections: Any) -> str:
@@ -115,9 +116,17 @@ class ConfigTests(FunctionTestCase):
         said = self.mistakes(admin={"token": "${SCFD_NO_SUCH}"})
         self.assertIn("the environment variable SCFD_NO_SUCH is not set", said)
 
+    def test_secret_in_the_config(self) -> None:
+        self.config(admin={"token": "hidden"}, adapter={"http": {"command": ["none"]}})
+        self.refused()
+        self.assertIn("warning: admin.token: its secret is in the config, and so in the package", self.said)
+        self.assertNotIn("hidden", self.said)
+
     def test_options(self) -> None:
         self.config()
         self.assertIn("expected a version from 3.10 on", self.refused("--python", "3.9"))
+        said = self.refused("--output", str(self.folder / "none/fn.zip"))
+        self.assertIn("expected a path where a zip can be written", said)
         self.assertIn("expected an absolute path", self.refused("--interpreter", "python3"))
         self.assertIn("no such file", self.refused("--requirements", str(self.folder / "none.txt")).lower())
 

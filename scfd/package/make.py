@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
@@ -47,9 +48,13 @@ def make(order: Order, environ: Mapping[str, str], say: Callable[[str], object])
     :raises StartupError: with all that keeps it from running on SCF.
     """
     say(f"reading {order.config}")
+    if not os.access(order.output.parent, os.W_OK) or order.output.is_dir():
+        raise StartupError(f"--output {order.output}: expected a path where a zip can be written")
     loaded = load(order.config, environ)
     for warning in loaded.warnings:
         say(f"warning: {warning}")
+    for key in loaded.origin.secrets:
+        say(f"warning: {key}: its secret is in the config, and so in the package; expected ${{NAME}}")
     _refuse(demands.check_config(loaded))
     asked, needs = read_requirements(order.requirements), needs_of(loaded)
     with tempfile.TemporaryDirectory(prefix="scfd-package-") as scratch:
@@ -100,18 +105,25 @@ def _finish(
     _refuse(demands.check_size(loaded, size))
     part = order.output.with_name(f"{order.output.name}.part")
     try:
-        contents.write_zip(folder, part)
+        with _writing(order.output):
+            contents.write_zip(folder, part)
         if order.verify:
             say(prove(part, loaded, order.target, environ))
-        part.replace(order.output)
-    except OSError as error:
-        raise StartupError(
-            f"--output {order.output}: {error.strerror}; expected a path for the zip"
-        ) from None
+        with _writing(order.output):
+            part.replace(order.output)
     finally:
         part.unlink(missing_ok=True)
     unpacked = f"{size / 1e6:.1f} MB and {len(files)} files unpacked"
     say(f"{order.output}: {order.output.stat().st_size / 1e6:.1f} MB, {unpacked}, {order.target}")
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        text = f"--output {output}: {error.strerror}; expected a path where a zip can be written"
+        raise StartupError(text) from None
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:

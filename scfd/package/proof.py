@@ -40,7 +40,7 @@ def prove(package: Path, config: Config, target: Target, environ: Mapping[str, s
     command = _isolation()
     if command is None:
         return (
-            "not booted: this machine lets no network namespace be made (unshare), and without one the node "
+            "not booted: this machine lets no namespaces be made (unshare), and without one the node "
             "would reach its control plane and streams"
         )
     scratch = Path(tempfile.mkdtemp(prefix="scfd-package-", dir="/tmp"))
@@ -63,9 +63,14 @@ def _isolation() -> list[str] | None:
     for options in ((), ("--user", "--map-root-user")):
         command = ["unshare", *options, "--net", "--mount"]
         try:
-            if subprocess.run([*command, "true"], stderr=subprocess.DEVNULL, timeout=30).returncode == 0:
+            if (
+                subprocess.run(
+                    [*command, "mount", "--bind", "/tmp", "/tmp"], stderr=subprocess.DEVNULL, timeout=30
+                ).returncode
+                == 0
+            ):
                 return command
-        except OSError:
+        except (OSError, subprocess.TimeoutExpired):
             return None
     return None
 
