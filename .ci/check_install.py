@@ -8,10 +8,12 @@ minute. ``make check-install`` runs it.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import zipfile
 from pathlib import Path
 
@@ -101,3 +103,18 @@ class InstallTests(SynchronousTestCase):
         self.assertEqual({name for name in names if name.startswith("scfd/")}, expected)
         self.pip("install", wheel)
         self.check_commands()
+
+    def test_as_a_newcomer(self) -> None:
+        """What docs/first-function.rst has one type to install it, and what comes next."""
+        page = (PROJECT / "docs/first-function.rst").read_text()
+        typed, _, _ = page.partition("    cd disk-space")
+        blocks = re.findall(r"\.\. code-block:: sh\n\n((?:    .*\n)+)", typed)
+        self.assertEqual(len(blocks), 2)
+        (self.elsewhere / "scfd").symlink_to(self.clone)
+        lines = [
+            *map(textwrap.dedent, blocks),
+            "cd disk-space\n",
+            "python -m unittest\n",
+            "python -c 'import watchfiles'\n",
+        ]
+        run("sh", "-ec", "".join(lines), cwd=self.elsewhere)

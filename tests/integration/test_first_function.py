@@ -10,7 +10,7 @@ from tests.integration.daemon import ROOT, Daemon
 from tests.integration.projects import ProjectTestCase, run_program, says_what_is_shown
 
 BLOCK = re.compile(r"\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)")
-#: .ci/check_install.py tries what these do.
+#: .ci/check_install.py types these.
 INSTALLING = {
     "python3 -m venv venv",
     ". venv/bin/activate",
