@@ -46,6 +46,7 @@ class ExamplesTests(ProjectTestCase):
         await self.reported(("Ada", "Hello, Ada"), ("Grace", "Hello, Grace"))
         _, _, page = (ROOT / "README.rst").read_text().partition("You see, among other lines::")
         await says_what_is_shown(page, daemon)
+        await self.says_what_the_readme_shows(daemon)
         await self.ends_well(daemon)
 
     async def test_http_plugin(self) -> None:
@@ -57,12 +58,12 @@ class ExamplesTests(ProjectTestCase):
             raise SkipTest("there is no Node.js here")
         daemon = await self.start_example("node-js")
         await self.check_http(daemon, "done by Node.js")
-        await self.says_what_the_readme_shows(daemon)
 
     async def check_http(self, daemon: Daemon, result: str) -> None:
         await self.reported(("task-001", result), ("task-002", result))
         await daemon.says("plugin.output every-five-seconds at .*: task-001, task-002")
         self.assertEqual(await self.ask("/hello"), {"message": "hello 127.0.0.1"})
+        await self.says_what_the_readme_shows(daemon)
         await self.ends_well(daemon)
 
     async def test_data_collector(self) -> None:
@@ -105,6 +106,10 @@ class ExamplesTests(ProjectTestCase):
 
 
 class OwnTestsTests(ProjectTestCase):
+    def test_each_has_a_readme(self) -> None:
+        for config in EXAMPLES.glob("*/config.yaml"):
+            self.assertTrue(config.with_name("README.rst").exists(), config)
+
     async def run_those_of(self, example: Path) -> None:
         said = await self.python("-m", "unittest", folder=example)
         self.assertRegex(said, r"(?m)^Ran [1-9]\d* tests? in ")
