@@ -200,7 +200,8 @@ class CommandTests(LookCase):
 class FileTests(LookCase):
     def test_task_file(self) -> None:
         self.write("tasks.yaml", "- task_id: a\n  task_parms: x\n")
-        text = f"{QUIET}gateway: {{listen: '127.0.0.1:19003'}}\ndev: {{control_plane: {{tasks: tasks.yaml}}}}"
+        control_plane = "{listen: '127.0.0.1:19004', tasks: tasks.yaml}"
+        text = f"{QUIET}gateway: {{listen: '127.0.0.1:19003'}}\ndev: {{control_plane: {control_plane}}}"
         (warning,) = self.look(text)[1]
         self.assertIn("tasks.yaml:2: tasks[0].task_parms: unknown key", warning)
         self.write("tasks.yaml", "- {}\n- 1\n")
