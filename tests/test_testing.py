@@ -331,6 +331,8 @@ class MistakeTests(NodeTestCase):
 
     def test_tasks(self) -> None:
         self.expect("task_id: text is expected", self.node().set_tasks, [{"id": 1}])
+        for wrong in ({"task_id": "a"}, ["a"], "a"):
+            self.expect("expected a list of tasks, such as", self.node().set_tasks, wrong)
 
     def test_sleeping(self) -> None:
         node = self.node(lambda event: time.sleep(5), MINUTES)

@@ -9,19 +9,17 @@ from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, fail
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from scfd.adapter.task_failures import TaskFailures, words_of
 from scfd.deferreds import InFlight
-from scfd.errors import EventError, PluginError, PluginUnavailableError, describe
+from scfd.errors import EventError, PluginError, PluginUnavailableError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.response import WrongResultError, failed_result
-from scfd.events.trace import trace_id
 from scfd.events.work import Message, Task, due
 from scfd.interfaces import IDrainable, IEventHandler
 from scfd.status.context import Context
-from scfd.status.said import Said
 
 T = TypeVar("T")
 #: A task as the control plane sent it, and the interval of a job.
@@ -29,20 +27,12 @@ Work = tuple[Mapping[str, Any], str | None]
 #: Hands on results of an event before that has ended; fires when they are on disk.
 Report = Callable[[TriggerEvent, tuple[TaskResult, ...]], "Deferred[Any]"]
 
-_log = Logger(namespace="scfd.plugin")
-
 #: Seconds until a failed attempt is repeated; twice as long each time, up to the second figure.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 #: Seconds until a plugin is tried again that could not be reached, while nobody says that it is away.
 UNREACHED_PAUSE = 1.0
 #: Seconds that tasks which never wait may take together, before something else has its turn.
 AT_ONCE = 0.005
-#: Modules between the node and a plugin's code.
-_CALLERS = ("scfd.adapter.", "scfd.deferreds", "twisted.internet.", "twisted.python.", "concurrent.futures.")
-#: Failures whose text is the node's own; a traceback would add nothing.
-_SAID_BY_US = (EventError, WrongResultError)
-#: What tells one failure from another: frames of a traceback, characters of a failure without one.
-_FRAMES, _BEGINNING = 30, 40
 
 
 @frozen
@@ -79,7 +69,7 @@ class TaskRunner(Service):
         self.metrics = context.metrics
         self.clock = context.reactor
         self.draining = False
-        self._said = Said()
+        self.failures = TaskFailures()
         self._running: dict[_Handling, None] = {}
         self._in_flight = InFlight()
         self._unavailable: list[Deferred[None]] = []
@@ -121,29 +111,6 @@ class TaskRunner(Service):
             waiting, self._unavailable = self._unavailable, []
             for deferred in waiting:
                 deferred.callback(None)
-
-    def note_failure(self, event: TriggerEvent, task_id: str, failure: Failure) -> None:
-        """Log a failure, unless one like it has been logged before."""
-        error: Any = failure.value
-        own = isinstance(error, _SAID_BY_US)
-        # The rest of the words may be about the one task.
-        if not self._said.first((event.name, words_of(error)[:_BEGINNING]) if own else _place(error)):
-            return
-        trace = trace_id(event.traceparent)
-        fields: dict[str, Any] = {"trigger": event.name, "task_id": task_id, "trace": trace}
-        if own:
-            _log.warn(
-                "{trigger}: task {task_id} failed: {error} (trace {trace}); others like it are only counted",
-                error=words_of(error),
-                **fields,
-            )
-        else:
-            # A fault in the plugin's code: its author needs the traceback.
-            _log.failure(
-                "{trigger}: task {task_id} failed (trace {trace}); others like it are only counted",
-                _own_part(failure),
-                **fields,
-            )
 
 
 class _Handling:
@@ -373,7 +340,7 @@ class _TimerHandling(_Handling):
         except Exception as error:
             if self.was_cut_off:
                 raise
-            self._runner.note_failure(self._event, task_id, Failure())
+            self._runner.failures.note(self._event, task_id, Failure())
             return failed_result(task_id, words_of(error))
 
     def _store(self, result: TaskResult) -> Deferred[None]:
@@ -406,29 +373,3 @@ def _task(fields: Mapping[str, Any], interval: str | None) -> Task:
         return Task(fields, interval)
     except ValueError as error:
         raise EventError(str(error)) from None
-
-
-def words_of(error: BaseException) -> str:
-    """What a result, or a log line, says of a failure."""
-    try:
-        return str(error) if isinstance(error, _SAID_BY_US) else describe(error)
-    except Exception:  # of a plugin's own class, which fails at saying what it is
-        return type(error).__name__
-
-
-def _own_part(failure: Failure) -> Failure:
-    """A failure in the plugin's code, without the frames of the node that called it."""
-    where: Any = failure.value.__traceback__  # type: ignore[union-attr]
-    while where is not None and where.tb_frame.f_globals.get("__name__", "").startswith(_CALLERS):
-        where = where.tb_next
-    return failure if where is None else Failure(failure.value, failure.type, where)
-
-
-def _place(error: BaseException) -> object:
-    """What two failures have in common that are alike: their class, and the lines that led to them."""
-    places: set[tuple[str, int]] = set()  # the traceback of an exception that is raised again and again grows
-    where = error.__traceback__
-    while where is not None and len(places) < _FRAMES:
-        places.add((where.tb_frame.f_code.co_filename, where.tb_lineno))
-        where = where.tb_next
-    return type(error), frozenset(places)

@@ -81,6 +81,10 @@ class ControlPlane:
 
         :raises TestingError: something in it is not a task.
         """
+        if isinstance(tasks, (str, Mapping)) or not all(isinstance(task, Mapping) for task in tasks):
+            raise TestingError(
+                f"set_tasks({tasks!r}): expected a list of tasks, such as [{{'task_id': 'btc'}}]"
+            )
         try:
             self._state.tasks = parse_tasks(yaml.safe_dump(list(map(dict, tasks))), "set_tasks()")
         except ConfigError as error:
