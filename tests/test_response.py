@@ -211,3 +211,16 @@ class TaskResponseTests(SynchronousTestCase):
     def test_any_bytes(self, body: bytes) -> None:
         with contextlib.suppress(WrongResultError):
             self.assertTrue(parse_task_response(body, "a").is_usable())
+
+
+class TriggerResponseTests(SynchronousTestCase):
+    def test_what_is_no_list_of_results(self) -> None:
+        for wrong in (TaskResult("a", 2), None, "text", {"task_id": "a"}, 5):
+            with self.subTest(wrong=wrong):
+                error = self.assertRaises(TypeError, TriggerResponse, wrong)
+                text = f"task_results: found {type(wrong).__name__}; expected a list, such as [TaskResult("
+                self.assertTrue(str(error).startswith(text), error)
+
+    def test_any_iterable(self) -> None:
+        result = TaskResult("a", 2)
+        self.assertEqual(TriggerResponse(iter([result])), TriggerResponse((result,)))

@@ -50,6 +50,11 @@ class TaskResult:
 
 
 def _as_tuple(results: Iterable[TaskResult]) -> tuple[TaskResult, ...]:
+    if not isinstance(results, Iterable) or isinstance(results, (str, bytes, Mapping)):
+        raise TypeError(
+            f"task_results: found {type(results).__name__}; "
+            "expected a list, such as [TaskResult(task_id, TaskStatus.SUCCESS, 'a text')]"
+        )
     return tuple(results)
 
 
