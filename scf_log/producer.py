@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from scf_log.config import CLSConfig
@@ -36,6 +36,9 @@ class AsyncProducer:
     Nothing is started before the first entry. After a fork the child has an empty buffer and threads of its
     own: what the parent's buffer holds is the parent's to send.
 
+    :param complain: called with the reason each time entries are lost, by any thread, and with a lock held:
+        it must not log. By default standard error is told, once a minute.
+
     :ivar sent: entries that CLS has taken.
     :ivar dropped: entries for which there was no room.
     :ivar failed: entries that CLS refused, or that all tries failed for.
@@ -44,8 +47,9 @@ class AsyncProducer:
     #: Seconds that `flush` and the end of the process wait for what has not been sent.
     FLUSH_LIMIT = 30.0
 
-    def __init__(self, config: CLSConfig) -> None:
+    def __init__(self, config: CLSConfig, complain: Callable[[str], object] | None = None) -> None:
         self._config = config
+        self._told = complain
         self.sent = self.dropped = self.failed = 0
         self._closed = False
         self._reset()
@@ -182,6 +186,9 @@ class AsyncProducer:
 
     def _complain(self, reason: str) -> None:
         """On standard error, once a minute: a log line about it would be an entry itself."""
+        if self._told is not None:
+            self._told(reason)
+            return
         now = time.monotonic()
         if not self._complained or now - self._complained >= _COMPLAIN_EVERY:
             self._complained = now

@@ -41,17 +41,17 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     cfg = with_state_dir(cfg)
     context, identity = build.context(cfg, reactor), build.identity(cfg, os.environ)
     build.report_refused_connections(exceptions, context)
-    for summed in logs.repeats:
-        summed.left_out = context.metrics.log_lines_summed
     context.readiness.on_phase(ServiceManager(os.environ, reactor).entered)
     process = ProcessEnd(reactor)
     node = Node(context, identity, cfg.shutdown.drain, process.end)
     process.handle_signals(node.hurry)
+    reactor.addSystemEventTrigger("during", "shutdown", logs.finish)
     # Before the reactor waits for its threads, which is part of the same phase.
     reactor.addSystemEventTrigger("during", "shutdown", process.insist)
     add_services(node, cfg, identity, context, build.Outside(os.environ))
     plugin: str = node.getServiceNamed("plugin").plugin_name
     logs.about[0] = lambda: {"node": identity.node_id, "version": identity.version, "plugin": plugin}
+    node.add({"log tick": Tick(SECOND, logs.watch(context.metrics), reactor, context.now)})
     return node
 
 

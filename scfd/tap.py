@@ -61,6 +61,8 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         # Imported here: they take a tenth of a second, in which signals are handled already.
+        from attrs import evolve
+
         from scfd import config, logs, reactor
 
         trpc_config, own = self["trpc-config"], None if self["reload"] else _settings_class
@@ -69,7 +71,7 @@ class Options(usage.Options):
             if self.config.adapter.http is not None:
                 reactor.leave_out_tls()
             reactor.install()
-            logs.set_up(self.config.log)
+            logs.set_up(evolve(self.config.log, file="") if self["reload"] else self.config.log)
         except StartupError as error:
             _give_up(error)
         if self.parent is None:

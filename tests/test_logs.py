@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from twisted.logger import (
     formatEvent,
 )
 from twisted.python import log as legacy
+from twisted.python import threadable
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -471,6 +473,31 @@ class RepeatsTests(SynchronousTestCase):
         ):
             self.warn(**fields)
         self.assertEqual(len(self.seen), 9)
+
+    def test_two_servers_with_one_error_are_two(self) -> None:
+        for server in ("a", "b"):
+            self.warn(log_format="{server}: {error}", server=server, error="refused")
+            self.warn(log_format="{server} is down: {error}", server=server, error="refused")
+        self.assertEqual(
+            self.texts(), ["a: refused", "a is down: refused", "b: refused", "b is down: refused"]
+        )
+
+    def test_at_the_end_what_was_counted_is_said(self) -> None:
+        for number in range(3):
+            self.warn(log_failure=a_failure(KeyError("a")), event=str(number))
+        self.repeats.flush()
+        self.assertEqual(self.texts()[1:], ["4 tasks received (2 more like it in 1 s)"])
+        self.clock.advance(1)
+        self.assertEqual((self.texts(), self.clock.getDelayedCalls()), ([], []))
+
+    def test_from_a_thread_the_clock_is_not_touched(self) -> None:
+        asked: list[Any] = []
+        self.clock.callFromThread = lambda *call: asked.append(call)  # type: ignore[attr-defined]
+        self.patch(threadable, "ioThread", threading.get_ident())
+        thread = threading.Thread(target=self.warn)
+        thread.start()
+        thread.join()
+        self.assertEqual((self.clock.getDelayedCalls(), len(asked)), ([], 1))
 
     def test_what_is_no_warning_always_passes(self) -> None:
         for _ in range(3):

@@ -330,6 +330,46 @@ _NAMESPACES = "a mapping of namespaces to levels, such as {nats: debug}"
 
 
 @frozen
+class ClsSettings:
+    """
+    Tencent CLS, as `scf_log.CLSConfig` has it.
+
+    :ivar topic_id: of the CLS topic.
+    :ivar host: such as ap-guangzhou.cls.tencentcs.com; https where it names no scheme.
+    :ivar secret_id: with ``secret_key`` the credentials; without both, the default, those that SCF puts into
+        the environment.
+    :ivar secret_key: see ``secret_id``.
+    :ivar secret_token: of temporary credentials; none by default.
+    :ivar source: what CLS shows as the machine; by default its own IP address.
+    :ivar total_size_ln_bytes: bytes of entries that may wait; further ones are dropped and counted; 100 MiB
+        by default.
+    :ivar max_send_worker_count: uploads at a time; 4 by default.
+    :ivar max_batch_size: bytes of an upload; 5 MiB by default.
+    :ivar max_batch_count: entries of an upload; 4096 by default.
+    :ivar linger_ms: milliseconds that an entry waits for others to go with it; 2000 by default.
+    :ivar retries: tries of an upload after the first one; 10 by default.
+    :ivar base_retry_backoff_ms: milliseconds before the second try, doubled before each further one; 100 by
+        default.
+    :ivar max_retry_backoff_ms: the longest of these; 50000 by default.
+    """
+
+    topic_id: str = key(FILLED_TEXT)
+    host: str = key(FILLED_TEXT)
+    secret_id: str = key(TEXT, "", repr=False)
+    secret_key: str = key(TEXT, "", repr=False)
+    secret_token: str = key(TEXT, "", repr=False)
+    source: str = key(TEXT, "")
+    total_size_ln_bytes: int = key(SIZE, 100 * 1024 * 1024)
+    max_send_worker_count: int = key(whole(1, 1000), 4)
+    max_batch_size: int = key(SIZE, 5 * 1024 * 1024)
+    max_batch_count: int = key(whole(1), 4096)
+    linger_ms: int = key(whole(0), 2000)
+    retries: int = key(whole(0), 10)
+    base_retry_backoff_ms: int = key(whole(0), 100)
+    max_retry_backoff_ms: int = key(whole(0), 50_000)
+
+
+@frozen
 class LogSettings:
     """
     The node's log.
@@ -343,6 +383,7 @@ class LogSettings:
     :ivar max_age: seconds after which the same happens; 0, the default, for never.
     :ivar keep: how many such files are kept; 5 by default.
     :ivar access: a line for each request to the gateway; off by default.
+    :ivar cls: None, the default, sends nothing to CLS.
     """
 
     level: str = key(_LEVEL, "info")
@@ -353,6 +394,7 @@ class LogSettings:
     max_age: float = key(DURATION, 0.0)
     keep: int = key(whole(1), 5)
     access: bool = key(SWITCH, False)
+    cls: ClsSettings | None = key(Section(ClsSettings), None)
 
 
 @frozen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 
 from twisted.logger import Logger
@@ -26,6 +27,7 @@ class LogFile:
         self.path = ""
         self.max_size, self.max_age, self.keep = 10 << 20, 0.0, 5
         self._file: _File | None = None
+        self._lock = threading.Lock()
 
     def open(self) -> None:
         """:raises OSError: it can't be written."""
@@ -36,7 +38,8 @@ class LogFile:
     def write(self, text: str) -> None:
         """:raises OSError: the disk refuses."""
         if self._file is not None:
-            self._file.write(text)
+            with self._lock:  # plugins log in threads as well
+                self._file.write(text)
 
     def reopen(self) -> None:
         """Go on in a new file of the same name, since somebody has moved this one away."""

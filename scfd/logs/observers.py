@@ -16,9 +16,11 @@ from scfd.logs.files import log_file
 from scfd.logs.formats import FORMATS, Format, coloured_text_line, text_line
 from scfd.logs.levels import Levels, levels
 from scfd.logs.repeats import Repeats
+from scfd.status.metrics import Count, Metrics
 
 if TYPE_CHECKING:
     from scfd.config import LogSettings
+    from scfd.logs.cls import ToCls
 
 #: Seconds in which events that can't be written as they are get one line.
 UNFORMATTABLE_EACH = 10.0
@@ -26,6 +28,10 @@ UNFORMATTABLE_EACH = 10.0
 #: How lines are written, and what sums up those that repeat, in this process; see `set_up`.
 _format: list[Format] = [text_line]
 repeats: list[Repeats] = []
+#: What sends them to CLS as well, where the config asks for it.
+to_cls: list[ToCls] = []
+#: Lines that could not be written to the file.
+not_written = Count()
 
 
 def set_up(settings: LogSettings) -> None:
@@ -37,6 +43,37 @@ def set_up(settings: LogSettings) -> None:
     _format[0] = FORMATS[settings.format]
     log_file.max_size, log_file.max_age = settings.max_size, settings.max_age
     log_file.keep, log_file.path = settings.keep, settings.file
+    if settings.cls is not None:
+        from scfd.logs.cls import make_to_cls  # 20 ms that other nodes save
+
+        to_cls[:] = [make_to_cls(settings.cls, levels)]
+
+
+def watch(metrics: Metrics) -> Callable[[float], None]:
+    """
+    Have the figures of the log among the node's.
+
+    :returns: to be called each second.
+    """
+    for summed in repeats:
+        summed.left_out = metrics.log_lines_summed
+    lost = {output: metrics.log_lines_lost.labels(output) for output in ("cls", "file")}
+
+    def look(moment: float) -> None:
+        lost["file"].value = not_written.value
+        for one in to_cls:
+            one.look()
+            lost["cls"].value = one.lost
+
+    return look
+
+
+def finish() -> None:
+    """Say and send what is left; to be called when nothing else runs any more."""
+    for summed in repeats:
+        summed.flush()
+    for one in to_cls:
+        one.close()
 
 
 def console() -> ILogObserver:
@@ -65,7 +102,12 @@ def file_observer() -> ILogObserver:
 
 
 def _summing_up(behind: Callable[[LogEvent], None]) -> ILogObserver:
-    made = Repeats(behind)
+    def all_of_them(event: LogEvent) -> None:
+        behind(event)
+        for also in to_cls:
+            also(event)
+
+    made = Repeats(all_of_them)
     repeats[:] = [made]
     return made
 
@@ -113,8 +155,11 @@ class _FileObserver(_Observer):
     def __call__(self, event: LogEvent) -> None:
         text = self.line(event)
         if text:
-            with suppress(OSError):  # a full disk may have room again for the next event
+            try:
                 log_file.write(text)
+            except OSError:
+                # A full disk may have room again for the next event.
+                not_written.inc()
 
 
 @implementer(ILogObserver)

@@ -271,6 +271,7 @@ class Metrics:
         )
         summed = "Log lines that were counted only, since they came many times."
         self.log_lines_summed = tally("log_lines_summed", summed).labels()
+        self.log_lines_lost = tally("log_lines_lost", "Log lines that did not get there.", "output")
         self.tasks = gauge("tasks", "Tasks in the task list.")
         self.gateway_requests = counter(
             "gateway_requests", "Requests to the gateway, by status code.", "code"
