@@ -8,7 +8,15 @@ from hypothesis import given, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsSettings
-from scfd.triggers.nats.consumer_config import Terms, changed, difference, new_consumer, remarks, unusable
+from scfd.triggers.nats.consumer_config import (
+    Terms,
+    changed,
+    difference,
+    new_consumer,
+    remarks,
+    unusable,
+    without_messages,
+)
 
 SECOND = 1_000_000_000
 STREAM = {"subjects": ["s.>"]}
@@ -112,12 +120,23 @@ class OtherTests(SynchronousTestCase):
         self.assertIsNone(unusable(existing(max_expires=SECOND)))
         self.assertEqual(unusable(existing(ack_policy="all")), "has ack_policy all; expected explicit")
 
+    def test_subjects_that_the_stream_does_not_have(self) -> None:
+        config = existing(filter_subjects=["s.a", "q.x", "*.b"], max_deliver=3)
+        stream = {"subjects": ["s.>", "t.*"]}
+        self.assertEqual(without_messages(config, stream), ["q.x"])
+        self.assertEqual(
+            next(remarks(settings(), config, stream)),
+            f"delivers q.x, and no message of stream {settings().stream} has it: those are s.>, t.*",
+        )
+        self.assertEqual(without_messages(config, {"sources": [{"name": "OTHER"}], **stream}), [])
+        self.assertEqual(without_messages(config, {}), [])
+
     def test_remarks(self) -> None:
         one = settings(dead_letter="d", batch_size=20, fetch_max_wait=9, concurrency=5)
         config = existing(max_batch=2, max_expires=SECOND, max_ack_pending=4, filter_subject="s.a")
         config["inactive_threshold"] = 60 * SECOND
         self.assertEqual(
-            list(remarks(one, config)),
+            list(remarks(one, config, {})),
             [
                 "has inactive_threshold 60 s: the server deletes it when no node pulls for so long",
                 "delivers s.a, narrower than the trigger's s.>, and stays like that",
@@ -127,4 +146,7 @@ class OtherTests(SynchronousTestCase):
                 "has max_expires 1 s, which limits fetch_max_wait 9 s",
             ],
         )
-        self.assertEqual(list(remarks(settings(), existing(filter_subject="s.>", max_deliver=3))), [])
+        self.assertEqual(
+            list(remarks(settings(), existing(filter_subject="s.>", max_deliver=3), {"subjects": ["s.a"]})),
+            [],
+        )

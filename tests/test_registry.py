@@ -189,7 +189,8 @@ class BrokenPluginTests(RegistryTestCase):
         self.write(f"{PLUGIN}\n\nplugin = Plugin('x')\ndel plugin.name\n")
         self.add()
         self.assertIn("IFunctionPlugin.name attribute was not provided", self.mistake())
-        self.assertIn("there is no native plugin 'x'", self.mistake("x"))
+        mistake = "there is no native plugin 'x'; found: a Plugin without a name"
+        self.assertIn(mistake, self.mistake("x"))
 
     def test_one_without_on_trigger(self) -> None:
         self.write(f"{PLUGIN}\n    on_trigger = None\n\nplugin = Plugin('x')\n")

@@ -174,7 +174,7 @@ def _check_single(matching: Sequence[Any], found: Sequence[Any]) -> None:
 
 
 def _names(plugins: Sequence[Any]) -> list[str]:
-    return sorted({str(_name(plugin)) for plugin in plugins})
+    return sorted({str(_name(plugin) or f"a {type(plugin).__name__} without a name") for plugin in plugins})
 
 
 def _name(plugin: Any) -> Any:

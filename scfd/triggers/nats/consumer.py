@@ -89,7 +89,7 @@ class Consumer:
         if not self._settings.bind:
             info = await self._update(info, stream)
         self._note(info)
-        for remark in consumer_config.remarks(self._settings, self.config):
+        for remark in consumer_config.remarks(self._settings, self.config, stream):
             self._say(f"{self._name} {remark}")
         delivered = info["delivered"]
         leader = (info.get("cluster") or {}).get("leader", "")

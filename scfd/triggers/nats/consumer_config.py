@@ -8,7 +8,7 @@ from typing import Any
 from attrs import define
 
 from scfd.config import NatsSettings
-from scfd.config.nats import SHORTEST_PULL, subject_matches
+from scfd.config.nats import SHORTEST_PULL, subject_matches, subjects_overlap
 
 NANO = 1_000_000_000
 #: The server's default for ``max_ack_pending``. All nodes of a consumer share it.
@@ -155,9 +155,30 @@ def unusable(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def remarks(settings: NatsSettings, config: Mapping[str, Any]) -> Iterator[str]:
-    """:returns: clauses about what the consumer has and the config file sets otherwise."""
+def without_messages(config: Mapping[str, Any], stream: Mapping[str, Any]) -> list[str]:
+    """
+    :param stream: the config of the consumer's stream.
+    :returns: the subjects of the consumer that no message of the stream can have.
+    """
+    if any(stream.get(name) for name in ("mirror", "sources", "subject_transform")):
+        return []  # messages come under other subjects, too
+    subjects = stream.get("subjects") or [">"]
+    return [
+        wanted
+        for wanted in filters_of(config)
+        if not any(subjects_overlap(wanted, subject) for subject in subjects)
+    ]
+
+
+def remarks(settings: NatsSettings, config: Mapping[str, Any], stream: Mapping[str, Any]) -> Iterator[str]:
+    """
+    :param stream: the config of the consumer's stream; empty when it is not known.
+    :returns: clauses about what the consumer has and the config file sets otherwise.
+    """
     explicit = settings.explicit
+    for subject in without_messages(config, stream):
+        has = ", ".join(stream["subjects"])
+        yield f"delivers {subject}, and no message of stream {settings.stream} has it: those are {has}"
     if backoff := config.get("backoff"):
         times = ", ".join(f"{delay / NANO:g} s" for delay in backoff)
         if "ack_wait" in explicit and backoff[0] != round(settings.ack_wait * NANO):
