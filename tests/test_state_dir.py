@@ -85,11 +85,17 @@ class StateDirTests(TestCase):
 
     async def test_a_disk_without_room_for_the_lock_is_left_to_the_outbox(self) -> None:
         self.path.mkdir(parents=True)
-        full = OSError(errno.ENOSPC, "No space left on device")
-        patch = self.patch(os, "open", lambda *args, **named: self.raises(full))
-        await self.started(self.path)
-        patch.restore()
-        self.assertFalse((self.path / "lock").exists())
+        for number in (errno.ENOSPC, errno.EROFS):
+            error = OSError(number, os.strerror(number))
+            patch = self.patch(os, "open", lambda *args, error=error, **named: self.raises(error))
+            await self.started(self.path)
+            patch.restore()
+            self.assertFalse((self.path / "lock").exists())
+
+    async def test_a_folder_that_can_not_be_made_on_a_read_only_disk(self) -> None:
+        error = OSError(errno.EROFS, "Read-only file system")
+        self.patch(Path, "mkdir", lambda *args, **named: self.raises(error))
+        self.assertIn("can't be written (Read-only file system)", await self.mistake(self.path))
 
     def raises(self, error: Exception) -> Any:
         raise error

@@ -150,7 +150,9 @@ class StateDir(Service):
                         "give each node a folder of its own"
                     ) from error
             except OSError as error:
-                if error.errno in PASSING:
+                # A disk with errors is made read-only; where the folder can't be made, it is the wrong place.
+                read_only = error.errno == errno.EROFS and self._folder.path.is_dir()
+                if read_only or error.errno in PASSING:
                     return
                 raise unusable(self._folder.path, "written", error.strerror) from error
             if not waiting:
