@@ -24,17 +24,20 @@ class Operated(Node):
     A running node whose endpoint for operators is in memory as well.
 
     :param act: the plugin.
-    :param timers: names and cron expressions.
+    :param triggers: names and cron expressions of timers; settings of others.
     :ivar ended: who has asked the node to end.
     """
 
     def __init__(
         self,
         act: Callable[[TriggerEvent], Any] = lambda event: TriggerResponse(),
-        *timers: tuple[str, str],
+        *triggers: tuple[str, str] | dict[str, Any],
         token: str = "",
     ) -> None:
-        config = {**CONFIG, "triggers": [timer(*each) for each in timers]}
+        config = {
+            **CONFIG,
+            "triggers": [timer(*each) if isinstance(each, tuple) else each for each in triggers],
+        }
         super().__init__(Plugin(act), config, start="2027-01-15T08:00:00Z")
         self.ended: list[str] = []
         cfg = evolve(self.parts.cfg, admin=AdminSettings(token=token))

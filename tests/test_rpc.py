@@ -16,6 +16,7 @@ from scfd.errors import PluginError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.wire import from_json, to_json
 from scfd.status.readiness import Phase
+from tests.nodes import queue
 from tests.operated import Operated
 from tests.rpc_fuzz import Fuzzer
 
@@ -360,6 +361,35 @@ class EventMethodsTests(SynchronousTestCase):
         self.node.tick()
         (running,) = self.node.ask("event.list")
         self.assertEqual(self.node.ask("event.replay", id=running["id"])[0], -32002)
+
+
+class MessageTests(SynchronousTestCase):
+    def test_a_message_is_replayed_as_it_was(self) -> None:
+        seen: list[tuple[Any, dict[str, str]]] = []
+
+        def act(event: TriggerEvent) -> TriggerResponse:
+            seen.append((event.payload, dict(event.metadata)))
+            if len(seen) == 1:
+                raise PluginError("not now")
+            return TriggerResponse()
+
+        for data in (b"null", b"", b"[1]", b"\xff\0", "text é".encode()):
+            seen.clear()
+            node = Operated(act, queue("q", max_deliver=1))
+            self.addCleanup(node.close)
+            node.publish("orders.new", data, {"X-Source": "a"})
+            (failed,) = node.ask("event.list", failed=True)
+            self.assertEqual(node.ask("event.replay", id=failed["id"])["outcome"], "succeeded")
+            (payload, before), (again, metadata) = seen
+            self.assertEqual((payload, metadata["replay_of"]), (again, failed["id"]))
+            for name in set(before) - {"traceparent"}:
+                self.assertEqual(before[name], metadata[name], name)
+
+    def test_a_message_by_hand(self) -> None:
+        node = Operated(lambda event: TriggerResponse(), queue("q"))
+        self.addCleanup(node.close)
+        self.assertEqual(node.ask("trigger.fire", "q")[0], -32602)
+        self.assertEqual(node.ask("trigger.fire", "q", {"a": 1})["payload"], {"a": 1})
 
 
 class OtherMethodsTests(SynchronousTestCase):

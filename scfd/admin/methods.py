@@ -217,6 +217,7 @@ class TaskMethods(Group):
         """
         results = self._parts.dispatcher.last_results
         rows: list[dict[str, Any]] = []
+        most = bounded(limit)
         for task in self._parts.tasks.get_all():
             task_id = task["task_id"]
             last = results.get(task_id)
@@ -232,7 +233,7 @@ class TaskMethods(Group):
                     "at": None if last is None else rfc3339(last.at),
                 }
             )
-            if len(rows) >= bounded(limit):
+            if len(rows) >= most:
                 break
         return rows
 

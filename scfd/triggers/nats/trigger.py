@@ -125,7 +125,7 @@ class NatsTrigger(Service):
     def event(
         self, name: str, payload: Any, tasks: Iterable[str] | None, metadata: Mapping[str, str]
     ) -> TriggerEvent:
-        if payload is None:
+        if payload is None and not metadata:  # a message that is handled once more may be null
             raise ValueError("expected a payload: the message to be handled")
         if tasks is not None:
             raise ValueError("found tasks; expected none: a message has no tasks of its own")
