@@ -54,7 +54,7 @@ test: $(TEST)
 # In an environment of its own; each time with what is newest.
 test-newest: $(CREATED)
 	@$(BIN)/python -m venv --clear $(NEWEST)
-	@$(NEWEST)/bin/pip --disable-pip-version-check --quiet install --editable '.[dev,test]'
+	@$(NEWEST)/bin/pip --disable-pip-version-check --quiet install --editable '.[dev,test,otel]'
 	$(NEWEST)/bin/trial --temp-directory=$(NEWEST)/trial tests/test_*.py
 
 lint: $(TEST)

@@ -113,6 +113,7 @@ class OutboxFile:
         return "" if found == "ok" else " ".join(str(found).split())
 
     def _connect(self) -> sqlite3.Connection:
+        made = not self.path.exists()
         db = self._connection()
         try:
             db.execute("PRAGMA journal_mode=WAL")
@@ -120,7 +121,8 @@ class OutboxFile:
             make_tables(db)
         except BaseException:
             db.close()
-            self._forget_empty()
+            if made:  # one that was there may be empty since another process has locked it
+                self._forget_empty()
             raise
         self._db, self._parts = db, self._identify()
         return db
