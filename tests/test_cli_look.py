@@ -261,6 +261,26 @@ class FileTests(LookCase):
         self.warning(f"system: {{state_dir: state}}\n{QUIET}")
 
 
+class LogFileTests(LookCase):
+    def test_log_file(self) -> None:
+        (self.folder / "there").touch()
+        for name in ("there", "to-be-made.log"):
+            self.assertEqual(self.look(f"{QUIET}log: {{file: {self.folder}/{name}}}"), ([], []))
+        self.mistake(
+            f"{QUIET}log: {{file: {self.folder}/none/x.log}}",
+            "3: log.file: FOLDER/none/x.log can't be made: there is no folder FOLDER/none; "
+            "expected a path in one that exists",
+        )
+        self.mistake(
+            f"{QUIET}log: {{file: {self.folder}}}", "3: log.file: FOLDER is a folder; expected a file"
+        )
+        with mock.patch("os.access", side_effect=lambda path, mode: not str(path).endswith("there")):
+            self.mistake(
+                f"{QUIET}log: {{file: {self.folder}/there}}",
+                "3: log.file: FOLDER/there can't be written; expected a file that this user may write to",
+            )
+
+
 class PortTests(LookCase):
     def test_in_use(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -158,14 +158,14 @@ class ProbeTests(GatewayTestCase):
 
 
 class EventsTests(TestCase):
-    """No caller can make events: `POST /on-trigger` is for the node alone."""
+    """No caller can make events: `/on-trigger` is for the node alone, by POST and whatever has a body."""
 
-    def sent_on(self, method: str, target: str, events_at: str | None = "") -> bool:
+    def sent_on(self, method: str, target: str, events_at: str | None = "", body: bytes = b"{}") -> bool:
         """:returns: whether a request reaches the plugin."""
         self.events_at = events_at
         self.setUp()
         caller = self.caller()
-        caller.ask(method, target, body=b"{}")
+        caller.ask(method, target, body=body)
         if self.connector.attempts:
             return True
         self.assertEqual(caller.response().status, 404)
@@ -195,10 +195,13 @@ class EventsTests(TestCase):
             "/on-trigger%2500/x",
         ):
             self.assertFalse(self.sent_on("POST", target), target)
-        self.assertFalse(self.sent_on("post", "/on-trigger"))
+        for method in ("post", "PUT", "PATCH", "DELETE", "GET", "ANY"):
+            self.assertFalse(self.sent_on(method, "/on-trigger"), method)
+        self.assertFalse(self.sent_on("POST", "/on-trigger", body=b""))
         for target in ("/base/on-trigger", "/on-trigger/x", "/on-triggers", "/x/on-trigger", "/"):
             self.assertTrue(self.sent_on("POST", target), target)
-        self.assertTrue(self.sent_on("GET", "/on-trigger"))
+        for method in ("GET", "HEAD", "OPTIONS"):
+            self.assertTrue(self.sent_on(method, "/on-trigger", body=b""), method)
 
     def test_behind_a_path_of_the_plugin(self) -> None:
         self.assertFalse(self.sent_on("POST", "/on-trigger", "/base"))

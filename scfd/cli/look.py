@@ -43,6 +43,7 @@ def look(config: Config, environ: Mapping[str, str]) -> Findings:
     _look_for_development(config, notes)
     look_at_certificates(config, notes)
     _look_at_state_dir(config.system.state_dir or default_state_dir(environ), notes)
+    _look_at_log_file(config.log.file, notes)
     _look_at_ports(config, notes)
     warn_of_exposure(config, notes)
     return notes.findings
@@ -182,6 +183,21 @@ def _look_at_state_dir(path: str, notes: Notes) -> None:
     elif _is_locked(os.path.join(path, "lock")):
         text = f"{path} is in use by a node that runs now"
         notes.warning("system.state_dir", f"{text}; expected a folder of its own, unless it is this one")
+
+
+def _look_at_log_file(path: str, notes: Notes) -> None:
+    if not path:
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        reason = "is a folder; expected a file"
+    elif not os.path.isdir(folder):
+        reason = f"can't be made: there is no folder {folder}; expected a path in one that exists"
+    elif not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        reason = "can't be written; expected a file that this user may write to"
+    else:
+        return
+    notes.mistake("log.file", f"{path} {reason}")
 
 
 def _is_locked(path: str) -> bool:

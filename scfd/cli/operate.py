@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from scfd.cli import events, failed
-from scfd.cli.remote import EXIT_FAILED, Node, add_options, show
+from scfd.cli.remote import EXIT_FAILED, Node, NotReachedError, add_options, show
 from scfd.cli.table import ago, duration, table
 from scfd.errors import StartupError
 
 Commands = Any  # argparse has no public name for it
 
 #: Seconds between two looks.
-TOP_INTERVAL = 1.0
+TOP_INTERVAL, DRAIN_INTERVAL = 1.0, 0.2
 
 
 def add_commands(commands: Commands) -> None:
@@ -37,7 +37,8 @@ def add_commands(commands: Commands) -> None:
     _add(commands, "dead-letters", failed.dead_letters, text, failed.letters_options)
     _add(commands, "restart", _restart, "end the plugin's process and start it again")
     _add(commands, "log-level", _log_level, "the log's levels; or set one", _log_level_options)
-    _add(commands, "drain", _drain, "finish what is under way and end the node, as SIGTERM does")
+    text = "finish what is under way and end the node, as SIGTERM does"
+    _add(commands, "drain", _drain, text, _drain_options)
     _add(commands, "top", _top, "status and triggers, each second until Ctrl-C", _match)
 
 
@@ -208,8 +209,23 @@ def _log_level(node: Node, options: argparse.Namespace) -> int:
     return 0
 
 
+def _drain_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-wait", action="store_true", help="do not wait until the node has ended")
+
+
 def _drain(node: Node, options: argparse.Namespace) -> int:
+    """Say what is under way until the node responds no more, which is the last thing that it stops."""
     show(options, node.call("node.drain"), ["the node finishes its work, and ends"])
+    said = None
+    while not options.no_wait:
+        try:
+            running = node.call("node.status")["events"]["running"]
+        except NotReachedError:
+            return 0
+        if running != said and not options.json:
+            said = running
+            print(f"events under way: {running}", flush=True)
+        time.sleep(DRAIN_INTERVAL)
     return 0
 
 

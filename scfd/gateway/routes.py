@@ -104,7 +104,8 @@ def served_locally(
         handler = routes.handler(request.method, request.path)
         if handler is not None:
             return LocalResponse(caller, request, handler, limit)
-        if not events or request.method.upper() != b"POST":
+        # Not every plugin looks at the method: whatever brings a body may make an event.
+        if not events or (request.method.upper() != b"POST" and request.length == 0):
             return None
         if _plain(f"{events_at}{request.path.decode('latin-1')}") in events:
             return LocalResponse(caller, request, no_such_path, limit=None)

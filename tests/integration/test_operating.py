@@ -179,7 +179,7 @@ class CommandTests(TestCase):
         refused = await self.scfd("status", "--url", url, expected=3)
         self.assertIn("admin.token", refused)
         await self.scfd("status", "--url", url, "--token", TOKEN)
-        await self.scfd("drain")
+        self.assertIn("events under way", await self.scfd("drain"))
         self.assertEqual(await self.daemon.end(), 0)
         self.assertNotIn(TOKEN, self.daemon.output)
         self.assertNotIn("Traceback", self.daemon.output)
