@@ -111,8 +111,8 @@ def origin_form(target: bytes) -> bytes | None:
 
 def shows_token(headers: Headers, token: str) -> bool:
     """Whether a request has ``Authorization: Bearer <token>``; any request does when the token is empty."""
-    given = headers.getRawHeaders(b"authorization", [b""])[0]
-    return not token or hmac.compare_digest(given, b"Bearer " + token.encode())
+    scheme, _, given = headers.getRawHeaders(b"authorization", [b""])[0].partition(b" ")
+    return not token or (scheme.lower() == b"bearer" and hmac.compare_digest(given, token.encode()))
 
 
 def has_json(headers: Headers) -> bool:

@@ -82,6 +82,10 @@ class AdminRoutesTests(SynchronousTestCase):
     def test_a_token_guards_the_metrics(self) -> None:
         for headers, status in (
             (["Authorization: Bearer s3cret"], 200),
+            (["authorization: bearer s3cret "], 200),
+            (["Authorization: Bearer S3cret"], 401),
+            (["Authorization: Bearer s3 cret"], 401),
+            (["Authorization: Bearer s3cret, Bearer s3cret"], 401),
             (["Authorization: Bearer s3cre"], 401),
             (["Authorization: Bearer "], 401),
             (["Authorization: Basic s3cret"], 401),

@@ -76,11 +76,12 @@ class HistoryTests(SynchronousTestCase):
         kept = self.history.last()
         self.assertEqual(len(kept), 4_000)
         self.assertLess(sum(past.size for past in kept), history.MOST_BYTES)
+        self.assertIs(self.history.find(f"{1999:016x}"), kept[2_000])
         self.assertEqual(
             (kept[-1].error, kept[-1].payload, kept[-1].payload_size), ("PluginError: x", None, 0)
         )
 
-    def test_only_the_triggers_that_have_the_newest_are_looked_at(self) -> None:
+    def test_the_newest_of_several_triggers(self) -> None:
         for number, name in enumerate("abcab"):
             failure = Failure(PluginError("x")) if number == 2 else None
             self.history.ended(event(name, number), 0.1, failure)
@@ -149,6 +150,27 @@ class HistoryTests(SynchronousTestCase):
             kept.ended(event(payload="m" * 60_000, number=str(number)), 0.1, Failure(PluginError("no")))
         self.assertLessEqual(sum(past.size for past in kept.last()), history.MOST_BYTES_OF_TRIGGER / 2)
         self.assertEqual(kept.last()[0].metadata["number"], "199")
+
+    def test_found_by_id_as_long_as_it_is_kept(self) -> None:
+        self.history.ended(event(span=1), 0.1, Failure(PluginUnavailableError("refused")))
+        self.history.ended(event(span=1), 0.1)
+        id = f"{1:016x}"
+
+        def found() -> str | None:
+            past = self.history.find(id)
+            assert not isinstance(past, RunningEvent)
+            return past and past.outcome
+
+        self.assertEqual(found(), "succeeded")
+        for number in range(5):
+            self.clock.advance(1)
+            self.history.ended(event(span=10 + number), 0.1)
+        self.assertEqual(found(), "not sent")
+        for number in range(5):
+            self.history.ended(event(span=20 + number), 0.1, Failure(PluginError("x")))
+        self.assertIsNone(found())
+        for past in self.history.last():
+            self.assertIs(self.history.find(past.id), past)
 
     def test_a_long_message_is_not_kept(self) -> None:
         self.history.ended(event(payload="m" * 70_000), 0.1)

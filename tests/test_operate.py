@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from contextlib import redirect_stderr, redirect_stdout
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any, NoReturn
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.cli import events
 from scfd.cli import main as command
+from scfd.cli.remote import Node
 from scfd.cli.table import duration, table
 
 
@@ -66,6 +70,7 @@ class RemoteTests(SynchronousTestCase):
         for status, body, said in (
             (404, b"", "HTTP status 404"),
             (401, b"", "asks for its admin.token"),
+            (403, b"", "one of its admin.hosts"),
             (200, b"<html>", "no node at"),
             (200, b"[]", "not the admin endpoint of a node"),
             (200, b"{}", "not the admin endpoint of a node"),
@@ -80,7 +85,43 @@ class RemoteTests(SynchronousTestCase):
             ended, errors = self.command("status", "--url", url, "--token", token)
             self.assertEqual((ended, errors.count("\n"), "s3cret" in errors), (1, 1, False), errors)
         ended, errors = self.command("status", "--url", url, "--token", "gehörig€")
-        self.assertEqual((ended, "asks for its admin.token" in errors), (3, True), errors)
+        self.assertEqual((ended, "is not its admin.token" in errors), (3, True), errors)
+
+    def test_interrupted(self) -> None:
+        """What would have ended by itself has not done so."""
+
+        def call(*_: object, **__: object) -> NoReturn:
+            raise KeyboardInterrupt
+
+        self.patch(Node, "call", call)
+        for arguments, status in ((("fire", "t"), 130), (("drain",), 130), (("top",), 0)):
+            self.assertEqual(self.command(*arguments, "--url", "http://127.0.0.1:1"), (status, ""))
+
+    def test_following(self) -> None:
+        """Each event once, the oldest first, those under way when they have ended; Ctrl-C is no failure."""
+
+        def row(number: int) -> dict[str, Any]:
+            return {"number": number, "id": f"e{number}"}
+
+        asked: list[dict[str, Any]] = []
+        found = [[row(0), row(2), row(1)], [], [row(3)]]
+
+        def call(_: Node, method: str, **params: Any) -> Any:
+            asked.append(params)
+            if not found:
+                raise KeyboardInterrupt
+            return found.pop(0)
+
+        self.patch(Node, "call", call)
+        self.patch(events, "FOLLOW_INTERVAL", 0)
+        output = io.StringIO()
+        with redirect_stdout(output):
+            status = command.main(("events", "--follow", "--json", "--url", "http://127.0.0.1:1"))
+        self.assertEqual(status, 0)
+        self.assertEqual(
+            [json.loads(line)["id"] for line in output.getvalue().splitlines()], ["e1", "e2", "e3"]
+        )
+        self.assertEqual([one.get("after") for one in asked], [None, 2, 2, 3])
 
     def test_addresses_that_are_none(self) -> None:
         for url in ("http://[::1", "http://127.0.0.1:x", "http://"):

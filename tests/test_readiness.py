@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.status.readiness import Availability, Phase, Readiness
+from scfd.status.readiness import MOST_SHOWN, Availability, Phase, Readiness
 
 
 class ReadinessTests(SynchronousTestCase):
@@ -68,6 +68,26 @@ class ReadinessTests(SynchronousTestCase):
                     "advice": "scfd resume t",
                 }
             ],
+        )
+
+    def test_of_very_many_no_problem_is_left_out(self) -> None:
+        self.readiness.enter(Phase.RUNNING)
+        for number in range(10_000):
+            self.readiness.warning(f"trigger t{number}", "all fail", "look at its events")
+            self.clock.advance(1)
+        self.readiness.problem("plugin", "refused", "start it")
+        listed, status = self.readiness.report()
+        self.assertEqual((len(listed), status), (MOST_SHOWN + 1, 503))
+        self.assertEqual(listed[-2]["component"], "plugin")
+        self.assertEqual(
+            listed[-1],
+            {
+                "component": "others",
+                "severity": "warning",
+                "reason": "9901 more, such as trigger t99: all fail",
+                "since": "2025-01-01T00:01:39Z",
+                "advice": "look at its events",
+            },
         )
 
     def test_a_warning_that_becomes_a_problem_begins_anew(self) -> None:

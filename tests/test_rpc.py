@@ -8,6 +8,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.admin.methods import groups
@@ -302,6 +303,14 @@ class TriggerMethodsTests(SynchronousTestCase):
         for method in ("trigger.fire", "trigger.pause", "trigger.resume"):
             code, message = self.node.ask(method, name="nope")
             self.assertEqual((code, "expected one of every, hourly" in message), (-32001, True))
+
+    def test_what_is_so_already_is_not_said(self) -> None:
+        with capturedLogs() as events:
+            self.assertFalse(self.node.ask("trigger.resume", name="every")["paused"])
+            for _ in range(2):
+                self.assertTrue(self.node.ask("trigger.pause", name="every")["paused"])
+        said = [formatEvent(event) for event in events if "operator" in formatEvent(event)]
+        self.assertEqual(said, ["every: paused by an operator"])
 
     def test_pause_and_resume(self) -> None:
         self.assertTrue(self.node.ask("trigger.pause", name="every")["paused"])

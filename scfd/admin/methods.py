@@ -104,10 +104,12 @@ class TriggerMethods(Group):
         """
         Stop a trigger from making events until it is resumed, or the node restarted.
 
-        A timer's fires in that time are left out, and counted; messages stay in their stream.
+        Events under way go on. A timer's fires in that time are left out, and counted; messages stay in their
+        stream, those that the node has been given already in its memory.
         """
         trigger = find_trigger(self._parts, name)
-        trigger.pause(name)
+        if not trigger.state(name)["paused"]:
+            trigger.pause(name)
         self._parts.context.readiness.warning(
             f"pause of {name}", "paused by an operator", f"scfd resume {name}"
         )
@@ -116,7 +118,8 @@ class TriggerMethods(Group):
     def jsonrpc_resume(self, name: str) -> dict[str, Any]:
         """Have a trigger make events again."""
         trigger = find_trigger(self._parts, name)
-        trigger.resume(name)
+        if trigger.state(name)["paused"]:
+            trigger.resume(name)
         self._parts.context.readiness.well(f"pause of {name}")
         return dict(trigger.state(name))
 

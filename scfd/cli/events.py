@@ -6,7 +6,8 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from scfd.cli.remote import EXIT_FAILED, Node, show
 from scfd.cli.table import duration, table
@@ -28,9 +29,17 @@ _EVENT_HEADINGS = ("AT", "ID", "TRIGGER", "TOOK", "LATE", "OUTCOME", "RESULTS", 
 def events(node: Node, options: argparse.Namespace) -> int:
     asked = {"trigger": options.trigger, "failed": options.failed, "limit": options.limit}
     found = node.call("event.list", **asked)
-    if not options.follow:
+    if options.follow:
+        with suppress(KeyboardInterrupt):
+            _follow(node, options, found, asked)
+    else:
         show(options, found, table(_EVENT_HEADINGS, map(_event_row, found)) or ["no events"])
-        return 0
+    return 0
+
+
+def _follow(
+    node: Node, options: argparse.Namespace, found: list[dict[str, Any]], asked: dict[str, Any]
+) -> NoReturn:
     number = 0
     while True:
         number = max([number, *(one["number"] for one in found)])

@@ -21,6 +21,8 @@ from scfd.errors import ConfigError, StartupError
 from scfd.triggers.timer.zone import process_zone
 
 EXIT_MISTAKE = 1
+#: As a shell has it for Ctrl-C. What goes on until then, ``--follow`` and ``top``, ends with 0.
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return EXIT_NOT_REACHED
     except KeyboardInterrupt:
-        return 0  # the end of --follow and top
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read has read enough. The interpreter flushes once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -230,12 +231,14 @@ def _drain(node: Node, options: argparse.Namespace) -> int:
 
 
 def _top(node: Node, options: argparse.Namespace) -> int:
-    while True:
-        status = node.call("node.status")
-        triggers = node.call("trigger.list", match=options.match, limit=options.limit)
-        if options.json:
-            print(json.dumps({"status": status, "triggers": triggers}), flush=True)
-        else:
-            lines = [*_status_lines(status), "", *_trigger_lines(triggers)]
-            print("\x1b[H\x1b[2J" + "\n".join(lines), flush=True)
-        time.sleep(TOP_INTERVAL)
+    with suppress(KeyboardInterrupt):
+        while True:
+            status = node.call("node.status")
+            triggers = node.call("trigger.list", match=options.match, limit=options.limit)
+            if options.json:
+                print(json.dumps({"status": status, "triggers": triggers}), flush=True)
+            else:
+                lines = [*_status_lines(status), "", *_trigger_lines(triggers)]
+                print("\x1b[H\x1b[2J" + "\n".join(lines), flush=True)
+            time.sleep(TOP_INTERVAL)
+    return 0

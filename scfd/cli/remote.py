@@ -105,7 +105,7 @@ class Node:
             with opener.open(request, timeout=timeout) as response:
                 read = json.load(response)
         except urllib.error.HTTPError as error:
-            raise NotReachedError(_refusal(self.url, error.code)) from None
+            raise NotReachedError(self._refusal(error)) from None
         except TimeoutError:
             raise NotReachedError(f"{self.url}: no response in {timeout:g} s") from None
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -117,6 +117,15 @@ class Node:
             raise RefusedError(str(read["error"].get("message", "no reason given")))
         return read["result"]
 
+    def _refusal(self, error: urllib.error.HTTPError) -> str:
+        if error.code == 401 and self.token:
+            return f"{self.url}: the token is not its admin.token"
+        if error.code == 401:
+            return f"{self.url} asks for its admin.token: set SCFD_TOKEN or --token"
+        if error.code == 403:
+            return f"{self.url}: expected an address, localhost or one of its admin.hosts as the host"
+        return f"{self.url} is not the admin endpoint of a node: HTTP status {error.code}"
+
 
 def _token(options: argparse.Namespace) -> str:
     """:raises StartupError: no header can have it; it is not shown, since others may see the terminal."""
@@ -124,12 +133,6 @@ def _token(options: argparse.Namespace) -> str:
     if not token.isprintable():
         raise StartupError("--token, or SCFD_TOKEN: a line break or another character that no token has")
     return token
-
-
-def _refusal(url: str, status: int) -> str:
-    if status == 401:
-        return f"{url} asks for its admin.token: set SCFD_TOKEN or --token"
-    return f"{url} is not the admin endpoint of a node: HTTP status {status}"
 
 
 def show(options: argparse.Namespace, value: Any, lines: Iterator[str] | list[str]) -> None:

@@ -23,6 +23,7 @@ const headers = () => {
 };
 
 class Unauthorized extends Error {}
+class Refused extends Error {}
 
 async function rpc(method, params = {}) {
   const response = await fetch("/rpc", {
@@ -330,7 +331,7 @@ function received(kind, data) {
 async function listen() {
   const response = await fetch("/events", {headers: {Accept: "text/event-stream", ...headers()}});
   if (response.status === 401) throw new Unauthorized("the token is not right");
-  if (!response.ok) throw new Error(`HTTP status ${response.status}`);
+  if (!response.ok) throw new Refused((await response.json()).message);
   say("connection", "live", "good");
   events = await rpc("event.list", {limit: EVENTS_SHOWN});
   showEvents();
@@ -353,12 +354,14 @@ async function listen() {
 
 async function stayConnected() {
   for (;;) {
+    let why = "the node does not respond";
     try {
       await listen();
     } catch (error) {
       if (error instanceof Unauthorized) { askForToken(error); return; }
+      if (error instanceof Refused) why = error.message;
     }
-    say("connection", "the node does not respond; what you see is old", "bad");
+    say("connection", `${why}; what you see is old`, "bad");
     say("state", "unknown", "badge quiet");
     await new Promise((resolve) => { setTimeout(resolve, 1000); });
   }

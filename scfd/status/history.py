@@ -6,8 +6,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from heapq import nlargest
-from itertools import islice
+from heapq import merge
 from typing import Any, cast
 
 from attrs import define, evolve, field, frozen
@@ -173,27 +172,58 @@ _NO_RESULTS = _Results()
 
 
 @define
+class _Kept:
+    """
+    All events that are kept, of all triggers.
+
+    :ivar in_order: by their numbers, the oldest first.
+    :ivar numbers: by their ids; an event that was tried again has several.
+    """
+
+    in_order: dict[int, PastEvent] = field(factory=dict)
+    numbers: dict[str, list[int]] = field(factory=dict)
+
+    def add(self, event: PastEvent) -> None:
+        self.in_order[event.number] = event
+        self.numbers.setdefault(event.id, []).append(event.number)
+
+    def remove(self, event: PastEvent) -> None:
+        del self.in_order[event.number]
+        same = self.numbers[event.id]
+        same.remove(event.number)
+        if not same:
+            del self.numbers[event.id]
+
+
+@define
 class _Shelf:
     """The last events of one kind and one trigger, with the bytes they take."""
 
+    kept: _Kept
     events: deque[tuple[PastEvent, int]] = field(factory=deque)
     size: int = 0
 
     def add(self, event: PastEvent, most: int, most_bytes: int) -> None:
+        self.kept.add(event)
+        self._append(event)
+        self.trim(most, most_bytes)
+
+    def _append(self, event: PastEvent) -> None:
         size = event.size
-        if size > most_bytes:
-            event = event.short()
-            size = event.size
         self.events.append((event, size))
         self.size += size
-        while len(self.events) > most or (self.size > most_bytes and len(self.events) > 1):
-            self.size -= self.events.popleft()[1]
 
-    def shrink(self, most_bytes: int) -> None:
-        """Keep less, as there are more triggers now."""
-        if self.size > most_bytes:
-            self.size -= self.events[-1][1]
-            self.add(self.events.pop()[0], len(self.events) + 1, most_bytes)
+    def trim(self, most: int, most_bytes: int) -> None:
+        """Keep no more than so many, and so many bytes; of the newest at least what is short."""
+        if self.events and self.events[-1][1] > most_bytes:
+            newest, size = self.events.pop()
+            self.size -= size
+            self.kept.in_order[newest.number] = short = newest.short()
+            self._append(short)
+        while len(self.events) > most or (self.size > most_bytes and len(self.events) > 1):
+            oldest, size = self.events.popleft()
+            self.size -= size
+            self.kept.remove(oldest)
 
 
 @define
@@ -201,15 +231,13 @@ class _Trigger:
     """
     :ivar second: when the second began in which ``in_second`` successes have been seen.
     :ivar in_a_row: how many of the last events have failed.
-    :ivar newest: number of the event that was kept last.
     """
 
-    succeeded: _Shelf = field(factory=_Shelf)
-    failed: _Shelf = field(factory=_Shelf)
+    succeeded: _Shelf
+    failed: _Shelf
     second: float = 0.0
     in_second: int = 0
     in_a_row: int = 0
-    newest: int = 0
 
 
 class History:
@@ -229,9 +257,9 @@ class History:
         self._readiness = readiness
         self._most = most
         self._failing_after = failing_after
-        #: That whose event was kept last is the last one, and each has at least that event.
         self._triggers: dict[str, _Trigger] = {}
         self._in_turn: deque[_Trigger] = deque()
+        self._kept = _Kept()
         self._running: dict[int, RunningEvent] = {}
         self._reported: dict[int, _Results] = {}
         self._followed: dict[int, tuple[TriggerEvent, Deferred[PastEvent]]] = {}
@@ -273,7 +301,7 @@ class History:
             kept.add(results)
         trigger = self._triggers.get(event.name)
         if trigger is None:
-            trigger = self._triggers[event.name] = _Trigger()
+            trigger = self._triggers[event.name] = _Trigger(_Shelf(self._kept), _Shelf(self._kept))
             self._in_turn.append(trigger)
         now = self._now()
         if failure is None and not kept.statuses:
@@ -343,14 +371,12 @@ class History:
         )
 
     def _keep(self, trigger: _Trigger, past: PastEvent) -> None:
-        trigger.newest = past.number
-        self._triggers[past.trigger] = self._triggers.pop(past.trigger)
         shelf = trigger.succeeded if past.outcome == SUCCEEDED else trigger.failed
         most_bytes = min(MOST_BYTES_OF_TRIGGER, MOST_BYTES // len(self._triggers)) // 2
         shelf.add(past, self._most, most_bytes)
         self._in_turn.rotate()
         for shelf in (self._in_turn[0].succeeded, self._in_turn[0].failed):
-            shelf.shrink(most_bytes)
+            shelf.trim(self._most, most_bytes)
         for watcher in self._watchers:
             watcher(past)
 
@@ -378,30 +404,29 @@ class History:
         :param failed: whether successes are left out.
         :param after: leaves out those up to this number.
         """
-        return nlargest(limit, self._kept(trigger, failed, after, limit), key=lambda past: past.number)
+        found: list[PastEvent] = []
+        for past in self._newest_first(trigger):
+            if len(found) >= limit or past.number <= after:
+                break
+            if not failed or past.outcome != SUCCEEDED:
+                found.append(past)
+        return found
 
-    def _kept(
-        self, trigger: str = "", failed: bool = False, after: int = -1, limit: int = sys.maxsize
-    ) -> Iterator[PastEvent]:
-        """In no order, the newest ``limit`` among them: only so many triggers can have these."""
-        triggers = reversed(self._triggers.values()) if not trigger else iter([self._triggers.get(trigger)])
-        for kept in triggers if failed else islice(triggers, limit):
-            if kept is None or kept.newest <= after:
-                return
-            for shelf in (kept.failed,) if failed else (kept.failed, kept.succeeded):
-                for past, _ in reversed(shelf.events):
-                    if past.number <= after:
-                        break
-                    yield past
+    def _newest_first(self, trigger: str) -> Iterator[PastEvent]:
+        if not trigger:
+            return reversed(self._kept.in_order.values())
+        kept = self._triggers.get(trigger)
+        shelves = (kept.succeeded, kept.failed) if kept is not None else ()
+        events = ((past for past, _ in reversed(shelf.events)) for shelf in shelves)
+        return merge(*events, key=lambda past: past.number, reverse=True)
 
     def find(self, id: str) -> PastEvent | RunningEvent | None:
         """The newest event with an id, whether it has ended or not."""
         for running in self._running.values():
             if running.id == id:
                 return running
-        return max(
-            (past for past in self._kept() if past.id == id), key=lambda past: past.number, default=None
-        )
+        numbers = self._kept.numbers.get(id)
+        return self._kept.in_order[numbers[-1]] if numbers else None
 
 
 def _outcome(failure: Failure | None, results: _Results) -> str:

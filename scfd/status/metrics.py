@@ -38,6 +38,8 @@ MOST_VALUES = 500
 OTHERS = "others"
 #: Bytes of the page that are made before something else has its turn: 1-2 ms.
 AT_ONCE = 100_000
+#: Lines of one counter that are made at once: below 1 ms.
+LINES_AT_ONCE = 500
 
 
 def _escaped(value: str) -> str:
@@ -111,11 +113,15 @@ class Histogram(Collector):
 
 
 class Count:
-    """:ivar value: how often it has happened."""
+    """
+    :ivar head: its line in Prometheus's text format, up to the value.
+    :ivar value: how often it has happened.
+    """
 
-    __slots__ = ("value",)
+    __slots__ = ("head", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, head: str = "") -> None:
+        self.head = head
         self.value = 0
 
     def inc(self, count: int = 1) -> None:
@@ -136,8 +142,13 @@ class Tally(Collector):
         """What is known of one value of each label; it stays the same object."""
         child = self._children.get(values)
         if child is None:
-            child = self._children[values] = Count()
+            child = self._children[values] = Count(self._head(values))
         return child
+
+    def _head(self, values: tuple[str, ...]) -> str:
+        pairs = sorted(zip(self._labels, values, strict=True))
+        labels = ",".join(f'{label}="{_escaped(value)}"' for label, value in pairs)
+        return f"{self._name}_total{f'{{{labels}}}' if labels else ''} "
 
     def value(self, *values: str) -> int:
         """How often it has happened with these values of the labels; asking makes none known."""
@@ -146,12 +157,11 @@ class Tally(Collector):
 
     def exposition(self) -> Iterator[str]:
         """In Prometheus's text format, in parts."""
-        name = f"{self._name}_total"
-        yield f"# HELP {name} {self._text}\n# TYPE {name} counter\n"
-        for values, child in list(self._children.items()):
-            pairs = sorted(zip(self._labels, values, strict=True))
-            labels = ",".join(f'{label}="{_escaped(value)}"' for label, value in pairs)
-            yield f"{name}{f'{{{labels}}}' if labels else ''} {child.value}.0\n"
+        yield f"# HELP {self._name}_total {self._text}\n# TYPE {self._name}_total counter\n"
+        children = list(self._children.values())
+        for start in range(0, len(children), LINES_AT_ONCE):
+            some = children[start : start + LINES_AT_ONCE]
+            yield "".join([f"{child.head}{child.value}.0\n" for child in some])
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
@@ -205,10 +215,10 @@ class Metrics:
         self.timer_lateness = histogram(
             "timer_lateness_seconds", "From the scheduled second of a fire to its event.", _LATENESS_BUCKETS
         )
-        self.task_retries = counter(
+        self.task_retries = tally(
             "task_retries", "Further attempts at tasks and messages that had failed.", "trigger"
         )
-        self.tasks_left = counter(
+        self.tasks_left = tally(
             "tasks_left",
             "Tasks that were not begun, or cut off: the node stopped, or time was up.",
             "trigger",
@@ -229,10 +239,10 @@ class Metrics:
             "plugin_stalls", "Times that a native plugin blocked the reactor for more than 1 s."
         )
         self.messages = tally("messages", "NATS messages, by what became of them.", "trigger", "outcome")
-        self.redeliveries = counter(
+        self.redeliveries = tally(
             "redeliveries", "NATS messages that were not delivered for the first time.", "trigger"
         )
-        self.nats_rebinds = counter(
+        self.nats_rebinds = tally(
             "nats_rebinds", "Times that a consumer was lost, or silent, and bound anew.", "trigger"
         )
         self.nats_pending = gauge(
@@ -250,7 +260,7 @@ class Metrics:
         self.results_unknown = counter(
             "results_unknown", "Task results for a task_id that is not in the task list."
         )
-        self.data_points_dropped = counter(
+        self.data_points_dropped = tally(
             "data_points_dropped", "Data points in plugin responses, which the node can't store.", "trigger"
         )
         self.reports = counter("reports", "Tries to deliver a task result, by outcome.", "outcome")

@@ -15,6 +15,9 @@ from attrs import frozen
 
 from scfd.events.wire import rfc3339
 
+#: Entries of ``/ready``. When a plugin fails, each of thousands of triggers has a warning.
+MOST_SHOWN = 100
+
 
 class Phase(Enum):
     """The phases of a node's life, as a probe's response names them."""
@@ -109,7 +112,8 @@ class Readiness:
 
     def problems(self) -> list[Problem]:
         """The longest-standing first; empty when the node is ready."""
-        return [problem for problem in self.all() if problem.severity == "problem"]
+        problems = (noted for noted in self._noted.values() if noted.severity == "problem")
+        return sorted(problems, key=lambda problem: problem.since)
 
     def count(self, severity: str) -> int:
         """How many there are of ``problem`` or ``warning``."""
@@ -124,8 +128,17 @@ class Readiness:
         return {"status": self.phase.value}, 503 if self.phase is Phase.STARTING else 200
 
     def all(self) -> list[Problem]:
-        """Problems and warnings, the longest-standing first."""
-        return sorted(self._noted.values(), key=lambda problem: problem.since)
+        """
+        Problems and warnings, the longest-standing first; of more than `MOST_SHOWN` warnings rather than
+        problems are left out, and the last entry says how many.
+        """
+        noted = sorted(self._noted.values(), key=lambda one: (one.severity != "problem", one.since))
+        shown = sorted(noted[:MOST_SHOWN], key=lambda one: one.since)
+        if left_out := noted[MOST_SHOWN:]:
+            reason = f"{len(left_out)} more, such as {left_out[0].component}: {left_out[0].reason}"
+            since = min(one.since for one in left_out)
+            shown.append(Problem("others", reason, since, left_out[0].advice, left_out[0].severity))
+        return shown
 
 
 class Availability:
