@@ -159,7 +159,7 @@ class HistoryTests(SynchronousTestCase):
         def found() -> str | None:
             past = self.history.find(id)
             assert not isinstance(past, RunningEvent)
-            return past and past.outcome
+            return past.outcome if past is not None else None
 
         self.assertEqual(found(), "succeeded")
         for number in range(5):

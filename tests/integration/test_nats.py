@@ -227,7 +227,7 @@ class DeliveryTests(NatsCase):
         await self.settled()
         self.assertEqual(node.bodies, ["slow"])
         # Nor was it delivered again and known.
-        self.assertEqual(node.metrics.redeliveries.labels("q")._value.get(), 0)
+        self.assertEqual(node.metrics.redeliveries.labels("q").value, 0)
 
     async def test_a_confirmed_acknowledgement(self) -> None:
         node = self.node(ack="double")
@@ -499,7 +499,7 @@ class RecoveryTests(NatsCase):
         await self.publish(1)
         await self.settled()
         self.assertEqual(node.bodies, [1])
-        self.assertGreaterEqual(node.metrics.nats_rebinds.labels("q")._value.get(), 1)
+        self.assertGreaterEqual(node.metrics.nats_rebinds.labels("q").value, 1)
 
 
 class StopTests(NatsCase):

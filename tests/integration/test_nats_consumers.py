@@ -74,7 +74,7 @@ class ConsumersCase(NatsCase):
         await self.so(lambda: node.bodies == list(bodies), f"{bodies}")
 
     def rebinds(self, node: Node) -> float:
-        return float(node.metrics.nats_rebinds.labels("q")._value.get())
+        return float(node.metrics.nats_rebinds.labels("q").value)
 
 
 class KeptTests(ConsumersCase):
@@ -116,7 +116,7 @@ class KeptTests(ConsumersCase):
         await self.bound(node)
         await self.publish("slow")
         await self.so(lambda: node.count("ack"), "handled")
-        self.assertEqual(node.metrics.redeliveries.labels("q")._value.get(), 0)
+        self.assertEqual(node.metrics.redeliveries.labels("q").value, 0)
         text = "has a backoff of its own (2 s, 1 s), which replaces ack_wait 20 s"
         self.assertEqual(len(self.said(text)), 1, self.lines)
         self.assertEqual(self.said("changed"), [])

@@ -60,7 +60,7 @@ class LargeMessageTests(NatsCase):
         self.assertEqual(len(node.events), 200)
         self.assertLessEqual(most, 64 * MIB)
         self.assertEqual(self.held(node), 0)
-        self.assertEqual(node.metrics.nats_rebinds.labels("q")._value.get(), 0)
+        self.assertEqual(node.metrics.nats_rebinds.labels("q").value, 0)
 
     async def check_all_come(self, node: Node) -> None:
         await self.bound(node)
@@ -68,7 +68,7 @@ class LargeMessageTests(NatsCase):
         await self.publish(*range(20))
         await self.publish_large(3, MIB - 100)
         await self.so(lambda: node.count("ack") == 26, "all")
-        self.assertEqual((len(node.events), node.metrics.nats_rebinds.labels("q")._value.get()), (26, 0))
+        self.assertEqual((len(node.events), node.metrics.nats_rebinds.labels("q").value), (26, 0))
 
     async def test_messages_that_are_larger_than_the_bound(self) -> None:
         await self.check_all_come(self.node(max_held_bytes=1000, concurrency=4))
@@ -197,7 +197,7 @@ class OddMessageTests(NatsCase):
         self.assertEqual([metadata["subject"] for metadata in found[8:]], ["s.\\xff\\xfe", "s.\\xc3"])
         self.assertEqual(node.count("ack"), 40 + 3 * len(odd))
         self.assertEqual(node.count("dead letter"), len(odd))
-        self.assertEqual((node.problems, node.metrics.nats_rebinds.labels("q")._value.get()), ([], 0))
+        self.assertEqual((node.problems, node.metrics.nats_rebinds.labels("q").value), ([], 0))
         letter = await from_asyncio(self.js.get_msg("D", 9))
         assert letter.headers is not None
         self.assertEqual(letter.headers["Scfd-Subject"], "s.\\xff\\xfe")
