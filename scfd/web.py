@@ -25,6 +25,7 @@ from scfd.config import Address
 from scfd.errors import StartupError
 from scfd.events.wire import to_json
 from scfd.http1.contract import WholeResponse
+from scfd.status.said import Said
 
 _log = Logger(namespace="scfd.web")
 
@@ -220,7 +221,7 @@ class Guarded(Resource):
         super().__init__()
         self._behind = behind
         self._hosts = {host.lower().rstrip(".") for host in hosts}
-        self._told: set[str] = set()
+        self._said = Said()
 
     def render(self, request: Request) -> int | bytes:
         refusal = self._refusal(request)
@@ -228,8 +229,7 @@ class Guarded(Resource):
             rendered: int | bytes = self._behind.render(request)
             return rendered
         status, message = refusal
-        if message not in self._told:  # once: these may be many
-            self._told.add(message)
+        if self._said.first(message):  # these may be many
             _log.warn("{method} refused: {message}", method=request.method.decode("latin-1"), message=message)
         write_response(Response.json({"message": message}, status), request)
         return NOT_DONE_YET

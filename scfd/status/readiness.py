@@ -88,23 +88,25 @@ class Readiness:
             self.problem("node", phase.value, _ADVICE[phase])
         self._on_phase(phase)
 
-    def problem(self, component: str, reason: str, advice: str) -> None:
+    def problem(self, component: str, reason: str, advice: str) -> bool:
         """
         Say what is wrong with a component now. A new reason does not change ``since``.
 
         :param advice: what an operator can do about it.
+        :returns: whether that is news.
         """
-        self._note(component, reason, advice, "problem")
+        return self._note(component, reason, advice, "problem")
 
-    def warning(self, component: str, reason: str, advice: str) -> None:
+    def warning(self, component: str, reason: str, advice: str) -> bool:
         """The same for what an operator should look at though the node is ready."""
-        self._note(component, reason, advice, "warning")
+        return self._note(component, reason, advice, "warning")
 
-    def _note(self, component: str, reason: str, advice: str, severity: str) -> None:
+    def _note(self, component: str, reason: str, advice: str, severity: str) -> bool:
         known = self._noted.get(component)
         same = known is not None and known.severity == severity
         since = known.since if known is not None and same else self._now()
         self._noted[component] = Problem(component, reason, since, advice, severity)
+        return not same or known is None or known.reason != reason
 
     def well(self, component: str) -> None:
         """Say that nothing is wrong with a component, or no longer."""

@@ -12,14 +12,13 @@ from attrs import define
 from scfd.config.nats import subject_matches
 from scfd.events.wire import from_json, rfc3339
 from scfd.testing.stream import Stream
-from scfd.triggers.nats.consumer_config import filters_of
+from scfd.triggers.nats.consumer_config import NANO, filters_of
 
-_NANO = 1_000_000_000
 #: What nats-server fills in.
 _DEFAULTS: Mapping[str, Any] = {
     "deliver_policy": "all",
     "ack_policy": "explicit",
-    "ack_wait": 30 * _NANO,
+    "ack_wait": 30 * NANO,
     "max_deliver": -1,
     "max_ack_pending": 1000,
     "max_waiting": 512,
@@ -147,14 +146,14 @@ class Consumer:
     def pulled(self, inbox: str, request: Mapping[str, Any]) -> None:
         """Take a pull request: ADR-13."""
         now = self._clock.seconds()
-        heartbeat = request.get("idle_heartbeat", 0) / _NANO
-        if heartbeat * 2 > request.get("expires", 0) / _NANO:
+        heartbeat = request.get("idle_heartbeat", 0) / NANO
+        if heartbeat * 2 > request.get("expires", 0) / NANO:
             self._status(inbox, "400", "Bad Request - heartbeat value too large")
             return
         if len(self._requests) >= self.config["max_waiting"]:
             self._status(inbox, "409", "Exceeded MaxWaiting")
             return
-        expires = now + request.get("expires", 0) / _NANO
+        expires = now + request.get("expires", 0) / NANO
         one = _Request(inbox, int(request.get("batch", 1)), expires, heartbeat, now + heartbeat)
         self._requests.append(one)
         self.pump()
@@ -190,7 +189,7 @@ class Consumer:
         elif kind == b"+WPI":
             pending.deadline = self._clock.seconds() + self._wait(pending.deliveries)
         elif kind == b"-NAK":
-            delay = from_json(rest).get("delay", 0) / _NANO if rest else 0
+            delay = from_json(rest).get("delay", 0) / NANO if rest else 0
             if delay:
                 pending.deadline = self._clock.seconds() + delay
             else:
@@ -200,7 +199,7 @@ class Consumer:
     def _wait(self, deliveries: int) -> float:
         backoff = self.config.get("backoff")
         return (
-            float(backoff[min(deliveries, len(backoff)) - 1] if backoff else self.config["ack_wait"]) / _NANO
+            float(backoff[min(deliveries, len(backoff)) - 1] if backoff else self.config["ack_wait"]) / NANO
         )
 
     def _queue_again(self, sequence: int) -> None:
@@ -236,7 +235,7 @@ class Consumer:
         self._deliveries += 1
         self._pending[sequence] = _Pending(self._deliveries, count, self._clock.seconds() + self._wait(count))
         self._last_delivered = self._deliveries, max(self._last_delivered[1], sequence)
-        place = f"{count}.{sequence}.{self._deliveries}.{round(message.stored * _NANO)}.{self._unseen()}"
+        place = f"{count}.{sequence}.{self._deliveries}.{round(message.stored * NANO)}.{self._unseen()}"
         reply = f"$JS.ACK.{self._stream.name}.{self._name}.{place}"
         self._deliver(inbox, Delivered(message.subject, reply, message.data, dict(message.headers) or None))
 

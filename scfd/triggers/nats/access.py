@@ -8,7 +8,7 @@ import ssl
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from scfd.config import NatsSettings, NatsTlsSettings
 from scfd.config.findings import without_credentials
@@ -38,16 +38,7 @@ class Access:
     @classmethod
     def of(cls, settings: NatsSettings) -> Access:
         """The access of one trigger."""
-        return cls(
-            settings.url,
-            settings.user,
-            settings.password,
-            settings.token,
-            settings.nkey,
-            settings.credentials,
-            settings.tls,
-            settings.inbox_prefix,
-        )
+        return cls(**{one.name: getattr(settings, one.name) for one in fields(cls)})
 
     @property
     def shown(self) -> str:

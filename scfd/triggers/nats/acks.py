@@ -13,7 +13,7 @@ from scfd.config import NatsSettings
 from scfd.events.wire import to_json
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats.connection import Connection
-from scfd.triggers.nats.consumer_config import Terms
+from scfd.triggers.nats.consumer_config import NANO, Terms
 from scfd.triggers.nats.dead_letter import DeadLetters
 from scfd.triggers.nats.jetstream import REQUEST_TIMEOUT, reason
 from scfd.triggers.nats.message import Delivery
@@ -22,7 +22,6 @@ _log = Logger(namespace="scfd.nats")
 
 # https://docs.nats.io/reference/reference-protocols/nats_api_reference: acknowledging messages.
 ACK, NAK, IN_PROGRESS, TERM = b"+ACK", b"-NAK", b"+WPI", b"+TERM"
-_NANO = 1_000_000_000
 #: Messages that have failed for good here and are remembered.
 _MOST_FAILED = 1000
 #: Seconds between two tries to have an acknowledgement confirmed.
@@ -109,7 +108,7 @@ class Acks:
             return None
         backoff = self._settings.backoff
         delay = backoff[min(delivery.delivered, len(backoff)) - 1]
-        self._connection.respond(delivery.reply, NAK + b" " + to_json({"delay": round(delay * _NANO)}))
+        self._connection.respond(delivery.reply, NAK + b" " + to_json({"delay": round(delay * NANO)}))
         self._counted("nak")
         return None
 

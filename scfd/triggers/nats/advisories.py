@@ -17,11 +17,12 @@ from twisted.logger import Logger
 
 from scfd.config import NatsSettings
 from scfd.errors import describe
+from scfd.status.said import Said
 from scfd.triggers.nats.acks import ACK
 from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.connection import Connection
 from scfd.triggers.nats.given_up import GivenUp
-from scfd.triggers.nats.jetstream import CONSUMER_EXISTS, JetStreamError, call, reason
+from scfd.triggers.nats.jetstream import CONSUMER_EXISTS, JetStreamError, call, reason, stream_of
 from scfd.triggers.nats.pulls import Pulls, PullTerms
 
 _log = Logger(namespace="scfd.nats")
@@ -60,7 +61,7 @@ class Advisories(Service):
         self._pulls: Pulls | None = None
         #: Why there is nothing more to be heard now.
         self._lost = ""
-        self._said: set[str] = set()
+        self._said = Said()
         self._hearing: Deferred[None] = succeed(None)
         self._working: Deferred[None] = succeed(None)
 
@@ -120,12 +121,10 @@ class Advisories(Service):
         """
         if not self._settings.dead_letter:
             return ""
-        subject = f"{self._settings.api}.STREAM.NAMES"
         try:
-            response = await call(self._connection, subject, {"subject": self._subject})
-            for stream in response.get("streams") or ():
+            if stream := await stream_of(self._connection, self._settings.api, self._subject):
                 await self._make_consumer(stream)
-                return str(stream)
+            return stream
         except CancelledError:
             raise
         except Exception as error:
@@ -196,6 +195,5 @@ class Advisories(Service):
 
     def _say(self, text: str) -> None:
         """Log a line, once in the life of the node."""
-        if text not in self._said:
-            self._said.add(text)
+        if self._said.first(text):
             _log.warn("{trigger}: {text}", trigger=self._settings.name, text=text)

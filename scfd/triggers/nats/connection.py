@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from scfd.deferreds import from_asyncio
 from scfd.errors import describe
+from scfd.status.said import Said
 from scfd.triggers.nats.access import Access, login_of, without_login
 from scfd.triggers.nats.client import Client, Message, check_nats_py
 
@@ -62,7 +63,7 @@ class Connection(Service):
         self._waiting: list[Deferred[None]] = []
         self._watchers: list[Callable[[], object]] = []
         self._running: Deferred[None] | None = None
-        self._complaints: set[str] = set()
+        self._complaints = Said()
         #: Whether the server has not responded lately.
         self._hangs = False
         self.reason = "not connected yet"
@@ -302,7 +303,7 @@ class Connection(Service):
         else:
             url = client.connected_url
             _log.info("connected to {server}", server=url.netloc.rpartition("@")[2] if url else "a server")
-            self._complaints.clear()
+            self._complaints = Said()
             self.reason = reason
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
@@ -316,8 +317,7 @@ class Connection(Service):
     def _complain(self, error: Exception) -> None:
         """What the server has to say while it stays connected, such as that a subject is not permitted."""
         text = describe(error)
-        if text not in self._complaints and len(self._complaints) < 100:
-            self._complaints.add(text)
+        if self._complaints.first(text):
             _log.warn("{server}: {error}", server=self._access.shown, error=text)
 
 

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from scfd.config import NatsSettings
 from scfd.status.metrics import Metrics
+from scfd.status.said import Said
 from scfd.triggers.nats import consumer_config
 from scfd.triggers.nats.acknowledged import Life
 from scfd.triggers.nats.connection import Connection
@@ -46,7 +47,7 @@ class Consumer:
         self._settings = settings
         self._name = f"consumer {settings.consumer_name} of stream {settings.stream}"
         self._stream_created = ""
-        self._said: set[str] = set()
+        self._said = Said()
         self.pending: int | None = None
         self._pending = metrics.nats_pending.labels(settings.name)
         self._ack_pending = metrics.nats_ack_pending.labels(settings.name)
@@ -147,8 +148,7 @@ class Consumer:
 
     def _say(self, text: str) -> None:
         """Log a line, once in the life of the node."""
-        if text not in self._said:
-            self._said.add(text)
+        if self._said.first(text):
             _log.info("{trigger}: {text}", trigger=self._settings.name, text=text)
 
     async def _info(self) -> dict[str, Any] | None:

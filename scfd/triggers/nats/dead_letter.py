@@ -172,11 +172,9 @@ class DeadLetters:
     def _not_well(self, delivery: Delivery, why: str) -> None:
         self._failing.add(delivery)
         text = f"message {delivery.sequence} can't be published on {self._settings.dead_letter}: {why}"
-        known = (problem.reason for problem in self._readiness.problems())
-        if text not in known:
-            _log.error("{trigger}: {text}; trying on", trigger=self._settings.name, text=text)
         advice = f"see that a stream takes {self._settings.dead_letter}, and this user may publish there"
-        self._readiness.problem(self._component, text, advice)
+        if self._readiness.problem(self._component, text, advice):
+            _log.error("{trigger}: {text}; trying on", trigger=self._settings.name, text=text)
 
     def _well(self, delivery: Delivery) -> None:
         self._failing.discard(delivery)

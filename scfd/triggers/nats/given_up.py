@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import datetime
-from typing import Any
-
-from attrs import define
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -14,28 +9,16 @@ from twisted.logger import Logger
 from scfd.config import NatsSettings
 from scfd.events.wire import from_json
 from scfd.status.context import Context
-from scfd.triggers.nats.client import parse_headers
 from scfd.triggers.nats.connection import Connection
 from scfd.triggers.nats.dead_letter import DeadLetters
 from scfd.triggers.nats.deliveries import Deliveries
-from scfd.triggers.nats.jetstream import MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, JetStreamError, call, reason
+from scfd.triggers.nats.jetstream import reason, stored
 from scfd.triggers.nats.message import Delivery
 
 _log = Logger(namespace="scfd.nats")
 
 #: Seconds between two tries to read a message.
 FETCH_PAUSE = 5.0
-_GONE = (MESSAGE_NOT_FOUND, STREAM_NOT_FOUND)
-
-
-@define
-class StoredMessage:
-    """What `scfd.triggers.nats.client.Message` asks for, of a message that is read from its stream."""
-
-    subject: str
-    reply: str
-    data: bytes
-    headers: dict[str, str] | None
 
 
 class GivenUp:
@@ -93,32 +76,22 @@ class GivenUp:
         try:
             while True:
                 try:
-                    subject = f"{settings.api}.STREAM.MSG.GET.{settings.stream}"
-                    response = await call(self._connection, subject, {"seq": sequence})
-                    return self._delivery(response["message"], delivered)
+                    found = await stored(self._connection, settings.api, settings.stream, {"seq": sequence})
+                    if found is None:
+                        return None
+                    place = f"{settings.stream}.{settings.consumer_name}.{delivered}.{sequence}.0"
+                    found.reply = f"$JS.ACK.{place}.{found.nanoseconds}.0"
+                    return Delivery(found)
                 except CancelledError:
                     raise
                 except Exception as error:
-                    if isinstance(error, JetStreamError) and error.code in _GONE:
-                        return None
                     text = f"message {sequence} can't be read for its dead letter: {reason(error)}"
-                if text not in (problem.reason for problem in self._readiness.problems()):
+                advice = "look what this user may do at the server"
+                if self._readiness.problem(self._component, text, advice):
                     _log.error("{trigger}: {text}; trying on", trigger=settings.name, text=text)
-                self._readiness.problem(self._component, text, "look what this user may do at the server")
                 await deferLater(self._clock, FETCH_PAUSE)
         finally:
             self._readiness.well(self._component)
-
-    def _delivery(self, stored: dict[str, Any], delivered: int) -> Delivery:
-        """:param stored: as ``STREAM.MSG.GET`` has it."""
-        settings = self._settings
-        reply = (
-            f"$JS.ACK.{settings.stream}.{settings.consumer_name}.{delivered}.{stored['seq']}.0"
-            f".{_nanoseconds(stored['time'])}.0"
-        )
-        headers = parse_headers(base64.b64decode(stored["hdrs"])) if stored.get("hdrs") else None
-        body = base64.b64decode(stored.get("data", ""))
-        return Delivery(StoredMessage(stored["subject"], reply, body, headers))
 
     def _say(self, sequence: int, what: str) -> None:
         _log.error(
@@ -131,10 +104,3 @@ class GivenUp:
 
     def _counted(self, outcome: str) -> None:
         self._count.labels(self._settings.name, outcome).inc()
-
-
-def _nanoseconds(time: str) -> int:
-    """:param time: RFC 3339 in UTC, with up to nine digits of a second. :returns: ns since the epoch."""
-    whole, _, fraction = time.rstrip("Z").partition(".")
-    seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
-    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0"))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+from datetime import datetime
 from typing import Any
 
 import nats.errors
-from attrs import frozen
+from attrs import define, frozen
 
 from scfd.errors import describe
 from scfd.events.wire import from_json, to_json
+from scfd.triggers.nats.client import parse_headers
 from scfd.triggers.nats.connection import Connection, NotConnectedError
+from scfd.triggers.nats.consumer_config import NANO
 
 #: Seconds for one response. A cluster without a leader drops requests: better to ask again soon.
 REQUEST_TIMEOUT = 2.0
@@ -61,6 +65,53 @@ async def publish(connection: Connection, subject: str, body: bytes, headers: di
     except nats.errors.NoRespondersError:
         raise JetStreamError(0, f"no stream has the subject {subject}") from None
     _checked(response.data)
+
+
+@define
+class Stored:
+    """
+    A message as its stream has it: a `scfd.triggers.nats.client.Message` without a reply.
+
+    :ivar nanoseconds: when the stream took it, since the epoch.
+    """
+
+    sequence: int
+    nanoseconds: int
+    subject: str
+    data: bytes
+    headers: dict[str, str] | None
+    reply: str = ""
+
+
+async def stored(connection: Connection, api: str, stream: str, which: dict[str, Any]) -> Stored | None:
+    """
+    Read a message from its stream; fails as `call` does.
+
+    :param which: ``seq``, and perhaps ``next_by_subj``.
+    :returns: None when there is none.
+    """
+    try:
+        found = (await call(connection, f"{api}.STREAM.MSG.GET.{stream}", which))["message"]
+    except JetStreamError as error:
+        if error.code not in (MESSAGE_NOT_FOUND, STREAM_NOT_FOUND):
+            raise
+        return None
+    # Up to nine digits of a second, which Python can't read.
+    whole, _, fraction = found["time"].rstrip("Z").partition(".")
+    seconds = int(datetime.fromisoformat(whole + "+00:00").timestamp())
+    return Stored(
+        int(found["seq"]),
+        seconds * NANO + int(fraction.ljust(9, "0")),
+        found["subject"],
+        base64.b64decode(found.get("data") or ""),
+        parse_headers(base64.b64decode(found["hdrs"])) if found.get("hdrs") else None,
+    )
+
+
+async def stream_of(connection: Connection, api: str, subject: str) -> str:
+    """:returns: the name of the stream that has a subject; empty when there is none. Fails as `call` does."""
+    found = await call(connection, f"{api}.STREAM.NAMES", {"subject": subject})
+    return str((found.get("streams") or [""])[0])
 
 
 def _checked(data: bytes) -> dict[str, Any]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import datetime
 from typing import Any
 
 from attrs import frozen
 
 from scfd.config import NatsSettings
+from scfd.events.wire import rfc3339
 from scfd.triggers.nats.connection import Connection
+from scfd.triggers.nats.consumer_config import NANO
 from scfd.triggers.nats.dead_letter import OWN_HEADERS
-from scfd.triggers.nats.jetstream import JetStreamError, call
+from scfd.triggers.nats.jetstream import JetStreamError, call, stored, stream_of
 from scfd.triggers.nats.message import message_payload
-
-#: The server's code for a message that there is not.
-_NO_MESSAGE = 10037
 
 
 @frozen
@@ -98,37 +95,13 @@ class Letters:
         )
 
     async def _stream(self) -> str:
-        subject = {"subject": self._settings.dead_letter}
-        found = await call(self._connection, f"{self._settings.api}.STREAM.NAMES", subject)
-        names = found.get("streams") or []
-        if not names:
-            raise JetStreamError(0, f"no stream has the subject {self._settings.dead_letter}")
-        return str(names[0])
+        subject = self._settings.dead_letter
+        if not (stream := await stream_of(self._connection, self._settings.api, subject)):
+            raise JetStreamError(0, f"no stream has the subject {subject}")
+        return stream
 
     async def _get(self, stream: str, which: dict[str, Any]) -> Letter | None:
-        try:
-            found = await call(self._connection, f"{self._settings.api}.STREAM.MSG.GET.{stream}", which)
-        except JetStreamError as error:
-            if error.code == _NO_MESSAGE:
-                return None
-            raise
-        message = found["message"]
-        return Letter(
-            int(message["seq"]),
-            _rfc3339(str(message["time"])),
-            _headers(base64.b64decode(message.get("hdrs") or "")),
-            base64.b64decode(message.get("data") or ""),
-        )
-
-
-def _headers(raw: bytes) -> dict[str, str]:
-    lines = raw.decode("utf-8", "replace").split("\r\n")[1:]
-    pairs = (line.partition(":") for line in lines if ":" in line)
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _rfc3339(text: str) -> str:
-    """The server's moments have nanoseconds, which Python can't read."""
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    moment = datetime.fromisoformat(f"{whole}.{fraction[:3]:0<3}+00:00")
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        found = await stored(self._connection, self._settings.api, stream, which)
+        if found is None:
+            return None
+        return Letter(found.sequence, rfc3339(found.nanoseconds / NANO), found.headers or {}, found.data)

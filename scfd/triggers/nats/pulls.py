@@ -17,10 +17,10 @@ from scfd.config import NatsSettings
 from scfd.events.wire import to_json
 from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.connection import Connection
+from scfd.triggers.nats.consumer_config import NANO
 
 _log = Logger(namespace="scfd.nats")
 
-_NANO = 1_000_000_000
 # Seconds.
 #: A shorter pull request asks for no heartbeats: its expiry is a sign of life often enough.
 SHORTEST_WITH_HEARTBEAT = 2.0
@@ -72,7 +72,7 @@ class PullTerms:
             settings.name,
             f"{settings.api}.CONSUMER.MSG.NEXT.{settings.stream}.{settings.consumer_name}",
             min(settings.batch_size, config.get("max_batch") or settings.batch_size),
-            min(settings.fetch_max_wait, (config.get("max_expires") or math.inf) / _NANO),
+            min(settings.fetch_max_wait, (config.get("max_expires") or math.inf) / NANO),
             min(max_bytes, config.get("max_bytes") or max_bytes),
             settings.max_held_bytes,
             min(MOST_OPEN, config.get("max_waiting") or MOST_OPEN),
@@ -169,11 +169,11 @@ class Pulls:
         return held + (requests + 1) * self._terms.max_bytes <= self._terms.most_bytes
 
     def _request(self, batch: int) -> bytes:
-        request: dict[str, Any] = {"batch": batch, "expires": round(self._expires * _NANO)}
+        request: dict[str, Any] = {"batch": batch, "expires": round(self._expires * NANO)}
         if not self._oversized:
             request["max_bytes"] = self._terms.max_bytes
         if self._heartbeat:
-            request["idle_heartbeat"] = round(self._heartbeat * _NANO)
+            request["idle_heartbeat"] = round(self._heartbeat * NANO)
         if self._terms.group:
             request["group"] = self._terms.group
         if self.pin:
