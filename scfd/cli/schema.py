@@ -19,7 +19,7 @@ from attrs import NOTHING, Attribute, Factory, has
 from scfd.config import checks
 from scfd.config.checks import Address, ScalarCheck
 from scfd.config.nats import NatsSettings, NatsTlsSettings
-from scfd.config.schema import CHECK, FORMER_NAMES, FreeForm, ListOf, OneOf, Section, TextMap, keys_of
+from scfd.config.schema import CHECK, FORMER_NAMES, FreeForm, ListOf, MapOf, OneOf, Section, keys_of
 from scfd.config.values import AdapterSettings, Config, HeartbeatSettings, HttpAdapterSettings
 
 Schema = dict[str, Any]
@@ -279,7 +279,7 @@ def _value(check: Any) -> Schema:
         return _list(check)
     if isinstance(check, OneOf):
         return _one_of(check)
-    if isinstance(check, TextMap):
+    if isinstance(check, MapOf):
         any_text = {"type": ["string", *_SCALARS, "null"], "pattern": _TEXT}
         values = any_text if check.each is checks.TEXT else _value(check.each)
         names = {"pattern": rf"^(?:{check.name})$".replace("\0", r"\u0000")}

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import field, frozen
 
-from scfd.config.findings import Findings, is_secret
+from scfd.config.findings import WRONG, Findings, is_secret
 from scfd.config.tree import Node, Scalar, is_odd_number
 from scfd.triggers.timer.cron import Cron
 
@@ -38,13 +38,6 @@ NATS_SCHEMES = ("nats", "tls", "ws", "wss")
 
 class ExplainedError(ValueError):
     """A value that is not accepted; the text is for the user."""
-
-
-class Wrong:
-    """Stands for a value whose mistake is noted already."""
-
-
-WRONG = Wrong()
 
 
 @frozen
@@ -95,8 +88,7 @@ class ScalarCheck:
                 if explains and not node.variables and not is_secret(key):
                     findings.mistake(node.line, key, str(error))
                     return WRONG
-        findings.refuse(node, key, self.accepted)
-        return WRONG
+        return findings.refuse(node, key, self.accepted)
 
 
 def parse_text(node: Scalar) -> str:
@@ -221,28 +213,18 @@ def _parse_nats_url(node: Scalar) -> str:
     return ",".join(urls)
 
 
-def _parse_cron(node: Scalar) -> Cron:
-    return Cron.parse(node.text)
+def _matching(pattern: str) -> Callable[[Scalar], str]:
+    def parse(node: Scalar) -> str:
+        if not re.fullmatch(pattern, node.text):
+            raise ValueError
+        return node.text
+
+    return parse
 
 
-def _parse_nats_name(node: Scalar) -> str:
-    # What a nats-server refuses in the names of streams and consumers.
-    if not re.fullmatch(r"[^\s.*>/\\\x00-\x1f\x7f]+", node.text):
-        raise ValueError
-    return node.text
-
-
-def _parse_subject(node: Scalar) -> str:
-    # Tokens joined by dots; * stands for one token, > for all that follow.
-    if not re.fullmatch(r"(?:[^\s.>]+\.)*(?:[^\s.>]+|>)", node.text):
-        raise ValueError
-    return node.text
-
-
-def _parse_plain_subject(node: Scalar) -> str:
-    if "*" in node.text or ">" in node.text:
-        raise ValueError
-    return _parse_subject(node)
+#: Tokens joined by dots; in one that is not plain, * stands for one token and > for all that follow.
+_parse_subject = _matching(r"(?:[^\s.>]+\.)*(?:[^\s.>]+|>)")
+_parse_plain_subject = _matching(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
 
 
 def _parse_subject_prefix(node: Scalar) -> str:
@@ -263,17 +245,7 @@ def _parse_deliver(node: Scalar) -> str:
     return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
-def _parse_path_prefix(node: Scalar) -> str:
-    if not re.fullmatch(r"(?:/[\w.~%-]+)+/?", node.text, re.ASCII):
-        raise ValueError
-    return node.text.rstrip("/")
-
-
-def _parse_access_key(node: Scalar) -> str:
-    # It stands between slashes in a header.
-    if not re.fullmatch(r"[\x21-\x2e\x30-\x7e]+", node.text):
-        raise ValueError
-    return node.text
+_parse_path = _matching(r"(?a:(?:/[\w.~%-]+)+/?)")
 
 
 def _parse_servers(node: Scalar) -> str:
@@ -282,19 +254,10 @@ def _parse_servers(node: Scalar) -> str:
     return parse_host(node.text).lower().rstrip(".")
 
 
-def _parse_variables(node: Scalar) -> str:
-    if not re.fullmatch(r"[^=\s\0]+", node.text):
+def _positive_duration(node: Scalar) -> float:
+    if not (value := parse_duration(node)):
         raise ValueError
-    return node.text
-
-
-def _positive(parse: Callable[[Scalar], float]) -> Callable[[Scalar], float]:
-    def parsed(node: Scalar) -> float:
-        if (value := parse(node)) <= 0:
-            raise ValueError
-        return value
-
-    return parsed
+    return value
 
 
 def at_least(least: float, or_zero: bool = False) -> ScalarCheck:
@@ -345,22 +308,20 @@ def whole(least: int, most: int | None = None, also: int | None = None) -> Scala
     )
 
 
+def meaning(values: Mapping[str, Any], text: str) -> Any:
+    """
+    :param values: what words stand for.
+    :raises ValueError: the text is none of them.
+    """
+    if text not in values:
+        raise ValueError
+    return values[text]
+
+
 def choice(*words: str) -> ScalarCheck:
     """One of some words."""
-
-    def parse(node: Scalar) -> str:
-        if node.text not in words:
-            raise ValueError
-        return node.text
-
-    return ScalarCheck(" or ".join((", ".join(words[:-1]), words[-1])), parse, schema={"enum": list(words)})
-
-
-def _parse_switch(node: Scalar) -> bool:
-    # Quotes around it are no wish for text. The words are those that YAML 1.1 has.
-    if (word := node.text.strip().lower()) not in _SWITCHES:
-        raise ValueError
-    return _SWITCHES[word]
+    accepted, values = " or ".join((", ".join(words[:-1]), words[-1])), dict(zip(words, words, strict=True))
+    return ScalarCheck(accepted, lambda node: meaning(values, node.text), schema={"enum": list(words)})
 
 
 def _parse_timezone(node: Scalar) -> ZoneInfo:
@@ -376,7 +337,7 @@ _SECONDS_TEXT = 'seconds, such as 9 or 0.5, or text such as "1m30s" or "500ms"; 
 TEXT = ScalarCheck("text", parse_text)
 FILLED_TEXT = ScalarCheck("text that is not empty", _filled)
 DURATION = ScalarCheck(_SECONDS_TEXT.format(limit="0 or more"), parse_duration)
-POSITIVE_DURATION = ScalarCheck(_SECONDS_TEXT.format(limit="more than 0"), _positive(parse_duration))
+POSITIVE_DURATION = ScalarCheck(_SECONDS_TEXT.format(limit="more than 0"), _positive_duration)
 SIZE = ScalarCheck("a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; at least 1", parse_size)
 SIZE_OR_ZERO = ScalarCheck(
     "a size, such as 6MiB, 500KiB, 1GiB or a number of bytes; 0 for none", lambda node: parse_size(node, 0)
@@ -393,18 +354,25 @@ HTTP_URL = ScalarCheck(
     parse_http_url,
 )
 HTTP_URL_OR_EMPTY = ScalarCheck(HTTP_URL.accepted, _or_empty(parse_http_url, ""))
-CRON = ScalarCheck("a cron expression of 7, 6 or 5 fields", _parse_cron, explains=True)
+CRON = ScalarCheck("a cron expression of 7, 6 or 5 fields", lambda node: Cron.parse(node.text), explains=True)
 NATS_URL = ScalarCheck(
     "a URL nats://HOST:PORT (or tls, ws, wss), or several joined by commas", _parse_nats_url
 )
-NATS_NAME = ScalarCheck("a name without white space and . * > / \\", _parse_nats_name)
-PATH_PREFIX = ScalarCheck("a path, such as /gateway or /api/service", _parse_path_prefix)
-ACCESS_KEY = ScalarCheck("text without white space and /", _parse_access_key)
+# What a nats-server refuses in the names of streams and consumers.
+NATS_NAME = ScalarCheck("a name without white space and . * > / \\", _matching(r"[^\s.*>/\\\x00-\x1f\x7f]+"))
+PATH_PREFIX = ScalarCheck(
+    "a path, such as /gateway or /api/service", lambda node: _parse_path(node).rstrip("/")
+)
+# It stands between slashes in a header.
+ACCESS_KEY = ScalarCheck("text without white space and /", _matching(r"[\x21-\x2e\x30-\x7e]+"))
 SERVERS = ScalarCheck(
     "a host name, an IP address or a CIDR range, such as 10.0.0.0/8, or first", _parse_servers
 )
-VARIABLES = ScalarCheck("the name of an environment variable, or of several, such as AWS_*", _parse_variables)
-SWITCH = ScalarCheck("true or false", _parse_switch)
+VARIABLES = ScalarCheck(
+    "the name of an environment variable, or of several, such as AWS_*", _matching(r"[^=\s\0]+")
+)
+# Quotes around it are no wish for text. The words are those that YAML 1.1 has.
+SWITCH = ScalarCheck("true or false", lambda node: meaning(_SWITCHES, node.text.strip().lower()))
 TIMEZONE = ScalarCheck("a time zone's IANA name, such as UTC or Asia/Shanghai", _parse_timezone)
 SUBJECT = ScalarCheck("a subject, such as orders.new, orders.* or orders.>", _parse_subject)
 SUBJECT_PREFIX = ScalarCheck("a subject without * and >, such as _INBOX_orders", _parse_subject_prefix)

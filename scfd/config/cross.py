@@ -9,8 +9,8 @@ from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
-from scfd.config.checks import SUBJECT, WRONG, Address
-from scfd.config.findings import Findings, shown
+from scfd.config.checks import SUBJECT, Address
+from scfd.config.findings import WRONG, Findings, shown
 from scfd.config.nats import NatsSettings, subject_matches, subjects_overlap
 from scfd.config.origin import Origin
 from scfd.config.tree import Listing, Scalar, Table

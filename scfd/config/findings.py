@@ -16,6 +16,13 @@ _QUERY = re.compile(r"(://[^\s?]*\?)\S+")
 _SHOWN = 60
 
 
+class Wrong:
+    """Stands for a value whose mistake is noted already."""
+
+
+WRONG = Wrong()
+
+
 @frozen
 class Findings:
     """
@@ -33,9 +40,10 @@ class Findings:
         """Note something wrong; see `Mistake`."""
         self.mistakes.append(Mistake(self.path, line, key, text))
 
-    def refuse(self, node: Node, key: str, accepted: str) -> None:
-        """Note a value that is not what is accepted there."""
+    def refuse(self, node: Node, key: str, accepted: str) -> Wrong:
+        """Note a value that is not what is accepted there. :returns: `WRONG`."""
         self.mistake(node.line, key, f"found {shown(node, key)}; expected {accepted}")
+        return WRONG
 
     def warning(self, line: int, key: str, text: str) -> None:
         """Note something that does no harm."""

@@ -6,15 +6,15 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import evolve, fields
+from attrs import evolve
 
-from scfd.config.checks import PORT, WRONG, Address
+from scfd.config.checks import PORT, Address
 from scfd.config.cross import check_together
 from scfd.config.dead_ends import dead_ends
-from scfd.config.findings import Findings
+from scfd.config.findings import WRONG, Findings
 from scfd.config.origin import origin_of
 from scfd.config.plugin import SettingsOf
-from scfd.config.schema import CHECK, Check, FreeForm, read_keys, read_value
+from scfd.config.schema import Check, FreeForm, keys_of, read_keys, read_value
 from scfd.config.source import read
 from scfd.config.tree import Scalar, Table, flaws
 from scfd.config.trpc import TrpcSettings, read_trpc
@@ -90,8 +90,7 @@ def _read_sections(table: Table, settings_class: SettingsClass | None, findings:
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     defaults = Config()
-    names = [attribute.name for attribute in fields(Config) if CHECK in attribute.metadata]
-    return {name: values.get(name, getattr(defaults, name)) for name in names}
+    return {name: values.get(name, getattr(defaults, name)) for name in keys_of(Config)}
 
 
 def _read_trpc(path: str, environ: Mapping[str, str], findings: Findings) -> TrpcSettings:

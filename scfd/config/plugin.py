@@ -5,16 +5,16 @@ from __future__ import annotations
 import enum
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
 import attrs
 from attrs import NOTHING, Attribute, frozen
 
-from scfd.config.checks import SWITCH, TEXT, WRONG, ScalarCheck, parse_whole
-from scfd.config.findings import Findings, is_secret, shown
-from scfd.config.schema import CHECK, Check, FreeForm, ListOf, key, read_keys, read_value
+from scfd.config.checks import SWITCH, TEXT, ScalarCheck, meaning, parse_whole
+from scfd.config.findings import WRONG, Findings, is_secret, shown
+from scfd.config.schema import CHECK, Check, FreeForm, ListOf, MapOf, key, read_keys, read_value
 from scfd.config.tree import Node, Scalar, Table, is_odd_number, join, plain
 from scfd.errors import StartupError
 
@@ -79,8 +79,7 @@ class SettingsOf:
 
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         if not isinstance(node, Table):
-            findings.refuse(node, key, self.accepted)
-            return WRONG
+            return findings.refuse(node, key, self.accepted)
         values = read_keys(self._keys, node, key, findings)
         if WRONG in values.values():
             return WRONG
@@ -88,9 +87,8 @@ class SettingsOf:
             # Each validator is asked below, so that one refusal does not hide another.
             with attrs.validators.disabled():
                 settings = self._cls(**{_parameter(self._attributes[name]): values[name] for name in values})
-        except (
-            Exception
-        ) as error:  # of a converter, or __attrs_post_init__: for the author of the plugin to say
+        except Exception as error:
+            # Of a converter, or __attrs_post_init__: for the author of the plugin to say.
             findings.mistake(node.line, key, f"{self._cls.__name__} refuses it: {error}")
             return WRONG
         valid = [self._is_valid(settings, name, node, key, findings) for name in self._attributes]
@@ -151,10 +149,11 @@ def check_of(hint: Any, where: str) -> Check:
         return _choice({str(each.value): each for each in origin})
     if origin in _LISTS or (origin is tuple and arguments[1:] in ((), (...,))):
         item = check_of(arguments[0] if arguments else Any, where)
-        return _Made(ListOf(item), _LISTS.get(origin, tuple))
+        return ListOf(item, make=_LISTS.get(origin, tuple))
     if origin in (dict, Mapping):
         if arguments and arguments[0] in (str, Any):
-            return _MapOf(check_of(arguments[1], where))
+            each = check_of(arguments[1], where)
+            return MapOf(f"a mapping, each value {each.accepted}", each=each)
         return FreeForm()
     if isinstance(origin, type) and attrs.has(origin):
         return SettingsOf(origin)
@@ -163,12 +162,7 @@ def check_of(hint: Any, where: str) -> Check:
 
 
 def _choice(values: Mapping[str, Any]) -> Check:
-    def parse(node: Scalar) -> Any:
-        if node.text not in values:
-            raise ValueError
-        return values[node.text]
-
-    return ScalarCheck(" or ".join(values), parse)
+    return ScalarCheck(" or ".join(values), lambda node: meaning(values, node.text))
 
 
 def _any_of(checks: Sequence[Check]) -> Check:
@@ -191,45 +185,7 @@ class _AnyOf:
             value = read_value(check, node, key, inside)
             if not inside.mistakes and value is not WRONG:
                 return value
-        findings.refuse(node, key, self.accepted)
-        return WRONG
-
-
-@frozen
-class _Made:
-    """A list that becomes another container."""
-
-    items: Check
-    make: Callable[[Any], Any]
-
-    @property
-    def accepted(self) -> str:
-        return self.items.accepted
-
-    def read(self, node: Node, key: str, findings: Findings) -> Any:
-        value = self.items.read(node, key, findings)
-        return value if value is WRONG else self.make(value)
-
-
-@frozen
-class _MapOf:
-    """A mapping of any names."""
-
-    value: Check
-
-    @property
-    def accepted(self) -> str:
-        return f"a mapping, each value {self.value.accepted}"
-
-    def read(self, node: Node, key: str, findings: Findings) -> Any:
-        if not isinstance(node, Table):
-            findings.refuse(node, key, self.accepted)
-            return WRONG
-        values = {
-            entry.name: read_value(self.value, entry.node, join(key, entry.name), findings)
-            for entry in node.entries
-        }
-        return WRONG if WRONG in values.values() else values
+        return findings.refuse(node, key, self.accepted)
 
 
 @frozen

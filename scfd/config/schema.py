@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from attrs import NOTHING, Attribute, Factory, field, fields, fields_dict, frozen, make_class
 
-from scfd.config.checks import FILLED_TEXT, TEXT, WRONG, ScalarCheck, json_fault
-from scfd.config.findings import Findings
+from scfd.config.checks import FILLED_TEXT, TEXT, ScalarCheck, json_fault, meaning
+from scfd.config.findings import WRONG, Findings
 from scfd.config.tree import Broken, Entry, Listing, Node, Scalar, Table, is_null, join, odd_numbers, plain
 
 CHECK = "check"
@@ -128,8 +128,7 @@ class Section:
         if self.may_be_empty and is_null(node):
             node = Table(node.line)
         if not isinstance(node, Table):
-            findings.refuse(node, key, self.accepted)
-            return WRONG
+            return findings.refuse(node, key, self.accepted)
         values = read_keys(self.cls, node, key, findings)
         if WRONG in values.values():
             return WRONG
@@ -144,11 +143,13 @@ class ListOf:
 
     :ivar least: how many items it has at least.
     :ivar or_one: whether a single item may be written without a list.
+    :ivar make: what becomes of the tuple.
     """
 
     item: Check
     least: int = 0
     or_one: bool = False
+    make: Callable[[tuple[Any, ...]], Any] = tuple
 
     @property
     def accepted(self) -> str:
@@ -160,12 +161,11 @@ class ListOf:
             value = read_value(self.item, node, key, findings)
             return WRONG if value is WRONG else (value,) if value else ()
         if not isinstance(node, Listing) or len(node.items) < self.least:
-            findings.refuse(node, key, self.accepted)
-            return WRONG
+            return findings.refuse(node, key, self.accepted)
         values = tuple(
             read_value(self.item, item, f"{key}[{index}]", findings) for index, item in enumerate(node.items)
         )
-        return WRONG if WRONG in values else values
+        return WRONG if WRONG in values else self.make(values)
 
 
 @frozen
@@ -187,8 +187,7 @@ class FreeForm:
 
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         if not isinstance(node, Table):
-            findings.refuse(node, key, self.accepted)
-            return WRONG
+            return findings.refuse(node, key, self.accepted)
         odd = list(odd_numbers(node, key))
         for number, where in odd:
             found = f"found {number.text}, which YAML reads as {number.value}"
@@ -205,23 +204,22 @@ class FreeForm:
 
 
 @frozen
-class TextMap:
+class MapOf:
     """
-    A mapping of names to texts, as they are written; their values are never shown.
+    A mapping of names to values of one kind.
 
     :ivar accepted: how a message says what is accepted.
     :ivar name: what a name may be, as a regular expression.
-    :ivar each: the check of each text.
+    :ivar each: the check of each value.
     """
 
     accepted: str
-    name: str
+    name: str = "(?s:.*)"
     each: Check = TEXT
 
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         if not isinstance(node, Table):
-            findings.refuse(node, key, self.accepted)
-            return WRONG
+            return findings.refuse(node, key, self.accepted)
         values: dict[str, Any] = {}
         for entry in node.entries:
             where = join(key, entry.name)
@@ -240,8 +238,7 @@ class _RawTable:
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         if isinstance(node, Table):
             return node
-        findings.refuse(node, key, self.accepted)
-        return WRONG
+        return findings.refuse(node, key, self.accepted)
 
 
 @frozen
@@ -260,12 +257,8 @@ class OneOf:
 
     @_outside.default
     def _make_outside(self) -> type:
-        def parse(node: Scalar) -> str:
-            if node.text not in self.kinds:
-                raise ValueError
-            return node.text
-
-        kinds = ScalarCheck(f"a {self.what} type: {' or '.join(self.kinds)}", parse)
+        accepted = f"a {self.what} type: {' or '.join(self.kinds)}"
+        kinds = ScalarCheck(accepted, lambda node: meaning(self.kinds, node.text))
         checks = {"name": key(FILLED_TEXT), "type": key(kinds), "settings": key(_RawTable(), default=None)}
         return make_class("Outside", checks)
 
@@ -275,12 +268,10 @@ class OneOf:
 
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         if not isinstance(node, Table):
-            findings.refuse(node, key, self.accepted)
-            return WRONG
+            return findings.refuse(node, key, self.accepted)
         values = read_keys(self._outside, node, key, findings)
         inside = values.get("settings", Table(node.line))
         if values["type"] is WRONG or inside is WRONG:
             return WRONG
-        section = Section(self.kinds[values["type"]])
-        value = section.read(inside, join(key, "settings"), findings, name=values["name"])
+        value = Section(values["type"]).read(inside, join(key, "settings"), findings, name=values["name"])
         return WRONG if values["name"] is WRONG else value

@@ -20,8 +20,8 @@ from typing import Any
 
 from attrs import frozen
 
-from scfd.config.checks import HOST_OR_EMPTY, PORT, WRONG, Address, ScalarCheck
-from scfd.config.findings import Findings
+from scfd.config.checks import HOST_OR_EMPTY, PORT, Address, ScalarCheck
+from scfd.config.findings import WRONG, Findings
 from scfd.config.source import read
 from scfd.config.tree import Broken, Listing, Scalar, Table, join
 from scfd.triggers.timer.cron import Cron

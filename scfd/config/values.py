@@ -45,7 +45,7 @@ from scfd.config.checks import (
 from scfd.config.findings import without_credentials
 from scfd.config.nats import NatsSettings
 from scfd.config.origin import Origin
-from scfd.config.schema import FreeForm, ListOf, OneOf, Section, TextMap, key
+from scfd.config.schema import FreeForm, ListOf, MapOf, OneOf, Section, key
 from scfd.triggers.timer.cron import Cron
 
 #: What `Config.plugin` is: a plugin's settings class, or a mapping as the file has it.
@@ -231,7 +231,7 @@ class HttpAdapterSettings:
     event_form: str = key(choice("both", "payload"), "both")
     heartbeat_extra: Mapping[str, Any] = key(FreeForm(json=True), factory=dict, repr=False)
     command: tuple[str, ...] = key(ListOf(FILLED_TEXT), (), repr=False)
-    env: Mapping[str, str] = key(TextMap(_ENVIRONMENT, "[^=\0]+"), factory=dict, repr=False)
+    env: Mapping[str, str] = key(MapOf(_ENVIRONMENT, "[^=\0]+"), factory=dict, repr=False)
     env_pass: tuple[str, ...] | None = key(ListOf(VARIABLES, or_one=True), None)
     cwd: str = key(TEXT, "")
 
@@ -387,7 +387,7 @@ class LogSettings:
     """
 
     level: str = key(_LEVEL, "info")
-    levels: Mapping[str, str] = key(TextMap(_NAMESPACES, r"[^\s:=]+", _LEVEL), factory=dict)
+    levels: Mapping[str, str] = key(MapOf(_NAMESPACES, r"[^\s:=]+", _LEVEL), factory=dict)
     format: str = key(choice("text", "json", "logfmt"), "text")
     file: str = key(TEXT, "")
     max_size: int = key(SIZE, 10 * 1024 * 1024)
