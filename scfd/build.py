@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.web.resource import IResource
 
-from scfd.config import Config, GatewaySettings, HttpAdapterSettings, NatsSettings, TimerSettings
+from scfd.config import Config, HttpAdapterSettings, NatsSettings, TimerSettings
 from scfd.config.dead_ends import task_keys
 from scfd.control_plane.client import ControlPlaneClient
 from scfd.control_plane.http import LazyClient, agent
@@ -27,6 +25,7 @@ from scfd.events.event import TriggerEvent
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity, ServerAddress
 from scfd.interfaces import IAdapter, IBlockingPlugin
+from scfd.listen import Listener
 from scfd.reactor import ExceptionHandler
 from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import Folder
@@ -34,16 +33,10 @@ from scfd.status.context import Context
 from scfd.status.history import History
 from scfd.triggers.timer.trigger import Timers
 from scfd.triggers.timer.zone import process_zone
-from scfd.web import Guarded, Listener, NoSuchPath, QuietSite, Routes, RoutesResource
+from scfd.web import Guarded, NoSuchPath, QuietSite, RoutesResource
 
 if TYPE_CHECKING:
-    from scfd.adapter.http import HttpAdapter
     from scfd.admin.parts import Parts
-    from scfd.http1.activity import Activity
-    from scfd.http1.connect import Connector
-    from scfd.http1.contract import Backend
-    from scfd.http1.front import Front
-    from scfd.http1.pool import Pool
     from scfd.triggers.nats.access import Access
     from scfd.triggers.nats.connection import Connection
 
@@ -58,8 +51,6 @@ _PLUGIN_IDLE = 1.5
 _REFUSED_RECENTLY = 3.0
 #: Seconds that a native plugin has for a task, where nothing else is set.
 _TASK_TIMEOUT = 30.0
-#: Seconds that a connection to the plugin may take to be made.
-_CONNECT_TIMEOUT = 5.0
 
 
 def context(cfg: Config, reactor: Any) -> Context:
@@ -255,13 +246,13 @@ def _http_adapter(settings: HttpAdapterSettings, secrets: frozenset[str], contex
     from scfd.adapter.environment import of_plugin
     from scfd.adapter.http import HttpAdapter
     from scfd.adapter.process import PluginProcess
-    from scfd.http1.connect import connector
+    from scfd.http1.connect import CONNECT_TIMEOUT, connector
     from scfd.http1.pool import Pool
     from scfd.http1.turn import Turn
 
     reactor, connect, turn = context.reactor, connector(settings.url), Turn()
-    pool = Pool(connect, settings.max_connections, _PLUGIN_IDLE, _CONNECT_TIMEOUT, reactor, turn)
-    health_pool = Pool(connect, 1, 0, _CONNECT_TIMEOUT, reactor, turn, pool.activity)
+    pool = Pool(connect, settings.max_connections, _PLUGIN_IDLE, CONNECT_TIMEOUT, reactor, turn)
+    health_pool = Pool(connect, 1, 0, CONNECT_TIMEOUT, reactor, turn, pool.activity)
     client = PluginClient(settings.url, pool, health_pool, settings.max_response, reactor)
     process = None
     if settings.command:
@@ -333,95 +324,9 @@ def gateway(cfg: Config, probe: ProbeHandler, adapter: IAdapter, context: Contex
     """The front door, where the config has one."""
     if cfg.gateway is None:
         return None
-    from scfd.gateway.routes import DetailedRoutes, GatewayRoutes
-    from scfd.gateway.service import Gateway
+    from scfd.gateway.make import make_gateway
 
-    if cfg.adapter.http is None:
-        backend = native_backend(cfg.gateway, adapter, context)
-    else:
-        http = cast("HttpAdapter", adapter)
-        backend = http_backend(cfg.gateway, cfg.adapter.http.url, context, http.activity)
-    kind = DetailedRoutes if cfg.gateway.health_details else GatewayRoutes
-    routes = kind(context.readiness, probe, cfg.gateway.probe_token)
-    events_at = None
-    if cfg.adapter.http is not None and not cfg.gateway.forward_events:
-        events_at = urlsplit(cfg.adapter.http.url).path
-    in_tasks = cfg.adapter.http is not None and cfg.adapter.http.mode == "task"
-    settings = evolve(cfg.gateway, access_log=cfg.gateway.access_log or cfg.log.access)
-    front = gateway_front(settings, routes, backend, context, events_at, in_tasks)
-    if cfg.adapter.http is not None:
-        http.also_busy(front.busy)
-    return Gateway(cfg.gateway, front, backend, context.reactor)
-
-
-def gateway_front(
-    settings: GatewaySettings,
-    routes: Routes,
-    backend: Backend,
-    context: Context,
-    events_at: str | None = None,
-    in_tasks: bool = False,
-) -> Front:
-    """
-    What the connections of the gateway have in common.
-
-    :param events_at: the path of the plugin's URL, where no caller may make events.
-    :param in_tasks: whether the plugin gets single tasks and messages, which no caller may make either.
-    """
-    from scfd.gateway.observer import GatewayObserver
-    from scfd.gateway.routes import EVENT_PATHS, FORWARDED, served_locally
-    from scfd.http1.front import Front
-    from scfd.http1.turn import Turn
-
-    local = served_locally(routes, settings.max_body, events_at, EVENT_PATHS if in_tasks else EVENT_PATHS[:1])
-    observer = GatewayObserver(context.metrics, settings.access_log)
-    front = Front(settings, backend, local, FORWARDED, observer, context.reactor, context.now, Turn())
-    context.metrics.gateway_connections.set_function(lambda: len(front.connections))
-    context.metrics.gateway_running.set_function(front.busy)
-    return front
-
-
-def http_backend(settings: GatewaySettings, url: str, context: Context, activity: Activity) -> Backend:
-    """What forwards to a plugin's process."""
-    from scfd.gateway.routes import FORWARDED
-    from scfd.http1.connect import connector
-    from scfd.http1.forward import Forwarder
-    from scfd.http1.heads import Route
-
-    pool = _gateway_pool(connector(url), settings, context, activity)
-    parts = urlsplit(url)
-    route = Route(parts.path.encode(), parts.netloc.encode(), FORWARDED, settings.preserve_host)
-    return Forwarder(pool, route, settings.request_buffer, context.metrics.gateway_retries.inc)
-
-
-def native_backend(settings: GatewaySettings, adapter: IAdapter, context: Context) -> Backend:
-    """What forwards to the resource of a native plugin."""
-    from scfd.gateway.native import NativeBackend, PluginSite, site_connector
-    from scfd.gateway.routes import FORWARDED
-    from scfd.http1.forward import Forwarder
-    from scfd.http1.heads import Route
-
-    def forwarder(resource: IResource) -> Forwarder:
-        site = PluginSite(resource, settings.max_body, settings.max_header)
-        pool = _gateway_pool(site_connector(site, context.reactor), settings, context)
-        route = Route(b"", str(settings.listen).encode(), FORWARDED, preserve_host=True)
-        return Forwarder(pool, route, retried=context.metrics.gateway_retries.inc)
-
-    return NativeBackend(adapter, forwarder)
-
-
-def _gateway_pool(
-    connect: Connector, settings: GatewaySettings, context: Context, activity: Activity | None = None
-) -> Pool:
-    from scfd.http1.pool import Pool
-    from scfd.http1.turn import Turn
-
-    connect_timeout = min(_CONNECT_TIMEOUT, settings.forward_timeout)
-    pool = Pool(
-        connect, settings.pool_size, settings.pool_idle, connect_timeout, context.reactor, Turn(), activity
-    )
-    context.metrics.gateway_plugin_connections.set_function(lambda: pool.open)
-    return pool
+    return make_gateway(cfg, cfg.gateway, probe, adapter, context)
 
 
 def dev_nats(cfg: Config, reactor: Any) -> IService | None:

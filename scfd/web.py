@@ -1,28 +1,23 @@
-"""HTTP for operators and development: declared routes, limits, whole responses, and listening on a port."""
+"""HTTP for operators and development: declared routes, limits, whole responses."""
 
 from __future__ import annotations
 
 import hmac
-import os
 import re
-import socket
 from collections.abc import Callable, Iterable
 from io import BytesIO
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IPushProducer
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
-from scfd.config import Address
-from scfd.errors import StartupError
 from scfd.events.wire import to_json
 from scfd.http1.contract import WholeResponse
 from scfd.status.said import Said
@@ -139,8 +134,7 @@ class Routes:
         return self._routes
 
 
-@implementer(IResource)
-class RoutesResource:
+class RoutesResource(Resource):
     """
     A resource tree of routes, and of another resource for everything that has none.
 
@@ -150,14 +144,9 @@ class RoutesResource:
     isLeaf = True
 
     def __init__(self, routes: Routes, otherwise: IResource) -> None:
+        super().__init__()
         self._routes = routes
         self._otherwise = otherwise
-
-    def getChildWithDefault(self, name: bytes, request: Request) -> IResource:
-        raise RuntimeError("a leaf has no children")
-
-    def putChild(self, path: bytes, child: IResource) -> None:
-        raise RuntimeError("a leaf has no children")
 
     def render(self, request: Request) -> int | bytes:
         target = origin_form(request.uri)
@@ -195,12 +184,16 @@ def _begin_stream(
     opened: Callable[[StreamWriter], Callable[[], None]], response: Response, request: Request
 ) -> None:
     writer = StreamWriter(request)
-    request.setResponseCode(response.status)
-    for name, value in response.headers.items():
-        request.setHeader(name.encode(), value.encode())
+    _set_head(response, request)
     request.registerProducer(writer, True)
     closed = opened(writer)
     request.notifyFinish().addErrback(lambda gone: closed())
+
+
+def _set_head(response: Response, request: Request) -> None:
+    request.setResponseCode(response.status)
+    for name, value in response.headers.items():
+        request.setHeader(name.encode(), value.encode())
 
 
 class Guarded(Resource):
@@ -356,83 +349,8 @@ class QuietSite(Site):
 
 def write_response(response: Response, request: Request) -> None:
     """Respond to a request as a whole."""
-    request.setResponseCode(response.status)
-    for name, value in response.headers.items():
-        request.setHeader(name.encode(), value.encode())
+    _set_head(response, request)
     request.setHeader(b"Content-Length", b"%d" % len(response.body))
     if request.method != b"HEAD":
         request.write(response.body)
     request.finish()
-
-
-#: Connections that may wait to be accepted: of a burst of 300, Twisted's 50 made some wait a second.
-BACKLOG = 1024
-
-
-def bind(key: str, address: Address) -> socket.socket:
-    """
-    The one way to listen on a port. It asks a resolver where the host is a name, once, at start.
-
-    :param key: the config key of the address, for messages.
-    :returns: a socket that listens, and does not block; on ``::`` to IPv4 as well.
-    :raises StartupError: when it can't.
-    """
-    try:
-        found = socket.getaddrinfo(
-            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, (host, port, *_) = found[0]
-        listening = socket.create_server(
-            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=address.host == "::"
-        )
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise StartupError(f"{key}: can't listen on {address}: {reason}; choose another address") from error
-    listening.setblocking(False)
-    # For all its connections. asyncio does it only for sockets that name TCP as their protocol, which these
-    # don't: every second write waited 40 ms for an acknowledgement.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
-
-
-Bind = Callable[[str, Address], socket.socket]
-
-
-def listen(
-    key: str, address: Address, factory: IProtocolFactory, reactor: Any, bind: Bind = bind
-) -> IListeningPort:
-    """Serve a port with Twisted: see `bind`."""
-    with bind(key, address) as listening:  # the reactor takes a copy of it
-        port: IListeningPort = reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
-    return port
-
-
-class Listener(Service):
-    """
-    :param key: the config key of the address, for messages.
-    :param bind: makes the socket.
-    """
-
-    def __init__(
-        self, key: str, address: Address, factory: IProtocolFactory, reactor: Any, bind: Bind = bind
-    ) -> None:
-        self._key = key
-        self._address = address
-        self._factory = factory
-        self._reactor = reactor
-        self._bind = bind
-        self._port: IListeningPort | None = None
-        self._log = Logger(namespace=f"scfd.{key.partition('.')[0]}")
-
-    def startService(self) -> None:
-        """:raises StartupError: when the address can't be listened on."""
-        super().startService()
-        self._port = listen(self._key, self._address, self._factory, self._reactor, self._bind)
-        self._log.info("listening on {address}", address=str(self._address))
-
-    def stopService(self) -> Deferred[None] | None:
-        super().stopService()
-        if self._port is None:
-            return None
-        port, self._port = self._port, None
-        return port.stopListening()

@@ -105,7 +105,7 @@ def make_front(
     turn: Turn,
     events_at: str | None = None,
 ) -> Front:
-    """As `scfd.build.gateway_front`, with another turn."""
+    """As `scfd.gateway.make.gateway_front`, with another turn."""
     observer = GatewayObserver(context.metrics, settings.access_log)
     local = served_locally(routes, settings.max_body, events_at)
     return Front(settings, backend, local, FORWARDED, observer, context.reactor, context.now, turn)

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import Address
 from scfd.errors import StartupError
-from scfd.web import Listener
+from scfd.listen import Listener
 from tests.fakes import FakeSockets
 
 ADDRESS = Address("127.0.0.1", 9002)

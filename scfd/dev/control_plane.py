@@ -19,7 +19,8 @@ from scfd.dev.state import ControlPlaneState
 from scfd.dev.task_file import TaskFile
 from scfd.dev.web import resource_tree
 from scfd.errors import ConfigError
-from scfd.web import Bind, Guarded, QuietSite, bind, listen
+from scfd.listen import Bind, bind, listen
+from scfd.web import Guarded, QuietSite
 
 if TYPE_CHECKING:
     from scfd.config import DevControlPlaneSettings

@@ -19,7 +19,7 @@ from scfd.http1.contract import Backend
 from scfd.http1.front import RESERVE, Front
 from scfd.http1.server import IDLE_GRACE, ServerConnection
 from scfd.interfaces import IDrainable
-from scfd.web import BACKLOG, bind
+from scfd.listen import BACKLOG, bind
 
 if TYPE_CHECKING:
     import ssl

@@ -11,6 +11,9 @@ from twisted.internet.defer import Deferred
 
 from scfd.http1.client import ClientConnection
 
+#: Seconds that a connection may take to be made.
+CONNECT_TIMEOUT = 5.0
+
 #: What makes a connection: given a factory, a Deferred that fires once one is connected.
 Connector = Callable[[Callable[[], ClientConnection]], "Deferred[Any]"]
 

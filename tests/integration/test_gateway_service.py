@@ -18,10 +18,10 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from scfd.build import gateway_front, native_backend
 from scfd.config import Address, GatewaySettings, TlsSettings
 from scfd.deferreds import from_asyncio
 from scfd.errors import StartupError
+from scfd.gateway.make import gateway_front, native_backend
 from scfd.gateway.service import Gateway, server_context
 from scfd.status.context import Context
 from scfd.web import Response, Routes, route
