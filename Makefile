@@ -20,7 +20,7 @@ REQUIREMENTS := setup.cfg setup.py pyproject.toml
 # What is installed is what the tests passed with, byte for byte; `make lock` brings it up to date.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 THIS_ALONE := --no-deps --no-build-isolation --editable .
-LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py $(wildcard benchmarks examples docs)
+LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py .ci/check_release.py $(wildcard benchmarks examples docs)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-newest lint lock schema reference docs check-install check-deploy check-release bench chaos clean
@@ -33,8 +33,8 @@ help:
 	@echo "make lock           lock the newest releases of all packages in requirements/*.txt, with their hashes"
 	@echo "make schema         write the JSON Schema of the config again, after a change of its classes"
 	@echo "make reference      write docs/reference.rst again, after a change of docstrings that plugins' authors read"
-	@echo "make check-install  install in new environments, three ways, and look that all of it works"
-	@echo "make docs           make the manual as a site, in build/site; a warning is an error"
+	@echo "make check-install  install in new environments, and type what the README has one type"
+	@echo "make docs           make the manual as a site, in build/site; a warning or a broken link is an error"
 	@echo "make check-release  build sdist and wheel in build/release, and check what a package index would"
 	@echo "make check-deploy   check what deploy/ has for containers with linters"
 	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
@@ -91,11 +91,12 @@ docs: $(SITE)
 	PYTHONPATH=. $(VENV)/docs/bin/python docs/make_site.py
 
 # W002 and W009: empty __init__.py are alike; scfd, scf_log and a plugin of Twisted go together.
-check-release: $(SITE)
+check-release: $(SITE) $(TEST)
 	@rm -rf build/release
 	$(VENV)/docs/bin/python -m build --quiet --outdir build/release
 	$(VENV)/docs/bin/twine check --strict build/release/*
 	$(VENV)/docs/bin/check-wheel-contents --ignore W002,W009 build/release/*.whl
+	$(BIN)/trial .ci/check_release.py
 
 # Programs of their own; the tests of deploy/ need nothing more than the other tests.
 check-deploy: $(CREATED)

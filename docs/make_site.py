@@ -2,7 +2,8 @@
 Makes the manual as a site: ``make docs`` puts it into build/site.
 
 The pages are written so that a reader of the repository can follow their links. Here they are copied, with
-links that Sphinx checks, and two pages are made: every key of a config, and every command.
+links that Sphinx checks, and two pages are made: every key of a config, and every command. In the end each
+link of the site is followed; those to other servers are only looked at.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from scfd import __version__
 from scfd.cli.main import command_parser
@@ -47,7 +50,6 @@ html_title = "scfd {version}"
 exclude_patterns = ["_build"]
 highlight_language = "none"
 suppress_warnings = ["misc.highlighting_failure"]
-linkcheck_ignore = [r"https?://(localhost|127\\.0\\.0\\.1|10\\.|config)", r"http://docs\\.local"]
 """
 
 
@@ -143,6 +145,42 @@ def copy_pages(source: Path) -> None:
     shutil.copytree(ROOT / "docs/pictures", source / "pictures")
 
 
+class Page(HTMLParser):
+    """
+    :ivar anchors: the ids in it.
+    :ivar links: what it links to, pictures among it.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if value and name == "id":
+                self.anchors.add(value)
+            elif value and name in ("href", "src"):
+                self.links.append(value)
+
+
+def broken_links(site: Path) -> Iterator[str]:
+    """:returns: a line for each link to a file or an anchor that is not there, or to an odd address."""
+    pages = {path: Page(path.read_text()) for path in sorted(site.rglob("*.html"))}
+    for path, page in pages.items():
+        for link in page.links:
+            url = urlsplit(link)
+            target = path.parent.joinpath(unquote(url.path)).resolve() if url.path else path
+            if url.scheme or url.netloc:
+                good = url.scheme in ("http", "https") and bool(url.hostname)
+            else:
+                anchors = pages[target].anchors if target in pages else set()
+                good = target.exists() and unquote(url.fragment) in {*anchors, ""}
+            if not good:
+                yield f"{path.relative_to(site)}: {link} leads nowhere"
+
+
 def main() -> int:
     os.environ["COLUMNS"] = "100"
     source, site = ROOT / "build/pages/docs", ROOT / "build/site"
@@ -155,9 +193,12 @@ def main() -> int:
     (source / "commands.rst").write_text(commands(command_parser()))
     (source / "conf.py").write_text(CONF.format(version=__version__))
     built = subprocess.run([sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", source, site])
-    if built.returncode == 0:
-        print(f"{site}/index.html")
-    return built.returncode
+    broken = list(broken_links(site))
+    print("\n".join(broken), file=sys.stderr)
+    if built.returncode or broken:
+        return 1
+    print(f"{site}/index.html")
+    return 0
 
 
 if __name__ == "__main__":

@@ -71,6 +71,30 @@ class Trpc(ConfigCase):
             self.assertEqual(len(config.warnings), 1)
             self.assertIn("server.service[0].network: has no period", config.warnings[0])
 
+    def test_period_in_the_section_timer(self) -> None:
+        """As in the Go framework's examples."""
+        timer = "timer: {cron: '*/30 * * * * *'}"
+        trpc = f"server: {{service: [{{name: heartbeat, protocol: timer, network: tcp, {timer}}}]}}"
+        config = self.both("gateway:", trpc)
+        self.assertEqual((config.heartbeat.interval, config.warnings), (30.0, ()))
+        self.check(
+            "gateway:",
+            trpc.replace("*/30", "x"),
+            "trpc.yaml:1: server.service[0].timer.cron: cron field second: 'x' is not accepted; "
+            "expected 0-59, with * , - /",
+        )
+
+    def test_files_in_each_other_s_place(self) -> None:
+        self.check(
+            GO,
+            "server: {}",
+            "c.yaml: this is a trpc_go.yaml; "
+            "expected it in --trpc-config, and here the config.yaml beside it",
+        )
+        config = self.both("gateway:", "gateway:")
+        self.assertEqual(len(config.warnings), 1)
+        self.assertIn("server.service: is not there or empty, so nothing is taken", config.warnings[0])
+
     def test_mistakes(self) -> None:
         self.check(
             "gateway: {max_body: 0}",

@@ -9,11 +9,13 @@ import textwrap
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
+from runpy import run_path
 from zoneinfo import ZoneInfo
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from docs import make_reference, make_site
+from scfd import __version__
 from scfd.cli.main import command_parser
 from scfd.cli.schema import as_text
 from scfd.config import NatsSettings, TimerSettings, load
@@ -92,6 +94,19 @@ class ReferenceTests(SynchronousTestCase):
         self.assertEqual(make_reference.reference(), text, "make reference writes it again")
 
 
+class PackageIndexTests(SynchronousTestCase):
+    def test_links_of_the_readme_are_absolute(self) -> None:
+        """Each leads to what the release has at that path."""
+        text = run_path(str(ROOT / "setup.py"))["long_description"]()
+        links = [*LINK.findall(text), *re.findall(r"(?m)^\.\. image:: (\S+)$", text)]
+        self.assertGreater(len(links), 20)
+        for link in links:
+            path = re.fullmatch(
+                rf"https://[\w./-]+/(?:blob|raw)/v{re.escape(__version__)}/([^#]+)(#.*)?", link
+            )
+            self.assertTrue(path and (ROOT / path[1]).exists(), link)
+
+
 class SiteTests(SynchronousTestCase):
     """Links are those of the repository, and become those of the site."""
 
@@ -107,6 +122,16 @@ class SiteTests(SynchronousTestCase):
             ("README.rst", ".. image:: docs/pictures/node.png", ".. image:: /pictures/node.png"),
         ):
             self.assertEqual(make_site.linked(text, Path(page)), expected)
+
+    def test_broken_links_are_found(self) -> None:
+        site = Path(self.mktemp()).absolute()
+        (site / "zh").mkdir(parents=True)
+        (site / "a.html").write_text('<p id="x"><a href="zh/b.html#y"></a><a href="#x"></a><img src="c.png">')
+        (site / "zh/b.html").write_text(
+            '<p id="y"><a href="../a.html#z"></a><a href="http:/x/"></a><a href="https://example.org/#a"></a>'
+        )
+        expected = ("a.html: c.png", "zh/b.html: ../a.html#z", "zh/b.html: http:/x/")
+        self.assertEqual(list(make_site.broken_links(site)), [f"{place} leads nowhere" for place in expected])
 
     def test_every_key_and_every_command(self) -> None:
         keys = make_site.keys(json.loads(as_text()))

@@ -12,6 +12,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.cli.go_deployment import plugin_of
+from scfd.cli.start_script import StartScript, start_script_of
 from scfd.config import NatsSettings
 from tests.test_cli import run
 
@@ -130,6 +131,44 @@ class ConfigTests(MigrateCase):
         self.assertEqual(config["adapter"], {"http": {"url": "http://127.0.0.1:9003"}})
         self.assertIn("has no period", out)
 
+    def test_keys_that_nobody_knows(self) -> None:
+        """The Go framework reads past them; anchors that they hold stay usable."""
+        triggers = "triggers:\n  - {name: t, type: timer, settings: *every, owner: me}\n"
+        self.write(config_dot_yaml=f"{CONFIG}x-base: &every {{cron: '0 * * * * * *'}}\n{triggers}")
+        out, config = self.migrate()
+        self.assertNotIn("x-base", config)
+        [trigger] = config["triggers"]
+        self.assertEqual(trigger, {"name": "t", "type": "timer", "settings": {"cron": "0 * * * * * *"}})
+        for key in ("x-base", "triggers[0].owner"):
+            self.assertIn(f"  {key}: left out; neither the Go framework nor scfd reads it\n", out)
+
+    def test_timers_of_trpc(self) -> None:
+        """The heartbeat's period, where the Go framework's examples have it; and whose the others are."""
+        beat = "{name: trpc.heartbeat.timer, network: tcp, protocol: timer, timer: {cron: '*/30 * * * * *'}}"
+        others = [
+            f"{{name: trpc.{name}, protocol: timer}}" for name in ("timer.second", "dns.timer", "sync.timer")
+        ]
+        trpc = f"server: {{service: [{', '.join([beat, *others])}]}}"
+        self.write(config_dot_yaml=CONFIG, trpc_go_dot_yaml=trpc)
+        out, config = self.migrate()
+        self.assertEqual(config["heartbeat"]["interval"], 30)
+        self.assertIn("trpc_go.yaml:1: trpc.sync.timer: calls the Go program itself; expected a trigger", out)
+        self.assertEqual(out.count("calls the Go program itself"), 1)
+
+    def test_two_periods(self) -> None:
+        config = CONFIG.replace("{server_ip", "{interval: 9, server_ip")
+        trpc = "server: {service: [{name: heartbeat, network: '*/30 * * * * *', protocol: timer}]}"
+        self.write(config_dot_yaml=config, trpc_go_dot_yaml=trpc)
+        out, migrated = self.migrate()
+        self.assertEqual(migrated["heartbeat"]["interval"], 9)
+        self.assertIn("heartbeat.interval: 9 s stays; trpc_go.yaml says 30 s", out)
+
+    def test_what_is_wrong_with_the_result(self) -> None:
+        self.write(config_dot_yaml=CONFIG, main_dot_go=GO.format('"n", "127.0.0.1:9001"'))
+        out, config = self.migrate()
+        self.assertEqual(config["adapter"]["http"]["url"], "127.0.0.1:9001")
+        self.assertRegex(out, r"What is left to do:\n(.*\n)*  scfd\.yaml:\d+: adapter\.http\.url: found")
+
 
 class MistakeTests(MigrateCase):
     def refused(self, expected: str, *arguments: str) -> None:
@@ -172,6 +211,35 @@ class GoTests(MigrateCase):
         found = self.read("name, `http://h:1`", '// NewHTTPPluginAdapter("no", "no")\nconst name = "n\\"1"\n')
         self.assertEqual((found.settings, found.unread), ({"name": 'n"1', "url": "http://h:1"}, ()))
 
+    def test_options_in_variables(self) -> None:
+        """Each name that the program gives a value once, lists of options and added fields among them."""
+        before = """
+const port = 9003
+var wait time.Duration = 45 * time.Second
+var base = fmt.Sprintf("http://%s:%d", "127.0.0.1", port)
+func more() {
+\textra := map[string]interface{}{"a": []string{"x"}}
+\textra["b"] = 2
+\topts := []plugin.HTTPPluginOption{plugin.WithReadyTimeout(wait)}
+\topts = append(opts, plugin.WithHeartbeatExtra(extra))
+}
+"""
+        found = self.read('"n", base, opts...', before)
+        expected = {"name": "n", "url": "http://127.0.0.1:9003", "ready_timeout": 45}
+        self.assertEqual(found.settings, {**expected, "heartbeat_extra": {"a": ["x"], "b": 2}})
+        self.assertEqual(found.unread, ())
+
+    def test_a_name_with_two_values(self) -> None:
+        found = self.read('"n", base', 'var base = "http://h:1"\nfunc f() { base = "http://h:2" }\n')
+        self.assertEqual((found.settings, found.unread), ({"name": "n"}, (("url", "base"),)))
+
+    def test_several_programs(self) -> None:
+        self.write(cmd__a__main_dot_go=GO.format('"a", "http://h:1"'), config_dot_yaml=CONFIG)
+        self.write(cmd__b__main_dot_go=GO.format('"b", "http://h:2"').replace("\n", "\r\n"))
+        out, config = self.migrate()
+        self.assertEqual(config["adapter"]["http"]["name"], "a")
+        self.assertIn("cmd/b/main.go: calls NewHTTPPluginAdapter as well; what cmd/a/main.go says", out)
+
     def test_durations(self) -> None:
         for text, seconds in (
             ("60*time.Second", 60),
@@ -201,3 +269,65 @@ class GoTests(MigrateCase):
         (self.folder / "cut.go").write_text('p := NewHTTPPluginAdapter("n", "u')
         found = plugin_of(self.folder)
         self.assertTrue(found is None or found.settings.get("url") != "u")
+
+
+class ScriptTests(MigrateCase):
+    """What is read of scf_bootstrap."""
+
+    def read(self, *lines: str) -> StartScript:
+        (self.folder / "scf_bootstrap").write_text("\r\n".join(["#!/bin/bash", *lines, ""]))
+        script = start_script_of(self.folder)
+        assert script is not None
+        return script
+
+    def test_exports_and_a_folder(self) -> None:
+        script = self.read(
+            "set -e",
+            "export PORT=9100",
+            "export LOG_LEVEL=debug 'NAME=a b' HOME",
+            "export PYTHONPATH=./lib:$PYTHONPATH",
+            'cd "$(dirname "$0")"',
+            "MAIN=main.py",
+            "cd plugin && MODE=x nohup python3 -u \\",
+            "  $MAIN --port 9001 > /tmp/log 2>&1 &",
+            "PID=$!",
+            "sleep 2  # until it listens",
+            "exec ./main --conf ./configs/trpc_go.yaml",
+        )
+        env = {"LOG_LEVEL": "debug", "NAME": "a b", "HOME": "${HOME:-}", "MODE": "x"}
+        self.assertEqual(
+            script.settings(),
+            {
+                "command": ["python3", "-u", "main.py", "--port", "9001"],
+                "env": {**env, "PYTHONPATH": "./lib:${PYTHONPATH:-}"},
+                "cwd": "plugin",
+            },
+        )
+        self.assertEqual((script.port, script.unread), ("9100", []))
+
+    def test_what_is_not_carried_over(self) -> None:
+        self.write(config_dot_yaml=CONFIG)
+        script = self.read(
+            "mkdir -p /tmp/x",
+            "(cd plugin && python3 main.py)&",
+            "celery worker &",
+            "broken 'quote &",
+            "export WHEN=$(date)",
+            "python3 $WHEN &",
+            "./main",
+        )
+        self.assertEqual(script.settings(), {"command": ["python3", "main.py"], "cwd": "plugin"})
+        self.assertEqual([number for number, _ in script.unread], [2, 4, 5, 6, 7])
+        out, config = self.migrate()
+        self.assertIn("scf_bootstrap:4: 'celery worker &' is not carried over; see whether it is needed", out)
+        self.assertEqual(config["adapter"]["http"]["cwd"], "plugin")
+
+    def test_forms_of_one_command(self) -> None:
+        for line in (
+            "python3 main.py&",
+            "nohup python3 main.py >/dev/null 2>&1 &",
+            'exec python3 main.py "$@" &',
+            "python3 main.py 2>&1 | tee /tmp/log &",
+            "( python3 main.py ) &",
+        ):
+            self.assertEqual(self.read(line).command, ["python3", "main.py"], line)

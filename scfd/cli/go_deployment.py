@@ -1,24 +1,19 @@
 """
-What the files of a Go framework's deployment say of its plugin: the start script, and the Go program.
+What the Go program of a deployment says of its plugin.
 
-The program is read as text. What it computes is not known, and said to be so.
+It is read as text. What it computes is not known, and said to be so.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-#: The script that starts a function on SCF. With the Go framework it starts the plugin in the background,
-#: then its own program.
-_BOOTSTRAP = "scf_bootstrap"
-_IN_BACKGROUND = re.compile(r"(?m)^[ \t]*(?:nohup )?([^#&|;<>\n]+?)[ \t]*(?:[0-9]?>.*)?(?<!&)&[ \t]*$")
 _TEXT = r'"(?:[^"\\\n]|\\.)*"|`[^`]*`'
 _COMMENT = re.compile(rf"({_TEXT})|//[^\n]*|/\*.*?\*/", re.DOTALL)
 _UNITS = {"Millisecond": 0.001, "Second": 1.0, "Minute": 60.0, "Hour": 3600.0}
@@ -37,6 +32,7 @@ class GoPlugin:
     :ivar unread: what can't be read: a key of ``adapter.http``, and the Go text.
     :ivar config: what ``WithConfigPath`` names, or empty.
     :ivar service: what ``WithGatewayService`` names, or empty.
+    :ivar others: further programs that call it, which were not looked at.
     """
 
     path: Path
@@ -44,32 +40,25 @@ class GoPlugin:
     unread: tuple[tuple[str, str], ...] = ()
     config: str = ""
     service: str = ""
-
-
-def command_of(folder: Path) -> list[str]:
-    """The command that the start script of a folder, or of the one above, runs in the background, if any."""
-    for script in (folder / _BOOTSTRAP, folder.parent / _BOOTSTRAP):
-        try:
-            found = _IN_BACKGROUND.search(script.read_text())
-            if found is not None:
-                return shlex.split(found[1])
-        except (OSError, ValueError):
-            continue
-    return []
+    others: tuple[Path, ...] = ()
 
 
 def plugin_of(folder: Path) -> GoPlugin | None:
     """The plugin that a Go program in or below a folder calls over HTTP; of several programs the first."""
+    found = None
     for path in sorted(folder.rglob("*.go"), key=lambda path: (len(path.parts), path)):
         if path.name.endswith("_test.go") or "vendor" in path.parts:
             continue
         try:
-            text = _COMMENT.sub(lambda found: found[1] or " ", path.read_text()[:_MOST])
+            text = _COMMENT.sub(lambda kept: kept[1] or " ", path.read_text()[:_MOST])
         except (OSError, ValueError):
             continue
         if called := _arguments(text, "NewHTTPPluginAdapter"):
-            return _read(path, text, called)
-    return None
+            if found is None:
+                found = _read(path, text, called)
+            else:
+                found = evolve(found, others=(*found.others, path))
+    return found
 
 
 def _read(path: Path, text: str, called: list[str]) -> GoPlugin:
@@ -81,10 +70,10 @@ def _read(path: Path, text: str, called: list[str]) -> GoPlugin:
             settings[key] = value
         else:
             unread.append((key, argument))
-    for option in called[2:]:
+    for option in _options(called[2:], text):
         name = option.partition("(")[0].rpartition(".")[2] if "(" in option else option
         inside = option.partition("(")[2].rpartition(")")[0].strip()
-        if name == "WithReadyTimeout" and (seconds := _seconds(inside)) is not None:
+        if name == "WithReadyTimeout" and (seconds := _seconds(_given(inside, text))) is not None:
             settings["ready_timeout"] = seconds
         elif name == "WithHeartbeatExtra" and (fields := _map(inside, text)) is not None:
             known = {key: value for key, value in fields.items() if not isinstance(value, Unread)}
@@ -99,17 +88,40 @@ def _read(path: Path, text: str, called: list[str]) -> GoPlugin:
     return GoPlugin(path, settings, tuple(unread), config, service)
 
 
+def _options(called: list[str], program: str) -> Iterator[str]:
+    """The options, also those of a list that is given as ``options...``."""
+    for option in called:
+        name = option.removesuffix("...")
+        listed = re.match(r"\[\][\w.]+\s*\{", _given(name, program)) if name != option else None
+        if listed is None:
+            yield option
+            continue
+        yield from _parts(_given(name, program), listed.end())
+        for appended in re.finditer(rf"\b{name}\s*=\s*append\(\s*{name}\s*,", program):
+            yield from _parts(program, appended.end())
+
+
+def _given(name: str, program: str) -> str:
+    """What a program gives a name, if it does so once; else the name itself, or whatever the text is."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        return name
+    given = list(
+        re.finditer(rf"(?<![.\w]){name}\b[ \t]*[\w.*\[\]{{}}]*[ \t]*:?=(?!=|\s*append\()\s*", program)
+    )
+    return next(_parts(program, given[0].end(), ends=";\n"), name) if len(given) == 1 else name
+
+
 def _arguments(text: str, function: str) -> list[str]:
     """The arguments of the first call of a function, as text; none where it is not called."""
     call = re.search(rf"\b{function}\(", text)
     return list(_parts(text, call.end())) if call else []
 
 
-def _parts(text: str, begin: int) -> Iterator[str]:
-    """What commas separate, up to the bracket that closes."""
+def _parts(text: str, begin: int, ends: str = "") -> Iterator[str]:
+    """What commas separate, up to the bracket that closes, or one of ``ends``."""
     depth, part = 0, ""
     for token in re.findall(rf"{_TEXT}|.", text[begin:], re.DOTALL):
-        if depth == 0 and token in ",)}":
+        if depth == 0 and (token in tuple(",)}") or token in tuple(ends)):
             if part.strip():
                 yield part.strip()
             part = ""
@@ -122,7 +134,8 @@ def _parts(text: str, begin: int) -> Iterator[str]:
 
 def _seconds(text: str) -> float | None:
     found = _DURATION.fullmatch(text)
-    return None if found is None else float(found[1] or found[3] or 1) * _UNITS[found[2]]
+    seconds = float(found[1] or found[3] or 1) * _UNITS[found[2]] if found is not None else None
+    return int(seconds) if seconds is not None and seconds.is_integer() else seconds
 
 
 @frozen
@@ -135,31 +148,41 @@ class Unread:
 def _value(text: str, program: str) -> Any:
     """A literal's value, or that of a name which the program gives one once."""
     text = text.strip()
-    if re.fullmatch(_TEXT, text):
-        return text[1:-1] if text.startswith("`") else json.loads(text)
-    if re.fullmatch(r"-?\d+(\.\d+)?|true|false", text):
-        return json.loads(text)
-    if found := re.match(r"\[\][\w{}]+?\s*\{", text):
-        items = [_value(item, program) for item in _parts(text, found.end())]
-        return Unread(text) if any(isinstance(item, Unread) for item in items) else items
-    if re.fullmatch(r"\w+", text):
-        values = re.findall(rf"\b{text}\b[ \t]*(?:string[ \t]*)?:?=[ \t]*({_TEXT})", program)
-        if len(values) == 1:
-            return _value(values[0], program)
+    given = _given(text, program)
+    if re.fullmatch(_TEXT, given):
+        return given[1:-1] if given.startswith("`") else json.loads(given)
+    if re.fullmatch(r"-?\d+(\.\d+)?|true|false", given):
+        return json.loads(given)
+    if found := re.match(r"(fmt\.Sprintf\(|\[\][\w{}]+?\s*\{)", given):
+        items = [_value(item, program) for item in _parts(given, found.end())]
+        if any(isinstance(item, Unread) for item in items):
+            return Unread(text)
+        return items if given.startswith("[") else _formatted(*items)
     return Unread(text)
 
 
+def _formatted(form: str, *values: Any) -> str:
+    """What ``fmt.Sprintf`` makes of it, with the verbs that addresses have."""
+    rest = iter(values)
+    return re.sub("%[sdv]", lambda _: str(next(rest, "")), form)
+
+
 def _map(text: str, program: str) -> dict[str, Any] | None:
-    """A map's literal, whose values may be unread; None when it is no literal."""
-    found = re.match(r"map\[string\](?:interface\{\}|any|string)\s*\{", text)
+    """A map's literal, or that of a name, whose values may be unread; None when it is no literal."""
+    literal = _given(text, program)
+    found = re.match(r"map\[string\](?:interface\{\}|any|string)\s*\{", literal)
     if found is None:
         return None
     fields = {}
-    for part in _parts(text, found.end()):
+    for part in _parts(literal, found.end()):
         name = re.match(rf"({_TEXT})\s*:", part)
         if name is None:
             return None
         fields[str(_value(name[1], program))] = _value(part[name.end() :], program)
+    for added in re.finditer(rf"\b{re.escape(text)}\[({_TEXT})\]\s*=(?!=)", program):
+        fields[str(_value(added[1], program))] = _value(
+            next(_parts(program, added.end(), ";\n"), ""), program
+        )
     return fields
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from attrs import frozen
 
-from scfd.cli.go_deployment import GoPlugin, command_of, plugin_of
+from scfd.cli.go_deployment import GoPlugin, plugin_of
+from scfd.cli.start_script import StartScript, start_script_of
 from scfd.config import Config, NatsSettings, TimerSettings, load
 from scfd.config.findings import Findings
 from scfd.config.trpc import read_trpc
@@ -29,6 +33,7 @@ overlap: a timer whose last event is still under way leaves a fire out and count
 exit status: the node ends with status 3 where the control plane wants another version, 1 where it can't
   start, 0 where it was asked to stop; the platform has to start it again after 3.
   Or: heartbeat.on_version_mismatch: log
+jobs: a timer fires also when no job is due; as in the Go framework's later releases: jobs_only: true
 limits: the gateway takes bodies of 6 MiB (gateway.max_body), 1000 connections (gateway.max_connections), and
   gives the plugin 30 s (gateway.forward_timeout); an event has 30 s (adapter.http.timeout)
 Host: the plugin gets its own address as Host, as from the Go framework; the caller's with
@@ -69,23 +74,52 @@ def migrate(folder: Path, output: Path) -> Iterator[str]:
         raise StartupError(f"scfd migrate: {folder} is no folder; expected that of a Go deployment")
     if os.path.lexists(output):
         raise StartupError(f"scfd migrate: {output} exists already; expected a free name in --output")
+    deployment = _read(folder)
+    changes = list(_changed(deployment))
+    found = deployment
+    sources = [
+        found.source,
+        found.trpc,
+        found.script and found.script.path,
+        found.plugin and found.plugin.path,
+    ]
+    header = _HEADER.format(sources=", ".join(str(path) for path in sources if path))
+    try:
+        with open(output, "x") as file:
+            file.write(header + yaml.serialize(deployment.document, allow_unicode=True, width=110))
+    except OSError as error:
+        raise StartupError(f"scfd migrate: {output} can't be written: {error.strerror}") from None
+    return _report(output, changes, deployment)
+
+
+@frozen
+class _Deployment:
+    """
+    :ivar source: its ``config.yaml``, and ``config`` what that says.
+    :ivar document: the YAML of it; values that stay keep the form they were written in.
+    :ivar unknown: keys that neither framework reads; they are not in ``document`` any more.
+    :ivar trpc: its ``trpc_go.yaml``, if any.
+    """
+
+    folder: Path
+    source: Path
+    document: yaml.MappingNode
+    config: Config
+    unknown: list[str]
+    trpc: Path | None
+    script: StartScript | None
+    plugin: GoPlugin | None
+
+
+def _read(folder: Path) -> _Deployment:
     plugin = plugin_of(folder)
     source = _find(folder, "config.yaml", plugin.config if plugin else "")
     if source is None:
         places = ", ".join(_FOLDERS[1:])
         raise StartupError(f"scfd migrate: {folder} has no config.yaml; expected one there or in {places}")
-    trpc = _find(folder, "trpc_go.yaml", "")
-    config = load(str(source), os.environ)
-    document, changes = _changed(config, source, trpc, folder, plugin)
-    sources = ", ".join(str(path) for path in (source, trpc, plugin.path if plugin else None) if path)
-    try:
-        with open(output, "x") as file:
-            file.write(
-                _HEADER.format(sources=sources) + yaml.serialize(document, allow_unicode=True, width=110)
-            )
-    except OSError as error:
-        raise StartupError(f"scfd migrate: {output} can't be written: {error.strerror}") from None
-    return _report(output, folder, changes, plugin)
+    document, config, unknown = _read_config(source)
+    trpc, script = _find(folder, "trpc_go.yaml", ""), start_script_of(folder)
+    return _Deployment(folder, source, document, config, unknown, trpc, script, plugin)
 
 
 def _find(folder: Path, name: str, named: str) -> Path | None:
@@ -94,31 +128,56 @@ def _find(folder: Path, name: str, named: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _changed(
-    config: Config, source: Path, trpc: Path | None, folder: Path, plugin: GoPlugin | None
-) -> tuple[yaml.MappingNode, list[str]]:
-    """The config's YAML with what it lacks; values that stay keep the form they were written in."""
-    document = yaml.compose(source.read_text(), Loader=yaml.SafeLoader)
-    assert isinstance(document, yaml.MappingNode)  # else it would not have loaded
-    changes = list(_crons(document, config))
+def _read_config(source: Path) -> tuple[yaml.MappingNode, Config, list[str]]:
+    """:returns: its YAML, what it says, and the keys that were left out of both, since nobody reads them."""
+    unknown: list[str] = []
+    try:
+        config = load(str(source), os.environ)
+    except ConfigError as error:
+        unknown = [mistake.key for mistake in error.mistakes if mistake.text.startswith("unknown key")]
+        if len(unknown) < len(error.mistakes):
+            raise
+    document = cast(yaml.MappingNode, yaml.compose(source.read_text("utf-8-sig"), Loader=yaml.SafeLoader))
+    for key in unknown:
+        *sections, name = re.findall(r"[^.\[\]]+", key)
+        node: yaml.Node | None = document
+        for section in sections:
+            node = node.value[int(section)] if isinstance(node, yaml.SequenceNode) else _get(node, section)
+        _drop(node, name)
+    if unknown:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(yaml.serialize(document, allow_unicode=True))
+            file.flush()
+            config = load(file.name, os.environ)
+    return document, config, unknown
+
+
+def _changed(deployment: _Deployment) -> Iterator[str]:
+    """Change the document to what scfd needs, and say what is changed."""
+    document, config = deployment.document, deployment.config
+    yield from _crons(document, config)
+    for key in deployment.unknown:
+        yield f"{key}: left out; neither the Go framework nor scfd reads it"
     for key in Config.unused_keys:
         if _drop(document, key):
-            changes.append(f"{key}: left out; scfd has no such section")
+            yield f"{key}: left out; scfd has no such section"
     for trigger in _triggers(document):
         settings = _get(trigger, "settings")
         for key in NatsSettings.unused_keys:
             if _drop(settings, key):
                 where = f"triggers.{_text(trigger, 'name')}.settings.{key}"
-                changes.append(f"{where}: left out; scfd has no such key")
+                yield f"{where}: left out; scfd has no such key"
     if "adapter" not in dict(_items(document)):
-        _add(document, "adapter", {"http": _adapter(config, folder, plugin)})
-        changes.append("adapter.http: what NewHTTPPluginAdapter and scf_bootstrap said")
-    if trpc is not None:
-        changes += _from_trpc(document, config, trpc, plugin)
+        _add(document, "adapter", {"http": _adapter(deployment)})
+        said = deployment.plugin or deployment.script
+        usual = "name and url as they usually are"
+        yield f"adapter.http: {'what NewHTTPPluginAdapter and scf_bootstrap said' if said else usual}"
+    if deployment.trpc is not None:
+        yield from _from_trpc(deployment, deployment.trpc)
     if "gateway" not in dict(_items(document)):
-        _add(document, "gateway", {"listen": "0.0.0.0:9000"})
-        changes.append("gateway.listen: 0.0.0.0:9000, where SCF calls")
-    return document, changes
+        port = deployment.script.port if deployment.script and deployment.script.port.isdecimal() else "9000"
+        _add(document, "gateway", {"listen": f"0.0.0.0:{port}"})
+        yield f"gateway.listen: 0.0.0.0:{port}, where SCF calls"
 
 
 def _crons(document: yaml.MappingNode, config: Config) -> Iterator[str]:
@@ -133,16 +192,17 @@ def _crons(document: yaml.MappingNode, config: Config) -> Iterator[str]:
         assert isinstance(cron, yaml.ScalarNode)
         try:
             Cron.parse(f"0 {six}")
-            cron.value = f"0 {six}"
-            read = f"the Go framework reads six fields as minute to year, so this is {cron.value!r}"
+            seven = f"0 {six}"
+            read = f"the Go framework reads six fields as minute to year, so this is {seven!r}"
         except ValueError:
-            cron.value = f"{six} *"
-            read = f"the Go framework can't read it; written as {cron.value!r}, second first"
-        cron.style = '"'
+            seven = f"{six} *"
+            read = f"the Go framework can't read it; written as {seven!r}, second first"
+        cron.value, cron.style = seven, '"'
         yield f"triggers.{timer.name}.settings.cron: {six!r}: {read}; was {six + ' *'!r} meant?"
 
 
-def _adapter(config: Config, folder: Path, plugin: GoPlugin | None) -> Mapping[str, Any]:
+def _adapter(deployment: _Deployment) -> Mapping[str, Any]:
+    config, plugin, script = deployment.config, deployment.plugin, deployment.script
     settings: dict[str, Any] = {"name": config.system.name or "http-plugin", "url": "http://127.0.0.1:9001"}
     if plugin is not None:
         settings.update(plugin.settings)
@@ -151,9 +211,7 @@ def _adapter(config: Config, folder: Path, plugin: GoPlugin | None) -> Mapping[s
             extra[key] = config.plugin[key]
         if extra:
             settings["heartbeat_extra"] = extra
-    if command := command_of(folder):
-        settings["command"] = command
-    return settings
+    return {**settings, **(script.settings() if script is not None else {})}
 
 
 def _taken_from_config(plugin: GoPlugin, own: Any) -> list[str]:
@@ -162,9 +220,8 @@ def _taken_from_config(plugin: GoPlugin, own: Any) -> list[str]:
     return [key for key in named if isinstance(own, Mapping) and key in own]
 
 
-def _from_trpc(
-    document: yaml.MappingNode, config: Config, trpc: Path, plugin: GoPlugin | None
-) -> Iterator[str]:
+def _from_trpc(deployment: _Deployment, trpc: Path) -> Iterator[str]:
+    document, config, plugin = deployment.document, deployment.config, deployment.plugin
     findings = Findings(str(trpc))
     found = read_trpc(str(trpc), os.environ, findings)
     if findings.mistakes:
@@ -173,32 +230,33 @@ def _from_trpc(
         _add(document, "gateway", {"listen": str(found.listen)})
         yield f"gateway.listen: {found.listen}, from {trpc}"
     heartbeat = _get(document, "heartbeat")
-    if found.interval is not None and "interval" not in dict(_items(heartbeat)):
+    if found.interval is not None:
         interval = int(found.interval) if found.interval.is_integer() else found.interval
-        if heartbeat is None:
-            _add(document, "heartbeat", {"interval": interval})
+        if own := heartbeat and _text(heartbeat, "interval"):
+            if own != str(interval):
+                yield f"heartbeat.interval: {own} s stays; {trpc} says {interval} s"
         else:
-            _add(heartbeat, "interval", interval)
-        yield f"heartbeat.interval: {interval} s, from {trpc}"
+            if heartbeat is None:
+                _add(document, "heartbeat", {"interval": interval})
+            else:
+                _add(heartbeat, "interval", interval)
+            yield f"heartbeat.interval: {interval} s, from {trpc}"
     yield from findings.warnings
-    services = [_text(service, "name") for service in _services(trpc)]
-    if plugin is not None and plugin.service and plugin.service not in services:
+    if plugin is not None and plugin.service and plugin.service not in found.services:
         where = f"{trpc}: has no service {plugin.service}, which {plugin.path} names"
         yield f"{where}; see that gateway.listen is right"
+    for line, name in found.timers:
+        text = "calls the Go program itself; expected a trigger of type timer, if that concerns the plugin"
+        yield f"{trpc}:{line}: {name}: {text}"
 
 
-def _services(trpc: Path) -> list[yaml.Node]:
-    document = yaml.compose(trpc.read_text(), Loader=yaml.SafeLoader)
-    services = _get(_get(document, "server"), "service")
-    return list(services.value) if isinstance(services, yaml.SequenceNode) else []
-
-
-def _report(output: Path, folder: Path, changes: list[str], plugin: GoPlugin | None) -> Iterator[str]:
+def _report(output: Path, changes: list[str], deployment: _Deployment) -> Iterator[str]:
+    folder = deployment.folder
     yield f"wrote {output}"
     yield ""
     yield "What was changed:"
     yield from (f"  {change}" for change in changes)
-    todo = list(_to_do(load(str(output), os.environ), folder, plugin))
+    todo = [*_left_of_program(deployment), *_left_of_script(deployment), *_mistakes(output)]
     if todo:
         yield ""
         yield "What is left to do:"
@@ -210,26 +268,44 @@ def _report(output: Path, folder: Path, changes: list[str], plugin: GoPlugin | N
     yield f"Next, in {folder}: scfd check {os.path.relpath(output, folder)}"
 
 
-def _to_do(config: Config, folder: Path, plugin: GoPlugin | None) -> Iterator[str]:
+def _left_of_program(deployment: _Deployment) -> Iterator[str]:
+    plugin, own = deployment.plugin, deployment.config.plugin
     if plugin is None:
-        text = f"no Go program in {folder} calls NewHTTPPluginAdapter"
-        yield f"adapter.http: {text}; see that name and url are right"
-    else:
-        taken = _taken_from_config(plugin, config.plugin)
-        for key, text in plugin.unread:
-            field = key.partition(".")[2]
-            if field in taken:
-                where = f"taken from plugin.{field}; see that it is right"
-                yield f"adapter.http.{key}: {text} in Go; {where}"
-            elif key == "WithHeartbeatExtraFunc":
-                expected = "expected fixed ones in adapter.http.heartbeat_extra, or a native plugin"
-                yield f"{key}: fields that the Go program makes anew for each heartbeat; {expected}"
-            else:
-                yield f"adapter.http.{key}: can't be read from {text!r} in {plugin.path}; expected it here"
-    http = config.adapter.http
-    if http is not None and not http.command:
+        text = f"no Go program in {deployment.folder} calls NewHTTPPluginAdapter"
+        yield f"adapter.http: {text}; see that name and url are right, or write a plugin in its place"
+        return
+    for path in plugin.others:
+        yield f"{path}: calls NewHTTPPluginAdapter as well; what {plugin.path} says was taken"
+    taken = _taken_from_config(plugin, own)
+    for key, text in plugin.unread:
+        field = key.partition(".")[2]
+        if field in taken:
+            where = f"taken from plugin.{field}; see that it is right"
+            yield f"adapter.http.{key}: {text} in Go; {where}"
+        elif key == "WithHeartbeatExtraFunc":
+            expected = "expected fixed ones in adapter.http.heartbeat_extra, or a native plugin"
+            yield f"{key}: fields that the Go program makes anew for each heartbeat; {expected}"
+        else:
+            yield f"adapter.http.{key}: can't be read from {text!r} in {plugin.path}; expected it here"
+
+
+def _left_of_script(deployment: _Deployment) -> Iterator[str]:
+    script, http = deployment.script, deployment.config.adapter.http
+    if script is not None:
+        for number, line in script.unread:
+            yield f"{script.path}:{number}: {line!r} is not carried over; see whether it is needed"
+    command = script.command if script is not None and http is None else http and http.command
+    if not command:
         text = "no scf_bootstrap starts a plugin in the background"
         yield f"adapter.http.command: {text}; expected its command, or that something else starts it"
+
+
+def _mistakes(output: Path) -> Iterator[str]:
+    """What only shows in the whole config, such as a URL of the Go program that is none."""
+    try:
+        load(str(output), os.environ)
+    except ConfigError as error:
+        yield from map(str, error.mistakes)
 
 
 def _items(node: yaml.Node | None) -> list[tuple[str, yaml.Node]]:

@@ -17,7 +17,7 @@ from scfd.config.plugin import SettingsOf
 from scfd.config.schema import Check, FreeForm, keys_of, read_keys, read_value
 from scfd.config.source import read
 from scfd.config.tree import Scalar, Table, flaws
-from scfd.config.trpc import TrpcSettings, read_trpc
+from scfd.config.trpc import TrpcSettings, is_trpc, read_trpc
 from scfd.config.values import AdapterSettings, Config, GatewaySettings, SystemSettings
 from scfd.errors import ConfigError, Mistake, StartupError
 
@@ -53,6 +53,9 @@ def load(
         findings.mistakes.extend(error.mistakes)
         table = Table(0)
     else:
+        if is_trpc(table):
+            text = "this is a trpc_go.yaml; expected it in --trpc-config, and here the config.yaml beside it"
+            raise ConfigError([Mistake(path, 0, "", text)])
         findings.mistakes.extend(flaws(path, table))
         values = _read_sections(table, settings_class, findings)
     trpc = _read_trpc(trpc_path, environ, findings) if trpc_path is not None else TrpcSettings()

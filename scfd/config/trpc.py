@@ -8,7 +8,8 @@ Takes what a node can use from a Go deployment's ``trpc_go.yaml``.
         - {name: trpc.app.gateway.http, ip: 0.0.0.0, port: 9000, protocol: http_no_protocol}
         - {name: trpc.app.heartbeat.timer, network: "*/9 * * * * *?scheduler=local", protocol: timer}
 
-Of services of one kind the first counts, and everything else in the file is somebody else's.
+The period may also stand in the service's ``timer: {cron: …}``, as in the Go framework's examples. Of the
+services of one kind the first counts, and everything else in the file is somebody else's.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from scfd.triggers.timer.cron import Cron
 _HTTP = ("http", "http_no_protocol")
 #: What may follow the cron expression: "?" alone is a part of it.
 _OPTIONS = re.compile(r"\?(?=[A-Za-z_]).*")
+#: Timers behind heartbeats, behind the triggers of the config, and behind ``dns_proxy``.
+_OF_THE_FRAMEWORK = re.compile(r"heartbeat|timer\.(second|minute|hour)$|dns")
 #: Any midnight does: from there "every 9 seconds" is 9 seconds, and not what is left of the minute.
 _MIDNIGHT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -38,10 +41,14 @@ class TrpcSettings:
     """
     :ivar listen: the gateway's address; None when the file has none.
     :ivar interval: seconds between two heartbeats; None when the file does not say.
+    :ivar services: the names of all services.
+    :ivar timers: those that call the Go program itself, and not its triggers: line and name.
     """
 
     listen: Address | None = None
     interval: float | None = None
+    services: tuple[str, ...] = ()
+    timers: tuple[tuple[int, str], ...] = ()
 
 
 def read_trpc(path: str, environ: Mapping[str, str], findings: Findings) -> TrpcSettings:
@@ -50,17 +57,32 @@ def read_trpc(path: str, environ: Mapping[str, str], findings: Findings) -> Trpc
     :raises scfd.errors.ConfigError: when the file can't be read or is no YAML mapping.
     """
     services = list(_services(read(path, environ)))
+    if not services:
+        findings.warning(0, "server.service", "is not there or empty, so nothing is taken from this file")
     listen: Address | None = None
     interval: float | None = None
     for key, service in services:
         if _text(service, "protocol") in _HTTP:
             listen = _listen(service, key, findings)
             break
-    for key, service in services:
-        if _text(service, "protocol") == "timer" and "heartbeat" in _text(service, "name").lower():
+    timers = [(key, each) for key, each in services if _text(each, "protocol") == "timer"]
+    for key, service in timers:
+        if "heartbeat" in _text(service, "name").lower():
             interval = _interval(service, key, findings)
             break
-    return TrpcSettings(listen, interval)
+    names = tuple(_text(service, "name") for _, service in services)
+    others = tuple((each.line, _text(each, "name")) for _, each in timers)
+    return TrpcSettings(
+        listen,
+        interval,
+        names,
+        tuple(each for each in others if not _OF_THE_FRAMEWORK.search(each[1].lower())),
+    )
+
+
+def is_trpc(table: Table) -> bool:
+    """Whether a file is a trpc_go.yaml, and not the config that belongs beside it."""
+    return table.get("server") is not None and table.get("system") is None and table.get("triggers") is None
 
 
 def _services(table: Table) -> Iterator[tuple[str, Table]]:
@@ -86,14 +108,20 @@ def _listen(service: Table, key: str, findings: Findings) -> Address | None:
 
 
 def _interval(service: Table, key: str, findings: Findings) -> float | None:
-    entry = service.get("network")
+    timer = service.get("timer")
+    places = [(service, key, "network")]
+    if timer is not None and isinstance(timer.node, Table):
+        places.append((timer.node, join(key, "timer"), "cron"))
+    for table, where, name in places:
+        entry = table.get(name)
+        # "tcp" is no period.
+        if entry is not None and not (isinstance(entry.node, Scalar) and entry.node.text.isalnum()):
+            interval = _value(table, name, _PERIOD, where, findings)
+            return None if interval is WRONG else interval
     # The Go framework's own example has timers without a period.
-    if entry is None or (isinstance(entry.node, Scalar) and entry.node.text.isalnum()):
-        text = f"has no period, so heartbeat.interval counts; expected {_PERIOD.accepted}"
-        findings.warning(service.line, join(key, "network"), text)
-        return None
-    interval = _value(service, "network", _PERIOD, key, findings)
-    return None if interval is WRONG else interval
+    text = f"has no period, so heartbeat.interval counts; expected {_PERIOD.accepted}"
+    findings.warning(service.line, join(key, "network"), text)
+    return None
 
 
 def _value(service: Table, name: str, check: ScalarCheck, key: str, findings: Findings) -> Any:

@@ -11,12 +11,7 @@ from tests.integration.projects import ProjectTestCase, run_program, says_what_i
 
 BLOCK = re.compile(r"\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)")
 #: .ci/check_install.py types these.
-INSTALLING = {
-    "python3 -m venv venv",
-    ". venv/bin/activate",
-    "pip install './scfd[dev]'",
-    ". .venv/bin/activate",
-}
+INSTALLING = ("python3 -m venv ", ". venv/", ". .venv/", "pip install ")
 
 
 class NewcomerTests(ProjectTestCase):
@@ -43,7 +38,7 @@ class NewcomerTests(ProjectTestCase):
             self.use_free_ports()
             self.daemon = await self.start(*shlex.split(line)[2:])
             await self.has_results(lambda results: len(results) >= 2)
-        elif line not in INSTALLING:
+        elif not line.startswith(INSTALLING):
             out, errors, status = await run_program(self.folder, *shlex.split(line))
             self.assertEqual(status, 0, f"{line}\n{out}{errors}")
             self.said = out
