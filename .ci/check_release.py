@@ -1,7 +1,4 @@
-"""
-What build/release holds is this version, whole, and says the same everywhere. ``make check-release`` builds it
-first.
-"""
+"""What build/release holds is this version, whole. ``make check-release`` builds it first."""
 
 from __future__ import annotations
 
