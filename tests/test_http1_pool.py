@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.http1.activity import PATIENCE, Activity
+from scfd.http1.activity import PATIENCE, PATIENCE_OVERTAKEN, Activity
 from scfd.http1.pool import Pool
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeExchange, FakeTransport
 
@@ -191,19 +191,18 @@ class GiveWayTests(SynchronousTestCase):
         served.receive(OK)
         waiting = self.ask(self.other_pool)
         transport = self.other.accept()
-        self.clock.advance(PATIENCE - 0.1)
+        self.clock.advance(PATIENCE / 2)
         self.assertEqual(served.ended, "")
-        self.clock.advance(0.1)
+        self.clock.advance(PATIENCE / 2)
         self.assertEqual(served.ended, "closed")
         transport.receive(OK)
         self.assertEqual(waiting.heard, [("head", 200), ("end",)])
-        self.clock.advance(4)
+        self.clock.advance(5)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_busy_one_is_closed_when_its_response_is_complete(self) -> None:
         self.ask(self.pool)
         served = self.server.accept()
-        self.clock.advance(0.1)
         self.ask(self.other_pool)
         self.other.accept()
         served.receive(OK[:5])
@@ -214,7 +213,21 @@ class GiveWayTests(SynchronousTestCase):
         served.protocol.connection_lost(None)
         self.assertEqual(self.pool.open, 0)
 
-    def test_no_more_than_one_in_that_time(self) -> None:
+    def test_each_one_is_closed_after_a_response_while_another_waits(self) -> None:
+        """So that those that have waited as long get their turn, too."""
+        for _ in range(2):
+            self.ask(self.pool)
+        first, second = self.server.accept(), self.server.accept()
+        self.ask(self.other_pool)
+        event = self.other.accept()
+        self.clock.advance(PATIENCE)
+        for transport in (first, second):
+            transport.receive(OK)
+            self.assertEqual(transport.ended, "closed")
+        event.receive(OK)
+        self.assertEqual(event.ended, "")
+
+    def test_idle_ones_are_closed_one_at_a_time(self) -> None:
         """A server with many threads may well take long for one request."""
         for _ in range(2):
             self.ask(self.pool)
@@ -228,7 +241,29 @@ class GiveWayTests(SynchronousTestCase):
         self.clock.advance(PATIENCE)
         self.assertEqual(second.ended, "closed")
         slow.lose()
-        self.clock.advance(4)
+        self.clock.advance(5)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_that_a_newer_one_has_overtaken(self) -> None:
+        """Its request takes long: the others go on, but for one each second."""
+        self.ask(self.other_pool)
+        slow = self.other.accept()
+        for _ in range(2):
+            self.ask(self.pool)
+        served = [self.server.accept(), self.server.accept()]
+        for transport in served:
+            transport.receive(OK)
+        while self.clock.seconds() < PATIENCE_OVERTAKEN - PATIENCE:
+            self.clock.advance(PATIENCE / 2)
+        self.assertEqual([transport.ended for transport in served], ["", ""])
+        self.ask(self.pool)
+        for _ in range(2):
+            self.clock.advance(PATIENCE)
+        self.assertEqual([transport.ended for transport in served], ["closed", ""])
+        served[1].receive(OK)
+        self.assertEqual(served[1].ended, "")
+        slow.receive(OK)
+        self.clock.advance(5)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_requests_that_wait_get_a_connection_in_its_place(self) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds that a new connection may wait for its first byte before another one is closed in its favour.
-PATIENCE = 1.0
+#: Seconds that a new connection may wait for its first byte before others are closed in its favour.
+PATIENCE = 0.1
+#: The same for one that a newer connection has overtaken: more likely its request takes long.
+PATIENCE_OVERTAKEN = 1.0
 
 
 class Yielding(Protocol):
@@ -23,21 +26,28 @@ class Activity:
 
     A server that serves one connection at a time reads the next one only once that is closed. A pool that
     keeps its connection busy would keep all others waiting for ever, those of other pools included. So while
-    a new connection has received nothing for `PATIENCE` seconds, one that has been served is closed each
-    `PATIENCE` seconds, when it has no request. A server with more threads does not notice.
+    the oldest new connection has received nothing for `PATIENCE` seconds, each one that has been served is
+    closed when its response is complete, and an idle one each `PATIENCE` seconds.
+
+    Servers accept connections in their order. Once a newer one is served, the older one waits for its
+    response, and not for its turn: a server with more threads loses no more than a few connections by a
+    request that takes long. Where several processes share a port it may wait for its turn all the same: one
+    connection is closed each `PATIENCE_OVERTAKEN` seconds.
 
     :ivar received: how many times anything has arrived from the server, on any connection.
-    :ivar give_way: that the next connection whose response is complete is to be closed.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._pools: list[Yielding] = []
-        #: Connections that wait for their first byte, the oldest first, and since when.
+        #: Connections that wait for their first byte, the oldest first, and since when; those that a newer
+        #: one has overtaken are in the second.
         self._unserved: dict[object, float] = {}
+        self._overtaken: dict[object, float] = {}
         self._timer: IDelayedCall | None = None
+        #: When one was closed for one that was overtaken.
+        self._gave_way = clock.seconds()
         self.received = 0
-        self.give_way = False
 
     def add_pool(self, pool: Yielding) -> None:
         """Let the idle connections of a pool be closed in favour of others."""
@@ -50,17 +60,38 @@ class Activity:
             self._timer = self._clock.callLater(PATIENCE, self._look)
 
     def served(self, connection: object) -> None:
-        """Note that a connection has received something, or is gone."""
+        """Note that a new connection has received something."""
+        if connection in self._unserved:
+            while (oldest := next(iter(self._unserved))) is not connection:
+                self._overtaken[oldest] = self._unserved.pop(oldest)
+        self.gone(connection)
+
+    def gone(self, connection: object) -> None:
+        """Note that a new connection waits no more."""
         self._unserved.pop(connection, None)
-        if not self._unserved:
-            self.give_way = False
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+        self._overtaken.pop(connection, None)
+        if self._timer is not None and not (self._unserved or self._overtaken):
+            self._timer.cancel()
+            self._timer = None
+
+    def gives_way(self) -> bool:
+        """Whether a connection that has been served is to be closed in favour of others: ask, and do so."""
+        due = self._due()
+        if due:
+            self._gave_way = self._clock.seconds()
+        return due
+
+    def _due(self) -> bool:
+        if self._unserved and self._waited(self._unserved) >= PATIENCE:
+            return True
+        waited = self._waited(self._overtaken) if self._overtaken else 0.0
+        return min(waited, self._clock.seconds() - self._gave_way) >= PATIENCE_OVERTAKEN
+
+    def _waited(self, connections: Mapping[object, float]) -> float:
+        """:returns: seconds that the oldest one has waited."""
+        return self._clock.seconds() - next(iter(connections.values()))
 
     def _look(self) -> None:
-        waited = self._clock.seconds() - next(iter(self._unserved.values()))
-        if waited >= PATIENCE:
-            self.give_way = not any(pool.close_idle() for pool in self._pools)
-            waited = 0.0
-        self._timer = self._clock.callLater(PATIENCE - waited, self._look)
+        self._timer = self._clock.callLater(PATIENCE, self._look)
+        if self._due() and any(pool.close_idle() for pool in self._pools):
+            self._gave_way = self._clock.seconds()

@@ -94,13 +94,13 @@ class ClientConnection(asyncio.Protocol):
         self._response.end()
         self._abort()
 
-    def _no_longer_unserved(self) -> None:
-        self._unserved = False
-        self._activity.served(self)
+    def _not_served(self) -> None:
+        if self._unserved:
+            self._unserved = False
+            self._activity.gone(self)
 
     def _abort(self) -> None:
-        if self._unserved:
-            self._no_longer_unserved()
+        self._not_served()
         self._turn.forget(self._transport)
         self._transport.abort()
 
@@ -137,7 +137,8 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._activity.received += 1
         if self._unserved:
-            self._no_longer_unserved()
+            self._unserved = False
+            self._activity.served(self)
         if self._response.exchange is None:
             # Nobody has asked: whatever it is, it must not become the response to the next request.
             self._abort()
@@ -191,8 +192,7 @@ class ClientConnection(asyncio.Protocol):
                 where = "in the middle of" if self._responded else "without"
                 how = f"the connection was closed {where} a response" + (f": {exc}" if exc else "")
                 self._fail(DisconnectedError(how, self._responded, sent))
-        elif self._unserved:
-            self._no_longer_unserved()
+        self._not_served()
         if self._unread is not None:
             self._unread.close()
         self._lost(self)

@@ -155,8 +155,7 @@ class Pool:
         return True
 
     def _free(self, connection: ClientConnection) -> None:
-        if self.activity.give_way and connection.served:
-            self.activity.give_way = False
+        if connection.served and self.activity.gives_way():
             connection.close()
         elif self._waiting:
             connection.assign(self._waiting.popleft())
