@@ -9,12 +9,15 @@ import resource
 import signal
 import socket
 import sys
+import time
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import treq
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.integration.daemon import Daemon, children, free_ports, get_json, is_alive, reactor, until
@@ -110,20 +113,32 @@ class SupervisionTests(TestCase):
         return Deferred.fromCoroutine(check())
 
     def test_one_that_serves_one_connection_at_a_time(self) -> Deferred[None]:
-        """Its only connection is the gateway's: it is not killed, and events get a turn."""
+        """Its only connection is the gateway's: it is not killed, and every event gets a turn in time."""
+
+        def call_until(end: float) -> int:
+            """Call again and again on one connection."""
+            connection, calls = HTTPConnection("127.0.0.1", self.gateway, timeout=10), 0
+            while time.monotonic() < end:
+                connection.request("GET", "/")
+                assert connection.getresponse().read() == b"{}"
+                calls += 1
+            connection.close()
+            return calls
 
         async def check() -> None:
             daemon = self.start("single", health_interval=0.4)
             await daemon.says(" ready\n")
-            end = reactor.seconds() + 5
-            while reactor.seconds() < end:
-                response = await treq.get(f"http://127.0.0.1:{self.gateway}/", timeout=10, persistent=False)
-                self.assertEqual(await response.text(), "{}")
-                await deferLater(reactor, 0.02)
+            end = time.monotonic() + 5
+            callers = [deferToThread(call_until, end) for _ in range(4)]
+            for caller in callers:
+                self.assertGreater(await caller, 10)
             self.assertNotIn("stopped responding", daemon.output)
             text = await (await treq.get(self.url("/metrics"), persistent=False)).text()
-            (events,) = re.findall(r'scfd_plugin_requests_total{outcome="succeeded"} ([\d.]+)', text)
-            self.assertGreaterEqual(float(events), 2, daemon.output)
+            counts = dict(
+                re.findall(r'scfd_event_seconds_bucket{le="(0.5|\+Inf)",trigger="t"} ([\d.]+)', text)
+            )
+            self.assertGreaterEqual(float(counts["+Inf"]), 4)
+            self.assertEqual(counts["1.0"], counts["+Inf"], "an event had to wait")
             self.assertEqual(await daemon.stop(), 0)
 
         return Deferred.fromCoroutine(check())
