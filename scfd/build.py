@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
@@ -31,6 +32,7 @@ from scfd.reports.outbox import Outbox
 from scfd.reports.state_dir import Folder
 from scfd.status.context import Context
 from scfd.status.history import History
+from scfd.triggers.timer.cron import next_fires, next_in_go
 from scfd.triggers.timer.trigger import Timers
 from scfd.triggers.timer.zone import process_zone
 from scfd.web import Guarded, NoSuchPath, QuietSite, RoutesResource
@@ -266,7 +268,22 @@ def timers(
 ) -> Timers:
     """All timer triggers; expressions are read in the process's own zone."""
     triggers = [trigger for trigger in cfg.triggers if isinstance(trigger, TimerSettings)]
-    return Timers(triggers, dispatch, task_store, process_zone(outside.environ), context)
+    zone = process_zone(outside.environ)
+    for trigger in triggers:
+        if trigger.has_six_fields:
+            _warn_of_six_fields(trigger, datetime.fromtimestamp(context.now(), trigger.timezone or zone))
+    return Timers(triggers, dispatch, task_store, zone, context)
+
+
+def _warn_of_six_fields(trigger: TimerSettings, now: datetime) -> None:
+    """The config's own warning has both readings; here is what each comes to."""
+    _log.warn(
+        "{trigger}: six fields, {cron!r}: the next fires are {here}; the Go framework's would be {there}",
+        trigger=trigger.name,
+        cron=trigger.cron.expression,
+        here=", ".join(next_fires(trigger.cron, now)),
+        there=", ".join(next_in_go(trigger.cron.expression, now)),
+    )
 
 
 def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context, outside: Outside) -> dict[str, IService]:

@@ -200,12 +200,12 @@ class Variables(ConfigCase):
         text = 'plugin: {a: "${A}-${B:-b}", n: 5, d: "$$${A}$", l: ["${C:-}"]}'
         self.assertEqual(self.load(text, {"A": "x"}).plugin, {"a": "x-b", "n": 5, "d": "$x$", "l": [""]})
 
-    def test_resolved_as_yaml(self) -> None:
-        """What stands unquoted in the file may become a number or null; what is quoted stays text."""
-        config = self.load('plugin:\n  plain: ${N}\n  quoted: "${N}"\n  none: ${E}', {"N": "12", "E": ""})
-        self.assertEqual(config.plugin, {"plain": 12, "quoted": "12", "none": None})
-        text = "heartbeat:\n  server_ip: h\n  server_port: ${N}\n"
-        self.assertEqual(self.load(text, {"N": "12"}).heartbeat.server_port, 12)
+    def test_numbers_and_null(self) -> None:
+        """A key of ours knows what it wants, quotes or not; one without a value counts as missing."""
+        text = "heartbeat:\n  server_ip: h\n  server_port: ${N}\n  interval: ${E}\n"
+        for number in ("12", "12.0", "+12"):
+            heartbeat = self.load(text, {"N": number, "E": "null"}).heartbeat
+            self.assertEqual((heartbeat.server_port, heartbeat.interval), (12, 9))
 
     def test_empty_is_unset(self) -> None:
         """As in a shell, a default stands in for a variable that is empty, too."""
@@ -283,12 +283,24 @@ admin: {lisen: "${A}"}
             self.assertEqual(len(self.mistakes(text, {"D": n, "S": n, "N": n})), 3, n)
 
     def test_stays_text(self) -> None:
-        """What only YAML 1.1 takes for a number, a date or a switch; and with a tag, all."""
-        for value in ("NO", "yes", "on", "0x1F", "1_000", "2026-01-01", ".5", "1:30", "010", ".inf", "0b1"):
-            self.assertEqual(self.load("plugin:\n  v: ${V}", {"V": value}).plugin["v"], value)
-        for value, meant in (("12", 12), ("-1.50", -1.5), ("true", True), ("False", False), ("null", None)):
-            self.assertEqual(self.load("plugin:\n  v: ${V}", {"V": value}).plugin["v"], meant)
-            self.assertEqual(self.load("plugin:\n  v: !!str ${V}", {"V": value}).plugin["v"], value)
+        """In free form, with quotes and without, alone and inside of text; a tag makes it something else."""
+        for value in (
+            *("NO", "yes", "on", "0x1F", "1_000", "2026-01-01", ".5", "1:30", "010", "0123", ".inf", "0b1"),
+            *("12", "-1.50", "1e3", "true", "False", "null", "~", "", " ", "=", "<<", "[a]", "{a: 1}", "# x"),
+        ):
+            for written in ("${V}", "'${V}'", "!!str ${V}", "${V:-5}" if value else "${V}", "${V}${E}"):
+                text = f"plugin:\n  v: {written}\n  l: [x, '${{V}}']\n"
+                text += f"adapter:\n  http:\n    heartbeat_extra:\n      v: {written}\n"
+                config = self.load(text, {"V": value, "E": ""})
+                assert config.adapter.http is not None
+                self.assertEqual(config.plugin, {"v": value, "l": ["x", value]}, written)
+                self.assertEqual(config.adapter.http.heartbeat_extra, {"v": value}, written)
+        for tag, value, meant in (("int", "12", 12), ("float", "-1.50", -1.5), ("bool", "no", False)):
+            self.assertEqual(self.load(f"plugin: {{v: !!{tag} '${{V}}'}}", {"V": value}).plugin["v"], meant)
+
+    def test_default_of_a_variable_is_text(self) -> None:
+        """Else setting the variable would change the type."""
+        self.assertEqual(self.load("plugin:\n  v: ${V:-5}\n  e: ${V-}").plugin, {"v": "5", "e": ""})
 
     def test_name_without_braces(self) -> None:
         """In a shell it is a variable, here it would be text."""

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
 from scfd.errors import ConfigError, StartupError
@@ -154,6 +155,20 @@ class TimeTests(NodeTestCase):
         self.assertTrue(any("the process stood still" in line for line in node.log), node.log)
         node.advance(minutes=1)
         self.assertEqual(len(node.events), 2)
+
+
+class CronTests(NodeTestCase):
+    def test_six_fields_are_said_at_the_start(self) -> None:
+        with capturedLogs() as events:
+            self.node(
+                well, timer("t", "0 */5 * * * *", timezone="UTC"), MINUTES, start="2026-01-01T01:00:00Z"
+            )
+        said = [formatEvent(event) or "" for event in events if "six fields" in (formatEvent(event) or "")]
+        self.assertEqual(len(said), 2, said)
+        self.assertIn("the Go framework as minute to year, '0 0 */5 * * * *'", said[0])
+        here, there = said[1].partition(": the next fires are ")[2].split("; the Go framework's would be ")
+        self.assertEqual(here.split(", ")[1], "2026-01-01T01:10:00+00:00")
+        self.assertEqual(there.split(", ")[1], "2026-01-01T10:00:00+00:00")
 
 
 class CallTests(NodeTestCase):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from itertools import islice
 
 from scfd.cli.advice import NEEDS_ADAPTER, adapter_advice
 from scfd.config.findings import Findings, is_secret, without_credentials
@@ -14,10 +13,7 @@ from scfd.config.nats import NatsSettings
 from scfd.config.values import Config, HttpAdapterSettings, TimerSettings, TriggerSettings
 from scfd.errors import printable
 from scfd.identity import NODE_ID_VARIABLES, ServerAddress
-from scfd.triggers.timer.cron import Cron
-
-#: How many of a timer's next moments are shown.
-NEXT_FIRES = 5
+from scfd.triggers.timer.cron import next_fires, next_in_go
 
 
 def explain(
@@ -158,25 +154,18 @@ def _timer(trigger: TimerSettings, now: datetime) -> Iterator[str]:
     yield f"  overlapping  {_OVERLAP[trigger.overlap]}"
     if trigger.jobs_only:
         yield "  only         when a job is due"
-    yield from _next_fires("next", trigger.cron, now)
+    yield from _fires("next", next_fires(trigger.cron, now))
     if trigger.has_six_fields:
-        yield from _in_go(trigger.cron.expression, now)
+        six = trigger.cron.expression
+        yield f"  as seven     {six} *"
+        yield f"  in Go        0 {six}"
+        yield from _fires("next in Go", next_in_go(six, now))
 
 
-def _next_fires(name: str, cron: Cron, now: datetime) -> Iterator[str]:
-    for moment in islice(cron.moments_after(now), NEXT_FIRES):
-        yield f"  {name:<12} {moment.isoformat(timespec='seconds')}"
+def _fires(name: str, moments: list[str]) -> Iterator[str]:
+    for moment in moments:
+        yield f"  {name:<12} {moment}"
         name = ""
-
-
-def _in_go(six: str, now: datetime) -> Iterator[str]:
-    """How the Go framework's parser reads six fields: without the second, and with the year."""
-    yield f"  as seven     {six} *"
-    yield f"  in Go        0 {six}"
-    try:
-        yield from _next_fires("next in Go", Cron.parse(f"0 {six}"), now)
-    except ValueError as error:
-        yield f"  next in Go   none: {error}"
 
 
 def _nats(trigger: NatsSettings) -> Iterator[str]:

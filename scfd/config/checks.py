@@ -28,6 +28,7 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SIZE = re.compile(r"([0-9]{1,18})\s*(KiB|MiB|GiB)?")
 _SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_WHOLE_TEXT = re.compile(r"([-+]?[0-9]{1,18})(?:\.0+)?")
 #: Whole numbers are counts; larger ones are slips, and some systems have 31 bits for them.
 LARGEST = 2**31 - 1
 _BYTES = {None: 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -136,8 +137,8 @@ def parse_whole(node: Scalar) -> int:
     :raises ValueError: when it is none, true and false included.
     """
     value = node.value
-    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,18}", value.strip()):
-        return int(value)
+    if isinstance(value, str) and (whole := _WHOLE_TEXT.fullmatch(value.strip())):
+        return int(whole[1])
     if _is_odd(node):
         raise ValueError
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():

@@ -124,8 +124,8 @@ _VARIABLE = re.compile(
 )
 
 
-#: What a value from the environment may be besides text: an account 0123 is no number, a country NO no false.
-_PLAIN = re.compile(r"(?:~|null|true|false|[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)?", re.IGNORECASE)
+#: A key whose value from the environment is this counts as missing.
+_NULL = re.compile("(?:~|null)?", re.IGNORECASE)
 #: In a shell this is a variable.
 _BARE = re.compile(r"\$[A-Z_][A-Z0-9_]*")
 
@@ -151,7 +151,6 @@ class Converter:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._resolver = yaml.resolver.Resolver()
         self._constructor = yaml.constructor.SafeConstructor()
         self._open: set[int] = set()
         self._count = 0
@@ -192,11 +191,9 @@ class Converter:
 
     def _scalar(self, node: yaml.ScalarNode, line: int) -> Scalar:
         text, variables = self._substitute(node.value)
-        tag = node.tag
-        plain = node.style is None and tag == _TAG + "str" and not getattr(node, "tagged", False)
-        if variables and plain and _PLAIN.fullmatch(text):
-            tag = self._resolver.resolve(yaml.ScalarNode, text, (True, False))
-        return Scalar(line, self._value(tag, text, node), text, variables)
+        if variables and node.style is None and not getattr(node, "tagged", False) and _NULL.fullmatch(text):
+            return Scalar(line, None, text, variables)
+        return Scalar(line, self._value(node.tag, text, node), text, variables)
 
     def _value(self, tag: str, text: str, node: yaml.ScalarNode) -> Any:
         if tag in _TEXT_TAGS:

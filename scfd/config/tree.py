@@ -17,7 +17,8 @@ _ODD_NUMBER = re.compile(r"[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0
 class Scalar:
     """
     :ivar line: 1 for the first.
-    :ivar value: as YAML resolves it: None, bool, int, float, str, date or datetime.
+    :ivar value: as YAML resolves it: None, bool, int, float, str, date or datetime. With ``${NAME}`` it is
+        text, or None for nothing, unless a tag says otherwise.
     :ivar text: as it is written, after ``${NAME}``.
     :ivar variables: the environment variables it was made with.
     """
@@ -124,12 +125,18 @@ def join(key: str, name: str) -> str:
 
 
 def plain(node: Node) -> Any:
-    """The tree as dicts, lists and values; what is broken as None."""
+    """
+    The tree as dicts, lists and values; what is broken as None.
+
+    What the environment gave is text, even an empty one: an account 123 is no number.
+    """
     if isinstance(node, Table):
         return {entry.key: plain(entry.node) for entry in node.entries}
     if isinstance(node, Listing):
         return [plain(item) for item in node.items]
-    return node.value if isinstance(node, Scalar) else None
+    if not isinstance(node, Scalar):
+        return None
+    return node.text if node.variables and node.value is None else node.value
 
 
 def flaws(path: str, node: Node, key: str = "") -> Iterator[Mistake]:

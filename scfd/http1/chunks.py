@@ -12,6 +12,9 @@ _STEPS = 600
 #: A size, and extensions, with the white space that RFC 9112 lets stand around a semicolon. What they say is
 #: not looked at, so they may hold anything but control characters.
 _SIZE = re.compile(rb"([0-9A-Fa-f]+)(?:[ \t]*;[\t -~\x80-\xff]*)?")
+#: A size with white space behind it and nothing else, as some servers pad it. The grammar has none, so it is
+#: accepted from a plugin only: its bodies go on in chunks of our own, which nobody can read in another way.
+_PADDED = re.compile(rb"([0-9A-Fa-f]+)[ \t]*")
 #: What has come of a line, with the CR at its end perhaps.
 _SIZE_PART = re.compile(rb"[0-9A-Fa-f]*[ \t]*(?:;[\t -~\x80-\xff]*)?\r?")
 _TRAILER_PART = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]*(?::[\t -~\x80-\xff]*)?\r?")
@@ -30,11 +33,13 @@ class Chunks:
     """
     Decodes a chunked body, and drops its trailers (RFC 9112, section 7.1).
 
+    :param padded: accept white space behind a size.
     :ivar complete: whether the end has been reached.
     """
 
-    def __init__(self, max_trailer: int) -> None:
+    def __init__(self, max_trailer: int, padded: bool = False) -> None:
         self.complete = False
+        self._padded = padded
         self._left = 0  # bytes of the chunk that has begun
         self._read_line: Callable[[bytes], None] = self._read_size
         self._part_of_line = _SIZE_PART
@@ -79,7 +84,7 @@ class Chunks:
         self._line = part
 
     def _read_size(self, line: bytes) -> None:
-        size = _SIZE.fullmatch(line)
+        size = _SIZE.fullmatch(line) or (_PADDED.fullmatch(line) if self._padded else None)
         if size is None:
             raise BadChunkError("bad chunk: no size")
         self._left = int(size[1], 16)

@@ -147,7 +147,7 @@ class ResponseReader:
         elif not self.bodiless:
             framing = _framing(head)
             self.to_the_end = framing == b""
-            self._chunks = Chunks(LONGEST_HEAD) if framing == b"chunked" else None
+            self._chunks = Chunks(LONGEST_HEAD, padded=True) if framing == b"chunked" else None
         self.head_seen = True
         self.keep_alive = self._parser.should_keep_alive() and not self.to_the_end
         exchange.on_head(head)

@@ -8,6 +8,7 @@ from calendar import monthrange
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
+from itertools import islice
 
 from attrs import field, frozen
 
@@ -57,6 +58,10 @@ class _Calendar:
                 for second in seconds:
                     if (hour, minute, second) > passed:
                         yield datetime(year, month, day, hour, minute, second)
+
+
+#: How many of a timer's next moments people are shown.
+NEXT_FIRES = 5
 
 
 @frozen
@@ -177,6 +182,19 @@ class Cron:
         number = int(moment.timestamp() // self._period)
         while (number := number + 1) * self._period < _END.timestamp():
             yield datetime.fromtimestamp(number * self._period, moment.tzinfo)
+
+
+def next_fires(cron: Cron, now: datetime) -> list[str]:
+    """The next moments, for people."""
+    return [moment.isoformat(timespec="seconds") for moment in islice(cron.moments_after(now), NEXT_FIRES)]
+
+
+def next_in_go(six: str, now: datetime) -> list[str]:
+    """The next moments of six fields as the Go framework reads them: minute to year."""
+    try:
+        return next_fires(Cron.parse(f"0 {six}"), now)
+    except ValueError as error:
+        return [f"none: {error}"]
 
 
 def _offset(moment: datetime) -> timedelta:
