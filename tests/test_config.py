@@ -283,7 +283,7 @@ admin: {lisen: "${A}"}
             self.assertEqual(len(self.mistakes(text, {"D": n, "S": n, "N": n})), 3, n)
 
     def test_stays_text(self) -> None:
-        """In free form, with quotes and without, alone and inside of text; a tag makes it something else."""
+        """In free form, with quotes and without, alone and inside of text."""
         for value in (
             *("NO", "yes", "on", "0x1F", "1_000", "2026-01-01", ".5", "1:30", "010", "0123", ".inf", "0b1"),
             *("12", "-1.50", "1e3", "true", "False", "null", "~", "", " ", "=", "<<", "[a]", "{a: 1}", "# x"),
@@ -295,8 +295,6 @@ admin: {lisen: "${A}"}
                 assert config.adapter.http is not None
                 self.assertEqual(config.plugin, {"v": value, "l": ["x", value]}, written)
                 self.assertEqual(config.adapter.http.heartbeat_extra, {"v": value}, written)
-        for tag, value, meant in (("int", "12", 12), ("float", "-1.50", -1.5), ("bool", "no", False)):
-            self.assertEqual(self.load(f"plugin: {{v: !!{tag} '${{V}}'}}", {"V": value}).plugin["v"], meant)
 
     def test_default_of_a_variable_is_text(self) -> None:
         """Else setting the variable would change the type."""

@@ -108,6 +108,11 @@ plugin:
         self.assertEqual(self.load("plugin: {x: 1}", None), {"x": 1})
         self.assertEqual(self.load("system: {name: n}", None), {})
 
+    def test_a_tag_says_what_the_environment_holds(self) -> None:
+        text = "plugin: {i: !!int '${I}', f: !!float '${F}', b: !!bool '${B}', t: '${I}'}"
+        settings = self.load(text, None, {"I": "12", "F": "-1.50", "B": "no"})
+        self.assertEqual(settings, {"i": 12, "f": -1.5, "b": False, "t": "12"})
+
 
 class MistakesTests(LoadTestCase):
     def test_together_with_those_of_the_node(self) -> None:

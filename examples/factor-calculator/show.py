@@ -1,4 +1,4 @@
-"""Shows factors as they are published: `python show.py 3` ends after three."""
+"""Shows factors as they are published: `python show.py 5` ends after five; without a number, after three."""
 
 import asyncio
 import sys
@@ -16,4 +16,4 @@ async def show(count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(show(int(sys.argv[1])))
+    asyncio.run(show(int(sys.argv[1]) if sys.argv[1:] else 3))

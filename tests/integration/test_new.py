@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from tests.integration.daemon import Daemon
-from tests.integration.projects import ProjectTestCase
+from tests.integration.projects import ProjectTestCase, run_program
 
 
 class NewTests(ProjectTestCase):
@@ -35,6 +36,14 @@ class NewTests(ProjectTestCase):
 
     async def test_message(self) -> None:
         await self.make("--message")
+        for arguments in ((), ("3",), ("three", "9.5")):
+            _, said, status = await run_program(self.folder, sys.executable, "send.py", *arguments)
+            self.assertEqual(
+                (status, said), (1, "usage: python send.py PIECES PRICE, such as: python send.py 3 9.5\n")
+            )
+        _, said, status = await run_program(self.folder, sys.executable, "send.py", "3", "9.5")
+        self.assertEqual(status, 1)
+        self.assertEqual(said, "nats: no servers available for connection; does `scfd run` run?\n")
         daemon = await self.start("--reload")
         await daemon.says("consuming orders.> of stream ORDERS")
         said = await self.python("send.py", "3", "9.5", folder=self.folder)
