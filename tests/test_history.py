@@ -118,7 +118,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual((past.outcome, past.result_count), ("tasks failed", 200))
         self.assertEqual(past.statuses, {2: 199, 4: 1})
         self.assertEqual(len(past.results), history.MOST_RESULTS)
-        self.assertEqual((past.results[0].task_id, len(past.results[0].result)), ("t199", 500))
+        self.assertEqual((past.results[0][0], len(past.results[0][2])), ("t199", 500))
 
     def test_many_successes_leave_the_failures_alone(self) -> None:
         self.history.ended(event(span=7), 0.1, Failure(PluginError("no")))

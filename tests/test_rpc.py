@@ -456,10 +456,20 @@ class LongListTests(SynchronousTestCase):
                 return node.parts.context.reactor.callLater(seconds, call, *args)
 
         parts = evolve(node.parts, context=evolve(node.parts.context, reactor=Reactor()))
-        asked = {"jsonrpc": "2.0", "id": "x", "method": "trigger.list", "params": {"limit": 10_000}}
-        responded = Rpc(groups(parts), Reactor()).respond(to_json(asked))
-        self.assertNoResult(responded)
-        node.advance()
-        read = from_json(self.successResultOf(responded).body)
-        self.assertEqual((read["id"], [one["name"] for one in read["result"]]), ("x", names))
-        self.assertEqual(turns, [0] * 15)
+        rpc = Rpc(groups(parts), Reactor())
+
+        def asked(method: str, **params: Any) -> Any:
+            turns.clear()
+            responded = rpc.respond(
+                to_json({"jsonrpc": "2.0", "id": "x", "method": method, "params": params})
+            )
+            self.assertNoResult(responded)
+            node.advance()
+            read = from_json(self.successResultOf(responded).body)
+            self.assertEqual((read["id"], turns), ("x", [0] * 11))
+            return read["result"]
+
+        self.assertEqual([one["name"] for one in asked("trigger.list", limit=10_000)], names)
+        shown = asked("config.show")
+        self.assertEqual([one["name"] for one in shown["triggers"]], names)
+        self.assertEqual(shown["system"]["version"], "v1")

@@ -239,7 +239,7 @@ class ResultsTests(TaskRunnerTestCase):
         self.successResultOf(done)
         (past,) = self.context.history.last()
         self.assertEqual((past.outcome, past.result_count, past.statuses), ("tasks failed", 3, {2: 1, 4: 2}))
-        self.assertEqual([result.task_id for result in past.results], ["b", "c", "a"])
+        self.assertEqual([result[0] for result in past.results], ["b", "c", "a"])
 
     def test_cancelled_by_an_operator(self) -> None:
         self.give("a", "b")

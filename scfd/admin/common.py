@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from scfd.admin.parts import Parts
 from scfd.admin.rpc import INVALID_PARAMS, NOT_FOUND, Methods, OperationError
@@ -14,12 +13,8 @@ from scfd.events.event import TriggerEvent
 from scfd.status.history import PastEvent
 from scfd.status.readiness import Phase
 
-T = TypeVar("T")
-
 #: Rows of a list where nothing else is asked for, and at the most.
 ROWS, MOST_ROWS = 100, 10_000
-#: Rows of a list that are made before something else has its turn: 1-2 ms.
-AT_ONCE = 100
 
 
 class Group(Methods):
@@ -68,16 +63,6 @@ def fire(
 
     parts.dispatcher.by_hand(event).addCallback(ended)
     return waiting
-
-
-async def made(parts: Parts, items: Iterable[T], row: Callable[[T], dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of a list, which may be long: everything else goes on in between."""
-    rows: list[dict[str, Any]] = []
-    for item in items:
-        if len(rows) % AT_ONCE == AT_ONCE - 1:
-            await deferLater(parts.context.reactor, 0)
-        rows.append(row(item))
-    return rows
 
 
 def bounded(limit: int) -> int:

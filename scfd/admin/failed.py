@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -25,9 +25,9 @@ PREVIEW = 200
 class ReportMethods(Group):
     """Task results that the control plane has not taken; each is known by its ``seq``."""
 
-    async def jsonrpc_list(self, limit: int = ROWS) -> list[dict[str, Any]]:
+    async def jsonrpc_list(self, limit: int = ROWS) -> Iterator[dict[str, Any]]:
         """Results to be delivered, and those put aside: refused, or never taken. The oldest first."""
-        return [attrs.asdict(kept) for kept in await _on_disk(self._parts.reports.kept(bounded(limit)))]
+        return map(attrs.asdict, await _on_disk(self._parts.reports.kept(bounded(limit))))
 
     async def jsonrpc_retry(self, seqs: list[int]) -> int:
         """Deliver results that were put aside after all, and try waiting ones now. Returns how many."""

@@ -7,14 +7,14 @@ Moments are RFC 3339, durations seconds. A name that does not exist, and what ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 
-from scfd.admin.common import ROWS, Group, bounded, find_trigger, fire, made
+from scfd.admin.common import ROWS, Group, bounded, find_trigger, fire
 from scfd.admin.failed import DeadLetterMethods, ReportMethods
 from scfd.admin.parts import Parts, status
 from scfd.admin.rpc import INVALID_PARAMS, NOT_FOUND, Methods, OperationError
@@ -65,16 +65,19 @@ class NodeMethods(Group):
 class TriggerMethods(Group):
     """Timers and queues."""
 
-    async def jsonrpc_list(self, match: str = "", limit: int = ROWS) -> list[dict[str, Any]]:
+    def jsonrpc_list(self, match: str = "", limit: int = ROWS) -> Iterator[dict[str, Any]]:
         """
         Each trigger: its type, what comes next, what became of its events, whether it is paused.
 
         ``match`` is a part of the name.
         """
         found = (
-            (trigger, name) for trigger in self._parts.triggers for name in trigger.names() if match in name
+            self._row(trigger, name)
+            for trigger in self._parts.triggers
+            for name in trigger.names()
+            if match in name
         )
-        return await made(self._parts, islice(found, bounded(limit)), lambda one: self._row(*one))
+        return islice(found, bounded(limit))
 
     def _row(self, trigger: Any, name: str) -> dict[str, Any]:
         events = self._parts.context.metrics.events
@@ -131,9 +134,9 @@ _OF_THE_NODE = ("nodeID", "version", "storage_server_url", "storage_server_rpc",
 class EventMethods(Group):
     """What happened."""
 
-    async def jsonrpc_list(
+    def jsonrpc_list(
         self, trigger: str = "", failed: bool = False, limit: int = ROWS, after: int = -1
-    ) -> list[dict[str, Any]]:
+    ) -> Iterator[dict[str, Any]]:
         """
         The last events, those under way first, then the newest.
 
@@ -143,13 +146,13 @@ class EventMethods(Group):
             find_trigger(self._parts, trigger)
         history = self._parts.context.history
         now = self._parts.context.reactor.seconds()
-        running = [
+        running = (
             self._running(one, now)
             for one in reversed(history.running())
             if after < 0 and not failed and trigger in ("", one.event.name)
-        ]
+        )
         past = history.last(trigger, failed, after, bounded(limit))
-        return (running + await made(self._parts, past, PastEvent.summary))[: bounded(limit)]
+        return islice(chain(running, map(PastEvent.summary, past)), bounded(limit))
 
     def jsonrpc_get(self, id: str) -> dict[str, Any]:
         """One event with its traceback, metadata and task results."""
@@ -177,7 +180,7 @@ class EventMethods(Group):
             raise OperationError(f"event {id} is under way")
         metadata = {"replay_of": id}
         if found.type == "timer":
-            failed = [result.task_id for result in found.results if result.status in (3, 4)]
+            failed = [task_id for task_id, status, _ in found.results if status in (3, 4)]
             known = self._parts.tasks.snapshot.ids
             return fire(self._parts, found.trigger, None, [t for t in failed if t in known] or None, metadata)
         if not found.payload_size:
@@ -212,33 +215,31 @@ class EventMethods(Group):
 class TaskMethods(Group):
     """The task list."""
 
-    def jsonrpc_list(self, match: str = "", failed: bool = False, limit: int = ROWS) -> list[dict[str, Any]]:
+    def jsonrpc_list(
+        self, match: str = "", failed: bool = False, limit: int = ROWS
+    ) -> Iterator[dict[str, Any]]:
         """
         The tasks, with the last result of each since the start of the node.
 
         ``match`` is a part of the task's id; ``failed`` leaves out those whose last result is no failure.
         """
+        return islice(self._rows(match, failed), bounded(limit))
+
+    def _rows(self, match: str, failed: bool) -> Iterator[dict[str, Any]]:
         results = self._parts.dispatcher.last_results
-        rows: list[dict[str, Any]] = []
-        most = bounded(limit)
         for task in self._parts.tasks.get_all():
             task_id = task["task_id"]
             last = results.get(task_id)
             if match not in task_id or (failed and (last is None or last.status not in (3, 4))):
                 continue
-            rows.append(
-                {
-                    "task_id": task_id,
-                    "valid": is_valid(task),
-                    "node": task.get("planned_exec_node", ""),
-                    "status": None if last is None else last.status,
-                    "result": "" if last is None else last.text,
-                    "at": None if last is None else rfc3339(last.at),
-                }
-            )
-            if len(rows) >= most:
-                break
-        return rows
+            yield {
+                "task_id": task_id,
+                "valid": is_valid(task),
+                "node": task.get("planned_exec_node", ""),
+                "status": None if last is None else last.status,
+                "result": "" if last is None else last.text,
+                "at": None if last is None else rfc3339(last.at),
+            }
 
 
 class PluginMethods(Group):
@@ -282,9 +283,9 @@ class ConfigMethods(Group):
 
     def jsonrpc_show(self) -> dict[str, Any]:
         """The whole config with its defaults; what is secret is ``***``."""
-        shown = _shown(self._parts.cfg, "")
-        assert isinstance(shown, dict)
-        return shown
+        cfg = self._parts.cfg
+        shown: dict[str, Any] = _shown(attrs.evolve(cfg, triggers=()), "")
+        return {**shown, "triggers": (_shown(trigger, "triggers") for trigger in cfg.triggers)}
 
 
 def _shown(value: Any, key: str) -> Any:

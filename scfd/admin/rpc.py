@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from attrs import frozen
@@ -37,8 +38,8 @@ PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR =
 NOT_FOUND, NOT_POSSIBLE = -32001, -32002
 #: Requests in one batch.
 MOST_IN_BATCH = 100
-#: Entries of a list that are encoded at once: 1-5 ms.
-AT_ONCE = 500
+#: Rows of a list that are made and encoded before something else has its turn: 1-4 ms.
+AT_ONCE = 100
 
 #: The JSON Schema type of each type that a parameter can be declared with.
 _SCHEMAS: Mapping[Any, dict[str, Any]] = {
@@ -48,6 +49,7 @@ _SCHEMAS: Mapping[Any, dict[str, Any]] = {
     bool: {"type": "boolean"},
     list: {"type": "array"},
     dict: {"type": "object"},
+    Iterator: {"type": "array"},
     type(None): {"type": "null"},
     Any: {},
 }
@@ -78,7 +80,8 @@ class Methods(BaseSubhandler):  # type: ignore[misc]  # txJSON-RPC has no types
     """
     A group of methods: each ``jsonrpc_NAME`` is one, with annotated parameters and a docstring.
 
-    Types of parameters are str, int, float, bool, list, dict, Any, and ``| None`` with these.
+    Types of parameters are str, int, float, bool, list, dict, Any, and ``| None`` with these. A list that may
+    be long is an iterator, or a dict with one: it is gone through in parts.
     """
 
 
@@ -189,22 +192,26 @@ class Rpc(JSONRPC):  # type: ignore[misc]  # txJSON-RPC has no types
             result = self._call(method, params)
             if isinstance(result, (Deferred, Coroutine)):
                 result = await result
-            response = await self._encoded(result, id)
+            response = b'{"jsonrpc":"2.0","result":%b,"id":%b}' % (await self._json(result), to_json(id))
         except CancelledError:
             raise  # the caller is gone
         except Exception as error:
             response = _refusal(_error_of(error, method, id))
         return response if "id" in asked else None
 
-    async def _encoded(self, result: Any, id: Any) -> bytes:
-        """The response; a long list in parts, since everything else waits for each."""
-        if not isinstance(result, list) or len(result) <= AT_ONCE:
-            return to_json({"jsonrpc": "2.0", "result": result, "id": id})
-        parts = []
-        for start in range(0, len(result), AT_ONCE):
-            await deferLater(self._reactor, 0)
-            parts.append(to_json(result[start : start + AT_ONCE])[1:-1])
-        return b'{"jsonrpc":"2.0","result":[%b],"id":%b}' % (b",".join(parts), to_json(id))
+    async def _json(self, value: Any) -> bytes:
+        """A result as JSON; the rows of an iterator in parts, since everything else waits for each."""
+        if isinstance(value, Iterator):
+            parts: list[bytes] = []
+            while some := list(islice(value, AT_ONCE)):
+                if parts:
+                    await deferLater(self._reactor, 0)
+                parts.append(to_json(some)[1:-1])
+            return b"[%b]" % b",".join(parts)
+        if isinstance(value, dict) and any(isinstance(one, Iterator) for one in value.values()):
+            pairs = [b"%b:%b" % (to_json(name), await self._json(one)) for name, one in value.items()]
+            return b"{%b}" % b",".join(pairs)
+        return to_json(value)
 
     def _call(self, name: str, params: Any) -> Any:
         method = self.methods.get(name)

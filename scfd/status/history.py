@@ -55,9 +55,11 @@ class PastEvent:
     :ivar seconds: how long it took.
     :ivar outcome: one of the five above: ``tasks failed`` is an event that the plugin has handled with a
         failure among its task results.
-    :ivar results: the task results that are kept, of ``result_count``.
+    :ivar results: (task id, status, result) of those that are kept, of ``result_count``. Garbage collections
+        do not walk through plain tuples of plain values.
     :ivar statuses: how many task results had each status.
     :ivar payload: of a message, as its event had it; None where it was too long.
+    :ivar size: bytes it takes up, roughly.
     """
 
     id: str
@@ -71,16 +73,16 @@ class PastEvent:
     metadata: dict[str, str]
     error: str
     traceback: str
-    results: tuple[TaskResult, ...]
+    results: tuple[tuple[str, int, str], ...]
     result_count: int
     statuses: dict[int, int]
     payload: Any
     payload_size: int
+    size: int = field(init=False)
 
-    @property
-    def size(self) -> int:
-        """Bytes it takes up, roughly."""
-        texts = sum(len(result.task_id) + len(result.result) + 100 for result in self.results)
+    @size.default
+    def _size(self) -> int:
+        texts = sum(len(task_id) + len(result) + 100 for task_id, _, result in self.results)
         fields = sum(len(name) + len(value) + 120 for name, value in self.metadata.items())
         return _BASE + len(self.error) + len(self.traceback) + texts + fields + self.payload_size
 
@@ -113,8 +115,8 @@ class PastEvent:
             "traceback": self.traceback,
             "metadata": self.metadata,
             "task_results": [
-                {"task_id": result.task_id, "status": result.status, "result": result.result}
-                for result in self.results
+                {"task_id": task_id, "status": status, "result": result}
+                for task_id, status, result in self.results
             ],
             "payload": self.payload,
         }
@@ -148,8 +150,8 @@ class _Results:
     """
 
     statuses: Counter[int] = field(factory=Counter)
-    failed: list[TaskResult] = field(factory=list)
-    others: list[TaskResult] = field(factory=list)
+    failed: list[tuple[str, int, str]] = field(factory=list)
+    others: list[tuple[str, int, str]] = field(factory=list)
 
     def add(self, results: Iterable[TaskResult]) -> None:
         for result in results:
@@ -157,13 +159,13 @@ class _Results:
             self.statuses[status] += 1
             shown = self.failed if status in _FAILURES else self.others
             if len(shown) < MOST_RESULTS:
-                shown.append(TaskResult(result.task_id, status, result.result[:MOST_RESULT]))
+                shown.append((result.task_id, status, result.result[:MOST_RESULT]))
 
     def all_failed(self) -> bool:
         return bool(self.failed) and not self.statuses.keys() - _FAILURES
 
     @property
-    def shown(self) -> tuple[TaskResult, ...]:
+    def shown(self) -> tuple[tuple[str, int, str], ...]:
         return tuple((self.failed + self.others)[:MOST_RESULTS])
 
 
@@ -181,18 +183,17 @@ class _Kept:
     """
 
     in_order: dict[int, PastEvent] = field(factory=dict)
-    numbers: dict[str, list[int]] = field(factory=dict)
+    numbers: dict[str, tuple[int, ...]] = field(factory=dict)
 
     def add(self, event: PastEvent) -> None:
         self.in_order[event.number] = event
-        self.numbers.setdefault(event.id, []).append(event.number)
+        self.numbers[event.id] = (*self.numbers.get(event.id, ()), event.number)
 
     def remove(self, event: PastEvent) -> None:
         del self.in_order[event.number]
-        same = self.numbers[event.id]
-        same.remove(event.number)
-        if not same:
-            del self.numbers[event.id]
+        others = tuple(number for number in self.numbers.pop(event.id) if number != event.number)
+        if others:
+            self.numbers[event.id] = others
 
 
 @define
@@ -200,29 +201,25 @@ class _Shelf:
     """The last events of one kind and one trigger, with the bytes they take."""
 
     kept: _Kept
-    events: deque[tuple[PastEvent, int]] = field(factory=deque)
+    events: deque[PastEvent] = field(factory=deque)
     size: int = 0
 
     def add(self, event: PastEvent, most: int, most_bytes: int) -> None:
         self.kept.add(event)
-        self._append(event)
+        self.events.append(event)
+        self.size += event.size
         self.trim(most, most_bytes)
-
-    def _append(self, event: PastEvent) -> None:
-        size = event.size
-        self.events.append((event, size))
-        self.size += size
 
     def trim(self, most: int, most_bytes: int) -> None:
         """Keep no more than so many, and so many bytes; of the newest at least what is short."""
-        if self.events and self.events[-1][1] > most_bytes:
-            newest, size = self.events.pop()
-            self.size -= size
+        if self.events and self.events[-1].size > most_bytes:
+            newest = self.events.pop()
             self.kept.in_order[newest.number] = short = newest.short()
-            self._append(short)
+            self.events.append(short)
+            self.size += short.size - newest.size
         while len(self.events) > most or (self.size > most_bytes and len(self.events) > 1):
-            oldest, size = self.events.popleft()
-            self.size -= size
+            oldest = self.events.popleft()
+            self.size -= oldest.size
             self.kept.remove(oldest)
 
 
@@ -327,7 +324,7 @@ class History:
     def _fails(self, name: str, trigger: _Trigger, failure: Failure | None, results: _Results) -> None:
         trigger.in_a_row += 1
         if trigger.in_a_row >= self._failing_after:
-            why = failure.getErrorMessage() if failure is not None else results.failed[0].result
+            why = failure.getErrorMessage() if failure is not None else results.failed[0][2]
             self._readiness.warning(
                 _component(name),
                 f"its last {trigger.in_a_row} events have all failed, the last one with: "
@@ -417,8 +414,9 @@ class History:
             return reversed(self._kept.in_order.values())
         kept = self._triggers.get(trigger)
         shelves = (kept.succeeded, kept.failed) if kept is not None else ()
-        events = ((past for past, _ in reversed(shelf.events)) for shelf in shelves)
-        return merge(*events, key=lambda past: past.number, reverse=True)
+        return merge(
+            *(reversed(shelf.events) for shelf in shelves), key=lambda past: past.number, reverse=True
+        )
 
     def find(self, id: str) -> PastEvent | RunningEvent | None:
         """The newest event with an id, whether it has ended or not."""
