@@ -37,7 +37,7 @@ MOST_VALUES = 500
 #: The value under which the rest of them is counted.
 OTHERS = "others"
 #: Bytes of the page that are made before something else has its turn: 1-2 ms.
-AT_ONCE = 100_000
+AT_ONCE = 400_000
 #: Lines of one counter that are made at once: below 1 ms.
 LINES_AT_ONCE = 500
 
