@@ -17,6 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
+from scfd.config import Address
 from scfd.dev.prober import Prober
 
 
@@ -75,7 +76,11 @@ class ProberTests(SynchronousTestCase):
         self.network = Network(self.node)
         # 2026-11-23 21:48:00 UTC
         self.prober = Prober(
-            "http://127.0.0.1:9000/", "127.0.0.1", 18202, self.network, self.clock, lambda: 1795470480.0
+            "http://127.0.0.1:9000/",
+            Address("127.0.0.1", 18202),
+            self.network,
+            self.clock,
+            lambda: 1795470480.0,
         )
         self.addCleanup(self.prober.stopService)
 
@@ -89,7 +94,7 @@ class ProberTests(SynchronousTestCase):
 
     def test_generation_3_names_the_deployed_services(self) -> None:
         prober = Prober(
-            "http://127.0.0.1:9000", "::1", 1, self.network, self.clock, lambda: 0.0, protocol="3"
+            "http://127.0.0.1:9000", Address("::1", 1), self.network, self.clock, lambda: 0.0, protocol="3"
         )
         self.addCleanup(prober.stopService)
         prober.startService()

@@ -57,10 +57,15 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def reached(self) -> Address:
+        """How it is reached from this machine."""
+        local = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+        return Address(local.get(self.host, self.host), self.port)
+
+    @property
     def url(self) -> str:
         """How it is reached by http from this machine."""
-        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://{Address(host, self.port)}"
+        return f"http://{self.reached}"
 
 
 @frozen

@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.web.iweb import IAgent
 
+from scfd.config import Address
 from scfd.control_plane.signing import Signer
 from scfd.dev.prober import Prober
 from scfd.dev.state import ControlPlaneState
@@ -29,9 +30,6 @@ T = TypeVar("T")
 
 #: Seconds between two looks at the task file.
 WATCH_PERIOD = 1.0
-
-#: Addresses that mean every interface, and how a node on this machine reaches them.
-_ANY_INTERFACE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 _log = Logger(namespace="scfd.dev.control_plane")
 
@@ -93,20 +91,14 @@ class ControlPlane(MultiService):
             self._reactor,
             self._bind,
         )
-        host, port = _ANY_INTERFACE.get(self._listen.host, self._listen.host), self._port.getHost().port
-        shown = f"[{host}]" if ":" in host else host
-        _log.info(
-            "control plane for development: http://{host}:{port}/ shows nodes, tasks and results",
-            host=shown,
-            port=port,
-        )
+        reached = Address(self._listen.host, self._port.getHost().port).reached
+        _log.info("control plane for development: {url}/ shows nodes, tasks and results", url=reached.url)
         if self._task_file is not None:
             self._watch.start(WATCH_PERIOD, now=False)
         if self._node_url is not None:
             prober = Prober(
                 self._node_url,
-                host,
-                port,
+                reached,
                 self._agent,
                 self._reactor,
                 time.time,

@@ -160,7 +160,9 @@ class NatsServer(Service):
         # while another thread removed it.
         with self._store_lock:
             if self.running:
-                _empty_folder(self._store)
+                if os.path.lexists(self._store):
+                    shutil.rmtree(self._store)
+                os.makedirs(self._store)
 
     def _remove_store(self) -> None:
         with self._store_lock:
@@ -218,17 +220,9 @@ async def make_streams(url: str, streams: Sequence[DevStreamSettings]) -> None:
         await connection.close()
 
 
-def _empty_folder(path: str) -> None:
-    if os.path.lexists(path):
-        shutil.rmtree(path)
-    os.makedirs(path)
-
-
 #: ``[5056] 2026/11/23 22:01:48.480423 [INF] Server is ready``
 _LINE = re.compile(r"\[(?P<level>[A-Z]{3})\] ?(?P<text>.*)")
 _LEVELS = {"WRN": LogLevel.warn, "ERR": LogLevel.error, "FTL": LogLevel.error}
-
-_log = Logger(namespace="scfd.dev.nats")
 
 
 class ServerEndedError(Exception):

@@ -15,6 +15,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
+from scfd.config import Address
 from scfd.errors import describe
 from scfd.events.wire import from_json, rfc3339, to_json
 
@@ -31,7 +32,7 @@ class Prober(Service):
     Probes one node every few seconds, also after failures.
 
     :param node_url: the node's gateway, such as ``http://127.0.0.1:9000``.
-    :param host: the control plane's host, as the node reaches it.
+    :param own: where the node reaches the control plane.
     :param clock: an `IReactorTime`.
     :param now: the time in seconds since the epoch.
     :param protocol: the generation; 3 also names the deployed services.
@@ -41,8 +42,7 @@ class Prober(Service):
     def __init__(
         self,
         node_url: str,
-        host: str,
-        port: int,
+        own: Address,
         agent: IAgent,
         clock: Any,
         now: Callable[[], float],
@@ -51,8 +51,7 @@ class Prober(Service):
     ) -> None:
         self._protocol = protocol
         self._url = f"{node_url.rstrip('/')}/probe".encode()
-        self._host = host
-        self._port = port
+        self._own = own
         self._agent = agent
         self._clock = clock
         self._now = now
@@ -105,24 +104,23 @@ class Prober(Service):
 
     def _message(self) -> dict[str, Any]:
         self._count += 1
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        url = f"http://{host}:{self._port}"
+        host, port, url = self._own.host, self._own.port, self._own.url
         message: dict[str, Any] = {
             "action": "keepalive",
             "source": "keepalive_probe",
             "request_id": f"keepalive_{self._count}",
             "timestamp": rfc3339(self._now()),
-            "server_ip": self._host,
-            "server_port": self._port,
+            "server_ip": host,
+            "server_port": port,
             "moox_server_url": url,
             "storage_server_url": "",
             "data": {},
         }
         if self._protocol == "3":
-            service = {"service_name": "service_gateway", "protocol": "http", "host": self._host}
-            deployment = {**service, "port": self._port, "base_url": url, "status": "running"}
+            service = {"service_name": "service_gateway", "protocol": "http", "host": host}
+            deployment = {**service, "port": port, "base_url": url, "status": "running"}
             message["service_deployments"] = {"service_gateway": deployment}
-            own = {"internal_ip": self._host, "public_ip": self._host}
+            own = {"internal_ip": host, "public_ip": host}
             message["data"] = {**own, "prober_type": "keepalive", "probe_time": message["timestamp"]}
         return message
 

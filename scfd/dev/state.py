@@ -133,16 +133,7 @@ class NodeRecord:
     handed_out: list[dict[str, Any]] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "node_id": self.node_id,
-            "version": self.version,
-            "node_type": self.node_type,
-            "last_heartbeat": self.last_heartbeat,
-            "first_seen": self.first_seen,
-            "heartbeats": self.heartbeats,
-            "tasks_md5": self.tasks_md5,
-            "extra": self.extra,
-        }
+        return asdict(self, filter=lambda attribute, _: attribute.name != "handed_out")
 
 
 class UnknownNodeError(Exception):

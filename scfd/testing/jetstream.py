@@ -113,10 +113,7 @@ class JetStream:
         return f"expected a subject of {', '.join(subjects)}" if subjects else "there are no streams"
 
     def _send(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> bool:
-        callbacks = tuple(self._inboxes.get(subject, ()))
-        for callback in callbacks:
-            callback(Delivered(subject, "", data, dict(headers) if headers else None))
-        return bool(callbacks)
+        return self._deliver(subject, Delivered(subject, "", data, dict(headers) if headers else None))
 
     def _deliver(self, inbox: str, message: Delivered) -> bool:
         callbacks = self._inboxes.get(inbox, ())
@@ -200,11 +197,8 @@ class JetStream:
 
     def _create_consumer(self, rest: list[str], body: dict[str, Any]) -> dict[str, Any]:
         stream, name = self._stream(rest[0]), rest[1]
-        known, config, action = (
-            self._consumers.get((stream.name, name)),
-            dict(body["config"]),
-            body.get("action", ""),
-        )
+        known = self._consumers.get((stream.name, name))
+        config, action = dict(body["config"]), body.get("action", "")
         if known is not None and action == "create" and not known.is_made_by(config):
             raise ApiError(400, 10148, "consumer already exists")
         if known is None and action == "update":

@@ -15,6 +15,7 @@ from attrs import evolve
 from scfd.adapter.registry import settings_class
 from scfd.config import Config, NatsSettings, load
 from scfd.config.load import SettingsClass
+from scfd.config.nats import subject_matches
 from scfd.config.values import DevSettings
 from scfd.errors import ConfigError, Mistake
 from scfd.identity import ServerAddress
@@ -112,15 +113,8 @@ def streams(cfg: Config) -> Iterator[tuple[str, list[str]]]:
             subjects += [subject for subject in trigger.filters if subject not in subjects]
     taken = [subject for subjects in (*known.values(), *made.values()) for subject in subjects]
     letters = {trigger.dead_letter for trigger in triggers if trigger.dead_letter}
-    missing = [letter for letter in sorted(letters) if not any(map(covers(letter), taken))]
+    missing = [letter for letter in sorted(letters) if not any(subject_matches(one, letter) for one in taken)]
     if missing:
         made["DEAD_LETTERS"] = missing
     yield from known.items()
     yield from made.items()
-
-
-def covers(subject: str) -> Any:
-    """:returns: a function that says whether a pattern covers the subject."""
-    from scfd.config.nats import subject_matches
-
-    return lambda pattern: subject_matches(pattern, subject)

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from math import isfinite
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -140,28 +140,15 @@ class Timers(Service):
     def event(
         self, name: str, payload: Any, tasks: Iterable[str] | None, metadata: Mapping[str, str]
     ) -> TriggerEvent:
-        entry, _ = self._entries[name]
-        trigger, snapshot = entry.trigger, self._task_store.snapshot
+        trigger, snapshot = self._entries[name][0].trigger, self._task_store.snapshot
         if tasks is not None:
             snapshot = _only(snapshot, frozenset(tasks))
-        intervals = None if snapshot.jobs is None else snapshot.intervals
-        own = TimerPayload(snapshot, intervals)
-        return TriggerEvent(
-            "timer",
-            name,
-            Later(own.value) if payload is None else payload,
-            {
-                "granularity": trigger.cron.granularity,
-                "fire_time": rfc3339(round(self._now(), 3)),
-                "fired_by": "operator",
-                **metadata,
-            },
-            snapshot,
-            payload_json=own.parts if payload is None else to_json(payload),
-            timeout=trigger.timeout,
-            jobs_json=own.jobs if payload is None else (),
-            intervals=intervals,
-        )
+        own = TimerPayload(snapshot, None if snapshot.jobs is None else snapshot.intervals)
+        now = rfc3339(round(self._now(), 3))
+        event = evolve(_event(trigger, own, now, {"fired_by": "operator", **metadata}), snapshot=snapshot)
+        if payload is None:
+            return event
+        return evolve(event, payload=payload, payload_json=to_json(payload), jobs_json=())
 
     def pause(self, name: str) -> None:
         self._entries[name][0].paused = True
@@ -307,20 +294,9 @@ class Timers(Service):
         if trigger.jobs_only and not payload.jobs:
             self._count_skipped(trigger.name, "no jobs", 1)
             return
-        metadata = {"granularity": trigger.cron.granularity, "fire_time": rfc3339(moment)}
-        if missed:
-            metadata["missed_fires"] = str(missed)
+        more = {"missed_fires": str(missed)} if missed else {}
         self._metrics.timer_lateness.labels(trigger.name).observe(max(0.0, self._now() - moment.timestamp()))
-        event = TriggerEvent(
-            "timer",
-            trigger.name,
-            Later(payload.value),
-            metadata,
-            payload_json=payload.parts,
-            timeout=trigger.timeout,
-            jobs_json=payload.jobs,
-            intervals=payload.intervals,
-        )
+        event = _event(trigger, payload, rfc3339(moment), more)
         dispatched = self._in_flight.add(self._dispatch(event))
         entry.running += 1
         dispatched.addErrback(self._failed, entry, moment, missed).addCallback(self._ended, entry)
@@ -393,6 +369,20 @@ class Timers(Service):
         if self._to_call:
             self._clock.callLater(0, self._call_next)
         self._call_waiting(entry)
+
+
+def _event(trigger: TimerSettings, payload: TimerPayload, at: str, more: Mapping[str, str]) -> TriggerEvent:
+    """:param more: metadata."""
+    return TriggerEvent(
+        "timer",
+        trigger.name,
+        Later(payload.value),
+        {"granularity": trigger.cron.granularity, "fire_time": at, **more},
+        payload_json=payload.parts,
+        timeout=trigger.timeout,
+        jobs_json=payload.jobs,
+        intervals=payload.intervals,
+    )
 
 
 def _only(snapshot: TaskSnapshot, ids: frozenset[str]) -> TaskSnapshot:
