@@ -206,9 +206,7 @@ class InFlight:
 
 
 class TimeLimits:
-    """
-    Time limits for thousands of requests a second: 1 us each, where a delayed call costs 9 us.
-    """
+    """Time limits for thousands of requests a second: 1 us each, where a delayed call costs 9 us."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock

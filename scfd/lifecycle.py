@@ -59,11 +59,7 @@ class Node(MultiService):
     """
 
     def __init__(
-        self,
-        context: Context,
-        identity: Identity,
-        drain_limit: float,
-        end: Callable[[int], None],
+        self, context: Context, identity: Identity, drain_limit: float, end: Callable[[int], None]
     ) -> None:
         super().__init__()
         self._reactor = context.reactor
@@ -77,18 +73,14 @@ class Node(MultiService):
         self._on_ready: Callable[[], object] = lambda: None
 
     def add(self, services: Mapping[str, Any]) -> None:
-        """
-        :param services: by name, in the order in which they start; None for one that there is not.
-        """
+        """:param services: by name, in the order in which they start; None for one that there is not."""
         for name, service in services.items():
             if service is not None:
                 service.setName(name)
                 service.setServiceParent(self)
 
     def on_ready(self, call: Callable[[], object]) -> None:
-        """
-        :param call: called once all services are up.
-        """
+        """:param call: called once all services are up."""
         self._on_ready = call
 
     def startService(self) -> None:

@@ -50,11 +50,7 @@ class NativeAdapter(Service):
     """
 
     def __init__(
-        self,
-        plugin: Any,
-        framework: Framework,
-        threads: PluginThreads | None,
-        context: Context,
+        self, plugin: Any, framework: Framework, threads: PluginThreads | None, context: Context
     ) -> None:
         self._plugin = plugin
         self._framework = framework

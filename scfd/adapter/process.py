@@ -13,13 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from scfd.adapter.child import Child
-from scfd.adapter.guard import (
-    EXIT_NOT_EXECUTABLE,
-    EXIT_NOT_FOUND,
-    EXIT_NOT_STARTED,
-    guarded,
-    kill_marked,
-)
+from scfd.adapter.guard import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_NOT_STARTED, guarded, kill_marked
 from scfd.adapter.output import PluginOutput
 from scfd.errors import describe
 from scfd.status.context import Context
@@ -179,9 +173,7 @@ class PluginProcess:
         self._try_again(how, kind)
 
     def _try_again(self, how: str, reason: str) -> None:
-        """
-        :param reason: for the metrics: one of a handful.
-        """
+        """:param reason: for the metrics: one of a handful."""
         if self._reactor.seconds() - self._started_at >= LONGEST_BACKOFF:
             self._backoff = FIRST_BACKOFF
         self.end = how

@@ -145,9 +145,7 @@ class _Method:
 
 
 class Rpc(JSONRPC):  # type: ignore[misc]  # txJSON-RPC has no types
-    """
-    :param groups: the methods, by the part of their names before the dot.
-    """
+    """:param groups: the methods, by the part of their names before the dot."""
 
     def __init__(self, groups: Mapping[str, Methods], reactor: Any) -> None:
         super().__init__()

@@ -73,9 +73,7 @@ def candidates(parser: argparse.ArgumentParser, words: Sequence[str]) -> Iterato
 
 
 def _expected(parser: Any, before: Sequence[str]) -> tuple[Any, Any]:
-    """
-    :returns: the parser of the command that has been named, and the action that takes the next word, or None.
-    """
+    """:returns: the parser of the command that is named, and the action that takes the next word, or None."""
     rest = _positionals(parser)
     value_of = None  # the option that takes the next word
     for word in before:

@@ -14,9 +14,7 @@ _KEY = re.compile(r"([a-z_]+(?:\.[a-z_]+)*): (.*)", re.DOTALL)
 
 
 class Notes:
-    """
-    :ivar findings: mistakes, with which the node does not start or does nothing, and warnings.
-    """
+    """:ivar findings: mistakes, with which the node does not start or does nothing, and warnings."""
 
     def __init__(self, config: Config) -> None:
         self._origin = config.origin

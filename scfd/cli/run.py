@@ -11,9 +11,7 @@ from scfd.errors import StartupError
 
 
 def config_file(named: str | None) -> str:
-    """
-    :raises StartupError: when none is named and there is none.
-    """
+    """:raises StartupError: when none is named and there is none."""
     if named is not None:
         return named
     for path in CONFIGS:

@@ -215,10 +215,7 @@ def _consumer_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
         yield "api_prefix", "set beside domain; expected one of the two"
     for name in _CHANGES if trigger.bind else ():
         if name in trigger.explicit and getattr(trigger, name):
-            yield (
-                name,
-                "set beside bind: true, which leaves the consumer as it is; expected one of the two",
-            )
+            yield (name, "set beside bind: true, which leaves the consumer as it is; expected one of the two")
 
 
 def _login_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:

@@ -31,9 +31,7 @@ class Scalar:
 
 @frozen
 class Listing:
-    """
-    :ivar line: of its first item.
-    """
+    """:ivar line: of its first item."""
 
     line: int
     items: tuple[Node, ...]

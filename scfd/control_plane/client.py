@@ -59,13 +59,7 @@ class ControlPlaneClient:
         headers = Headers({"Content-Type": ["application/json"]})
         if self._signer is not None:
             headers.setRawHeaders("Auth", [self._signer.sign(body)])
-        request = self._http.post(
-            url,
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            unbuffered=True,
-        )
+        request = self._http.post(url, data=body, headers=headers, allow_redirects=False, unbuffered=True)
         response = await cancellable(request)
         trpc_ret = response.headers.getRawHeaders("Trpc-Ret", [""])[0]
         return ServerResponse(response.code, await read_body(response, MAX_RESPONSE), trpc_ret)

@@ -84,9 +84,7 @@ class _Endpoints:
 
 @implementer(IStreamClientEndpoint)
 class _TlsEndpoint:
-    """
-    :raises SchemeNotSupported: when pyOpenSSL is not installed.
-    """
+    """:raises SchemeNotSupported: when pyOpenSSL is not installed."""
 
     def __init__(self, plain: IStreamClientEndpoint, host: str) -> None:
         allow_tls()

@@ -32,9 +32,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class GatewayRoutes(Routes):
-    """
-    :param probe_token: when not empty, what a probe must show as ``Authorization: Bearer <token>``.
-    """
+    """:param probe_token: when not empty, what a probe must show as ``Authorization: Bearer <token>``."""
 
     def __init__(self, readiness: Readiness, probe: ProbeHandler, probe_token: str = "") -> None:
         self._readiness = readiness

@@ -36,9 +36,7 @@ _NOT_A_PAIR = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIG
 
 @implementer(IDrainable)
 class Gateway(Service):
-    """
-    :param settings: where it listens, and with which certificate.
-    """
+    """:param settings: where it listens, and with which certificate."""
 
     def __init__(self, settings: GatewaySettings, front: Front, backend: Backend, reactor: Any) -> None:
         self._settings = settings

@@ -42,11 +42,7 @@ class Forwarder:
     """
 
     def __init__(
-        self,
-        pool: Pool,
-        route: Route,
-        request_buffer: int = 0,
-        retried: Callable[[], object] = lambda: None,
+        self, pool: Pool, route: Route, request_buffer: int = 0, retried: Callable[[], object] = lambda: None
     ) -> None:
         self.pool = pool
         self.route = route

@@ -164,9 +164,7 @@ class _FileObserver(_Observer):
 
 @implementer(ILogObserver)
 class ConsoleObserver(_Observer):
-    """
-    Writes to a stream, which is flushed after every event. Once its reader is gone, events are dropped.
-    """
+    """Writes to a stream, which is flushed after every event. Once its reader is gone, events are dropped."""
 
     def __init__(self, stream: TextIO, format: Format = text_line, levels: Levels | None = None) -> None:
         super().__init__(format, levels or Levels())

@@ -20,12 +20,7 @@ TABLES = {
         **_HISTORY,
         "waited": "REAL NOT NULL DEFAULT 0",
     },
-    "refused": {
-        "seq": "INTEGER PRIMARY KEY",
-        **_RESULT,
-        **_HISTORY,
-        "refused_at": "REAL NOT NULL DEFAULT 0",
-    },
+    "refused": {"seq": "INTEGER PRIMARY KEY", **_RESULT, **_HISTORY, "refused_at": "REAL NOT NULL DEFAULT 0"},
 }
 
 

@@ -74,9 +74,7 @@ class Readiness:
         self._on_phase: Callable[[Phase], object] = lambda phase: None
 
     def on_phase(self, call: Callable[[Phase], object]) -> None:
-        """
-        :param call: called at each phase that begins. It must not raise.
-        """
+        """:param call: called at each phase that begins. It must not raise."""
         self._on_phase = call
 
     def enter(self, phase: Phase) -> None:

@@ -173,9 +173,7 @@ class Consumer:
         self._set_timer()
 
     def acknowledged(self, sequence: int, data: bytes) -> None:
-        """
-        :param data: ``+ACK``, ``-NAK``, ``+WPI`` or ``+TERM``, with what follows.
-        """
+        """:param data: ``+ACK``, ``-NAK``, ``+WPI`` or ``+TERM``, with what follows."""
         pending = self._pending.get(sequence)
         kind, _, rest = data.partition(b" ")
         if pending is None:

@@ -146,9 +146,7 @@ class _StepError(Exception):
 
 
 def _part(name: str, text: str) -> list[int]:
-    """
-    :raises ValueError: or KeyError, when it is not right.
-    """
+    """:raises ValueError: or KeyError, when it is not right."""
     kind = _KINDS[name]
     match = _PART.fullmatch(text)
     if match is None or (match["any"] == "?" and name not in ("day-of-month", "day-of-week")):

@@ -100,9 +100,7 @@ class TimerPayload:
 
 
 def timer_payload(snapshot: TaskSnapshot, moment: datetime) -> TimerPayload:
-    """
-    :param moment: the scheduled one, aware.
-    """
+    """:param moment: the scheduled one, aware."""
     if snapshot.jobs is None:
         return TimerPayload(snapshot, None)
     due = frozenset(interval for interval in snapshot.intervals if is_due(interval, moment))
