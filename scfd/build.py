@@ -248,8 +248,7 @@ def _http_adapter(settings: HttpAdapterSettings, secrets: frozenset[str], contex
     from scfd.adapter.environment import of_plugin
     from scfd.adapter.http import HttpAdapter
     from scfd.adapter.process import PluginProcess
-    from scfd.http1.connect import CONNECT_TIMEOUT, connector
-    from scfd.http1.pool import Pool
+    from scfd.http1.pool import CONNECT_TIMEOUT, Pool, connector
     from scfd.http1.turn import Turn
 
     reactor, connect, turn = context.reactor, connector(settings.url), Turn()

@@ -32,8 +32,7 @@ from zope.interface.verify import verifyObject
 
 from scfd import logs
 from scfd.config import LogSettings
-from scfd.events.current import current_event
-from scfd.events.event import TriggerEvent
+from scfd.events.event import TriggerEvent, current_event
 from scfd.logs.files import LogFile
 from scfd.logs.formats import coloured_text_line, json_line, logfmt_line, text_line
 from scfd.logs.levels import Levels

@@ -15,8 +15,7 @@ from zope.interface import implementer
 from scfd.adapter.threads import PluginThreads
 from scfd.deferreds import TimeLimits, detached, from_coroutine
 from scfd.errors import PluginError, StartupError, describe
-from scfd.events.current import current_event
-from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
+from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse, current_event
 from scfd.events.response import message_response, task_result
 from scfd.events.work import Message, Task
 from scfd.function import Framework

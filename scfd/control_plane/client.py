@@ -72,17 +72,6 @@ def _took_too_long(_: Any, seconds: float) -> Any:
 T = TypeVar("T")
 
 
-async def exchange(request: Deferred[Any], limit: int) -> tuple[int, bytes]:
-    """
-    :param request: of an `IResponse`, as an `Agent` or a treq client made it.
-    :param limit: bytes that the body may have.
-    :returns: the status code and the whole body of the response.
-    :raises BodyTooLongError: when it is longer; the connection is closed.
-    """
-    response = await cancellable(request)
-    return response.code, await read_body(response, limit)
-
-
 def cancellable(request: Deferred[T]) -> Deferred[T]:
     """
     Make the Deferred of an `Agent` fail with `CancelledError` when it is cancelled.

@@ -24,7 +24,6 @@ from scfd.control_plane.client import ServerResponse
 from scfd.events.event import TaskResult, TaskStatus
 from scfd.events.long_json import from_long_json
 
-GENERATIONS = (1, 2, 3)
 #: First part of the paths. A configured prefix that is not one of these is used for every generation.
 PREFIXES = {1: "/gateway", 2: "/api/service", 3: "/api/service"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any
@@ -184,3 +185,7 @@ class TriggerEvent:
 @lru_cache(maxsize=10_000)  # as many triggers have been seen in one node
 def _beginning(type: str, name: str) -> bytes:
     return b'{"type":%b,"name":%b,"payload":' % (to_json(type), to_json(name))
+
+
+#: Set while a native plugin is called. Its coroutines, and its threads, keep it.
+current_event: ContextVar[TriggerEvent | None] = ContextVar("scfd_event", default=None)

@@ -15,12 +15,11 @@ from scfd.gateway.observer import GatewayObserver
 from scfd.gateway.routes import EVENT_PATHS, FORWARDED, DetailedRoutes, GatewayRoutes, served_locally
 from scfd.gateway.service import Gateway
 from scfd.http1.activity import Activity
-from scfd.http1.connect import CONNECT_TIMEOUT, Connector, connector
 from scfd.http1.contract import Backend
 from scfd.http1.forward import Forwarder
 from scfd.http1.front import Front
 from scfd.http1.heads import Route
-from scfd.http1.pool import Pool
+from scfd.http1.pool import CONNECT_TIMEOUT, Connector, Pool, connector
 from scfd.http1.turn import Turn
 from scfd.interfaces import IAdapter
 from scfd.status.context import Context

@@ -15,9 +15,9 @@ from twisted.web.resource import IResource
 from scfd.deferreds import from_asyncio
 from scfd.gateway.routes import LocalResponse, no_such_path
 from scfd.http1.client import ClientConnection
-from scfd.http1.connect import Connector
 from scfd.http1.contract import Caller, Request, Responder
 from scfd.http1.forward import Forwarder
+from scfd.http1.pool import Connector
 from scfd.interfaces import IAdapter
 from scfd.web import LimitedRequest, QuietSite
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from scfd.http1.closing import NEVER
-from scfd.http1.connection import CallerConnection
+from scfd.http1.connection import NEVER, CallerConnection
 from scfd.http1.contract import RefusedError, Request, Responder, WholeResponse
 from scfd.http1.front import Front
 from scfd.http1.heads import whole_response

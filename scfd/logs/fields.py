@@ -12,7 +12,7 @@ from typing import Any
 from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
-from scfd.events.current import current_event
+from scfd.events.event import current_event
 from scfd.events.trace import trace_id
 from scfd.events.wire import rfc3339
 

@@ -26,7 +26,6 @@ from scfd.package.target import PLATFORM, Target
 LOCK = Path(__file__).with_name("node.txt")
 #: Seconds for one run of pip.
 _PIP_TIMEOUT = 600
-_METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
 #: Options of a requirements file that say where packages come from.
 _SOURCES = ("--index-url", "-i", "--extra-index-url", "--find-links", "-f", "--no-index", "--trusted-host")
 
