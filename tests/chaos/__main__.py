@@ -153,10 +153,9 @@ class Chaos:
         self._world.nats.send(signal.SIGCONT)
 
     async def _no_server(self) -> None:
-        port = self._world.server.port
         await self._world.server.close()
         await self._lasting()
-        self._world.server.listen(port)
+        self._world.server.listen()
 
     async def _server_says(self, say: Say) -> None:
         self._world.server_says = say

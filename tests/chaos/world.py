@@ -43,9 +43,8 @@ class World:
         self.tally = folder / "tally"
         self.state = folder / "state"
         self.mark = f"chaos-{os.getpid()}"
-        ports = free_ports(4)
-        self._plugin_port, self.admin, nats_port, self._server_port = ports
-        self.nats = Server(folder / "store", nats_port)
+        self._plugin_port, self.admin = free_ports(2)
+        self.nats = Server(folder / "store")
         self.server = ScriptedServer()
         self.server.on_heartbeat = lambda heard: tasks_response([task(name) for name in TASKS])
         self.server.on_report = self._take
@@ -72,7 +71,7 @@ class World:
     async def start(self) -> None:
         """All parts, the node last."""
         await self.nats.start()
-        self.server.listen(self._server_port)
+        self.server.listen()
 
     def start_node(self) -> None:
         """Its output goes on in a file of its own for each run."""
@@ -94,7 +93,7 @@ class World:
         command = [sys.executable, str(PLUGIN), str(self._plugin_port), str(self.tally), self.mark]
         return {
             "system": {"name": "node", "state_dir": str(self.state)},
-            "heartbeat": {"server_ip": "127.0.0.1", "server_port": self._server_port, "interval": 2},
+            "heartbeat": {"server_ip": "127.0.0.1", "server_port": self.server.port, "interval": 2},
             "admin": {"listen": f"127.0.0.1:{self.admin}"},
             "adapter": {"http": {"url": f"http://127.0.0.1:{self._plugin_port}", "command": command}},
             "triggers": [

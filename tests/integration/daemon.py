@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,32 @@ TWISTD = str(Path(sysconfig.get_path("scripts")) / "twistd")
 PATIENCE = 30.0
 
 
+#: Below those that the kernel gives to outgoing connections and to who listens at port 0.
+PORTS = range(10_000, 32_000)
+_taken: list[socket.socket] = []
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
+    """
+    Ports of the loopback interface that nobody listens on, all different.
+
+    They are this process's until it ends, also while its servers are down.
+    """
+    return list(islice(filter(_take, iter(lambda: random.choice(PORTS), None)), count))
+
+
+def _take(port: int) -> bool:
+    taken = socket.socket(socket.AF_UNIX)
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+        # An abstract name: one process of the machine has it, and nothing of it is left on the disk.
+        taken.bind(f"\0scfd-tests-port-{port}")
+        with socket.socket() as trial:
+            trial.bind(("127.0.0.1", port))
+    except OSError:
+        taken.close()
+        return False
+    _taken.append(taken)
+    return True
 
 
 class Daemon(ProcessProtocol):

@@ -26,14 +26,16 @@ class Server:
     One nats-server. Each start has the port, the name and the files of the one before.
 
     :param store: the folder of its streams.
-    :param cluster: options that make it one of a cluster.
+    :param options: more of them for its command line, such as those that make it one of a cluster.
+    :param port: a free one by default.
     """
 
-    def __init__(self, store: Path, port: int, name: str = "alone", cluster: tuple[str, ...] = ()) -> None:
+    def __init__(self, store: Path, *options: str, name: str = "alone", port: int | None = None) -> None:
+        port = port or free_ports(1)[0]
         self.name = name
         self.url = f"nats://127.0.0.1:{port}"
         command = [find_nats_server(), "-a", "127.0.0.1", "-p", str(port), "-n", name]
-        self._argv = guarded([*command, "-js", "-sd", str(store), *cluster])
+        self._argv = guarded([*command, "-js", "-sd", str(store), *options])
         self._process: ServerProcess | None = None
 
     def start(self) -> Deferred[None]:
@@ -83,7 +85,7 @@ class Cluster:
         self.servers: dict[str, Server] = {}
         for name, port, route in zip(("s1", "s2", "s3"), ports[:3], routes, strict=True):
             options = ("--cluster_name", "c", "--cluster", route, "--routes", ",".join(routes))
-            self.servers[name] = Server(folder / name, port, name, options)
+            self.servers[name] = Server(folder / name, *options, name=name, port=port)
         self.url = ",".join(server.url for server in self.servers.values())
 
     def start(self) -> Deferred[Any]:

@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from scfd.control_plane.signing import Signer
-from tests.integration.daemon import reactor
+from tests.integration.daemon import free_ports, reactor
 
 HEARTBEAT = "/cloudnode/ReportHeartbeatInner"
 REPORT = "/collectmgr/ReportTaskStatus"
@@ -137,6 +137,7 @@ class ScriptedServer(Resource):
 
     :param generation: of the protocol.
     :param keys: the node's, for generations 2 and 3.
+    :ivar port: where it listens whenever it is up.
     :ivar on_heartbeat: called with each heartbeat; returns a `Say`.
     :ivar on_report: called with each report; returns a `Say`.
     """
@@ -151,18 +152,17 @@ class ScriptedServer(Resource):
         self.on_heartbeat: Callable[[Heard], Say] = lambda heard: Say()
         self.on_report: Callable[[Heard], Say] = lambda heard: Say()
         self._site = TrackingSite(self)
-        self._port: Any = None
-        self.port = 0
+        self.port = free_ports(1)[0]
+        self._listening: Any = None
 
-    def listen(self, port: int = 0) -> None:
-        self._port = reactor.listenTCP(port, self._site, interface="127.0.0.1")
-        self.port = self._port.getHost().port
+    def listen(self) -> None:
+        self._listening = reactor.listenTCP(self.port, self._site, interface="127.0.0.1")
 
     async def close(self) -> None:
         """Go down, open connections included."""
-        if self._port is not None:
-            port, self._port = self._port, None
-            await port.stopListening()
+        if self._listening is not None:
+            listening, self._listening = self._listening, None
+            await listening.stopListening()
         self._site.abort_connections()
 
     def render(self, request: Request) -> int:

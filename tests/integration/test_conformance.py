@@ -2,8 +2,8 @@
 The node against a scripted control plane, over real sockets: what existing servers rely on.
 
 The protocol, in the order of its parts: identity, heartbeat, probe, task status. Here against a server of
-generation 1; ``test_conformance_2`` and ``test_conformance_3`` have these tests against the others, and what
-differs there.
+generation 1; ``test_conformance_2`` and ``test_conformance_3`` have those of what depends on the generation
+against the others.
 """
 
 from __future__ import annotations
@@ -97,27 +97,11 @@ class HeartbeatTests(NodeTestCase):
         return body
 
     @asynchronous
-    async def test_a_broken_contributor_costs_its_fields_only(self) -> None:
-        self.start(plugin={"static": {"a": 1}, "broken": True})
-        body = (await self.heartbeats(1))[0]
-        extra = self.extra(body, body["metadata"])
-        self.assertEqual(extra["a"], 1)
-        self.assertNotIn("count", extra)
-
-    @asynchronous
-    async def test_the_first_at_once_then_every_interval(self) -> None:
-        daemon = self.start(interval=1)
-        await daemon.says("ready")
-        ready = reactor.seconds()
-        await self.heartbeats(3)
-        times = [heard.at for heard in self.server.heartbeats]
-        self.assertLess(times[0] - ready, 0.5)
-        for earlier, later in pairwise(times):
-            self.assertLess(abs(later - earlier - 1), 0.3)
-
-    @asynchronous
     async def test_the_digest_and_the_task_list(self) -> None:
-        """A list replaces the store; unusable entries are left out, unknown fields reach the plugin."""
+        """
+        A list replaces the store; unusable entries are left out, unknown fields reach the plugin. An empty
+        list does so when its digest says that it is meant. The version that runs anyway changes nothing.
+        """
         self.server.on_heartbeat = lambda heard: tasks_response(
             [
                 task("task-002", symbol="BTC-USDT"),
@@ -136,8 +120,10 @@ class HeartbeatTests(NodeTestCase):
             [entry["task_id"] for entry in event["payload"]["tasks"]], ["task-002", "task-001", "task-003"]
         )
         self.assertEqual(event["payload"]["tasks"][0]["symbol"], "BTC-USDT")
-        self.server.on_heartbeat = lambda heard: tasks_response([task("only")])
+        self.server.on_heartbeat = lambda heard: tasks_response([task("only")], package_version="v1.0.0")
         await self.digest_becomes(hashlib.md5(b"only").hexdigest())
+        self.server.on_heartbeat = lambda heard: tasks_response([], "empty")
+        await self.digest_becomes("empty")
 
     async def events(self, condition: Callable[[list[Any]], bool]) -> list[Any]:
         file = self.folder / "events.jsonl"
@@ -194,14 +180,6 @@ class HeartbeatTests(NodeTestCase):
         )
 
     @asynchronous
-    async def test_an_authoritative_empty_list(self) -> None:
-        self.server.on_heartbeat = lambda heard: tasks_response([task("task-001"), task("task-002")])
-        self.start()
-        await self.digest_becomes(EXAMPLE_MD5)
-        self.server.on_heartbeat = lambda heard: tasks_response([], "empty")
-        await self.digest_becomes("empty")
-
-    @asynchronous
     async def test_a_code_other_than_200_is_not_retried(self) -> None:
         code, say = self.refusal
         self.server.on_heartbeat = lambda heard: say
@@ -209,6 +187,37 @@ class HeartbeatTests(NodeTestCase):
         await daemon.says(f"warn +heartbeat +not accepted by .*: code {code}: no")
         await deferLater(reactor, 2.5)
         self.assertEqual(len(self.server.heartbeats), 1)
+
+    @asynchronous
+    async def test_another_version_ends_the_node_with_status_3(self) -> None:
+        """The tasks of the same response are stored first."""
+        self.server.on_heartbeat = lambda heard: tasks_response([task("a")], package_version="v2.0.0")
+        daemon = self.start()
+        self.assertEqual(await daemon.end(), 3)
+        self.assertRegex(daemon.output, "critical node +version v2.0.0 should be running, this is v1.0.0")
+        self.assertLess(daemon.output.index("1 task received: a"), daemon.output.index("version v2.0.0"))
+
+
+class PaceTests(NodeTestCase):
+    """What does not depend on the generation."""
+
+    @asynchronous
+    async def test_the_first_at_once_then_every_interval(self) -> None:
+        """Within an interval also, a server that was dead is found again."""
+        daemon = self.start(interval=1)
+        await daemon.says("ready")
+        ready = reactor.seconds()
+        await self.heartbeats(3)
+        times = [heard.at for heard in self.server.heartbeats]
+        self.assertLess(times[0] - ready, 0.5)
+        for earlier, later in pairwise(times):
+            self.assertLess(abs(later - earlier - 1), 0.3)
+        await self.server.close()
+        await daemon.says("not accepted by .*: .*refused")
+        self.server.listen()
+        back = reactor.seconds()
+        await self.heartbeats(1)
+        self.assertLess(self.server.heartbeats[-1].at - back, 1.5)
 
     @asynchronous
     async def test_another_status_is_retried_with_backoff(self) -> None:
@@ -222,18 +231,6 @@ class HeartbeatTests(NodeTestCase):
             self.assertLess(abs(pause - expected), 0.5)
 
     @asynchronous
-    async def test_a_dead_server_is_found_again_within_an_interval(self) -> None:
-        daemon = self.start(interval=1)
-        await self.heartbeats(1)
-        port = self.server.port
-        await self.server.close()
-        await daemon.says("not accepted by .*: .*refused")
-        self.server.listen(port)
-        back = reactor.seconds()
-        await self.heartbeats(1)
-        self.assertLess(self.server.heartbeats[-1].at - back, 1.5)
-
-    @asynchronous
     async def test_a_slow_server_gets_one_heartbeat_at_a_time(self) -> None:
         """A try ends after 5 s; the heartbeats of the time between do not pile up."""
         self.server.on_heartbeat = lambda heard: Say(delay=20)
@@ -244,22 +241,14 @@ class HeartbeatTests(NodeTestCase):
             self.assertGreater(later - earlier, 4.9)
 
     @asynchronous
-    async def test_another_version_ends_the_node_with_status_3(self) -> None:
-        """The tasks of the same response are stored first."""
-        self.server.on_heartbeat = lambda heard: tasks_response([task("a")], package_version="v2.0.0")
-        daemon = self.start()
-        self.assertEqual(await daemon.end(), 3)
-        self.assertRegex(daemon.output, "critical node +version v2.0.0 should be running, this is v1.0.0")
-        self.assertLess(daemon.output.index("1 task received: a"), daemon.output.index("version v2.0.0"))
-
-    @asynchronous
-    async def test_the_same_version_changes_nothing(self) -> None:
-        self.server.on_heartbeat = lambda heard: tasks_response([task("a")], package_version="v1.0.0")
-        self.start()
-        await self.heartbeats(3)
+    async def test_a_broken_contributor_costs_its_fields_only(self) -> None:
+        self.start(plugin={"static": {"a": 1}, "broken": True})
+        body = (await self.heartbeats(1))[0]
+        self.assertEqual(body["a"], 1)
+        self.assertNotIn("count", body)
 
 
-class ProbeTests(NodeTestCase):
+class FirstProbeTests(NodeTestCase):
     @asynchronous
     async def test_a_probe_brings_the_address_and_gets_the_figures(self) -> None:
         self.server.on_heartbeat = lambda heard: tasks_response(
@@ -306,6 +295,10 @@ class ProbeTests(NodeTestCase):
             ("127.0.0.1", self.server.port, ""),
         )
 
+
+class ProbeTests(NodeTestCase):
+    """What does not depend on the generation."""
+
     @asynchronous
     async def test_a_url_wins_and_storage_reaches_the_plugin(self) -> None:
         daemon = self.start(server="")
@@ -328,7 +321,7 @@ class ProbeTests(NodeTestCase):
         await until(told, "an event with the storage server")
 
     @asynchronous
-    async def test_a_probe_without_an_address_leaves_the_old_one(self) -> None:
+    async def test_probes_that_change_nothing(self) -> None:
         daemon = self.start()
         await self.heartbeats(1)
         for probe in (
@@ -340,12 +333,6 @@ class ProbeTests(NodeTestCase):
             code, response = await self.probe(probe)
             self.assertEqual((code, response["success"]), (200, True))
         await daemon.says("warn +probe +a probe named no control plane address")
-        await self.heartbeats(2)
-
-    @asynchronous
-    async def test_bad_probes_change_nothing(self) -> None:
-        self.start()
-        await self.heartbeats(1)
         probes: list[Any] = [
             b"not JSON",
             b"",
@@ -418,19 +405,6 @@ class TaskStatusTests(NodeTestCase):
     def hand_out(self, *ids: str) -> None:
         self.server.on_heartbeat = lambda heard: tasks_response([task(task_id) for task_id in ids])
 
-    @asynchronous
-    async def test_what_a_report_says(self) -> None:
-        self.hand_out("task-001")
-        self.start()
-        first = (await self.reported(bool))[0]
-        self.assertEqual(
-            first,
-            {self.task_field: "task-001", "node_id": "node-abc", "status": 2, "result": first["result"]},
-        )
-        heard = self.server.reports[0]
-        self.assertEqual((heard.method, heard.path), ("POST", self.prefix + REPORT))
-        self.assertEqual(heard.headers["content-type"], "application/json")
-
     async def respond_to_each(self, says: Mapping[str, list[Say]]) -> dict[str, list[str]]:
         """
         Hand out a task for each list of responses; past its end the last one is repeated.
@@ -455,24 +429,29 @@ class TaskStatusTests(NodeTestCase):
         return told
 
     @asynchronous
-    async def test_responses_that_count_as_delivered(self) -> None:
-        """Each result comes once, and in order."""
-        told = await self.respond_to_each(
-            {f"task-{index}": [Say(b)] for index, b in enumerate(self.delivered)}
-        )
-        for moments in told.values():
-            self.assertEqual(moments, sorted(set(moments)))
-
-    @asynchronous
-    async def test_refused_for_good(self) -> None:
-        """Logged, counted, put aside, never sent again; the task's later results go on."""
-        told = await self.respond_to_each({name: [say] for name, say in self.refused.items()})
-        for moments in told.values():
-            self.assertEqual(moments, sorted(set(moments)))
+    async def test_what_becomes_of_a_result(self) -> None:
+        """
+        Delivered: it comes once, in the order of its task's results. Refused: logged, counted, put aside,
+        never sent again, and the task's later results go on. Anything else: tried again, before later ones.
+        """
+        delivered = {f"delivered-{index}": [Say(body)] for index, body in enumerate(self.delivered)}
+        refused = {name: [say] for name, say in self.refused.items()}
+        again = {f"again-{index}": [say, Say()] for index, say in enumerate(self.again)}
+        told = await self.respond_to_each({**delivered, **refused, **again})
+        for task_id in (*delivered, *refused):
+            self.assertEqual(told[task_id], sorted(set(told[task_id])), task_id)
+        for task_id in again:
+            moments = told[task_id]
+            self.assertEqual((moments[0], moments[1:]), (moments[1], sorted(set(moments))), task_id)
         for name in self.refused:
             reason = name.rpartition("-")[2]
             await self.daemon.says(f"error +reports +the result of task {name} is refused: .*{reason}")
         self.assertRegex(await self.metrics(), r'scfd_reports_total{outcome="refused"} [1-9]')
+        for heard in self.server.reports:
+            self.assertEqual((heard.method, heard.path), ("POST", self.prefix + REPORT))
+            self.assertEqual(heard.headers["content-type"], "application/json")
+            fields = {self.task_field: heard.task_id, "node_id": "node-abc", "status": 2}
+            self.assertEqual(heard.json, {**fields, "result": heard.json["result"]})
 
     @asynchronous
     async def test_never_taken(self) -> None:
@@ -493,15 +472,9 @@ class TaskStatusTests(NodeTestCase):
         self.assertEqual((told.count(told[0]), told), (2, sorted(told)))
         self.assertIn('scfd_reports_total{outcome="put aside"} 1.0', await self.metrics())
 
-    @asynchronous
-    async def test_anything_else_is_tried_again(self) -> None:
-        """In the order of the task's results."""
-        told = await self.respond_to_each(
-            {f"task-{index}": [say, Say()] for index, say in enumerate(self.again)}
-        )
-        for moments in told.values():
-            self.assertEqual(moments[0], moments[1])
-            self.assertEqual(moments[1:], sorted(set(moments)))
+
+class WaitingReportTests(NodeTestCase):
+    """What does not depend on the generation."""
 
     @asynchronous
     async def test_results_before_the_address_is_known(self) -> None:
@@ -510,14 +483,12 @@ class TaskStatusTests(NodeTestCase):
         await daemon.says("kept for later: no control plane address yet")
         await self.probe(self.address())
         body = (await self.reported(bool))[0]
-        self.assertEqual(
-            body, {self.task_field: "early", "node_id": "node-abc", "status": 4, "result": "as told"}
-        )
+        self.assertEqual(body, {"id": "early", "node_id": "node-abc", "status": 4, "result": "as told"})
 
     @asynchronous
     async def test_a_slow_report_delays_no_trigger(self) -> None:
         self.server.on_report = lambda heard: Say(delay=3)
-        self.hand_out("a")
+        self.server.on_heartbeat = lambda heard: tasks_response([task("a")])
         self.start()
         await self.reported(bool)
         events = self.folder / "events.jsonl"

@@ -1,4 +1,4 @@
-"""The conformance tests against a server of generation 2."""
+"""What depends on the generation of a control plane, against a server of generation 2."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from tests.integration import test_conformance as conformance
 from tests.integration.scripted import Say
 
 
-class IdentityTests(conformance.IdentityTests):
-    generation = 2
-
-
 class HeartbeatTests(conformance.HeartbeatTests):
     generation = 2
     refusal: ClassVar = (400, Say({"code": 400, "message": "no"}))
 
 
-class ProbeTests(conformance.ProbeTests):
+class FirstProbeTests(conformance.FirstProbeTests):
     generation = 2
 
 

@@ -1,4 +1,4 @@
-"""The conformance tests against a server of generation 3."""
+"""What depends on the generation of a control plane, against a server of generation 3."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from tests.integration import test_conformance as conformance
 from tests.integration.daemon import until
 from tests.integration.node import asynchronous
 from tests.integration.scripted import Say, info
-
-
-class IdentityTests(conformance.IdentityTests):
-    generation = 3
 
 
 class HeartbeatTests(conformance.HeartbeatTests):
@@ -32,7 +28,7 @@ class HeartbeatTests(conformance.HeartbeatTests):
         yield Say({"task_instances": one})
 
 
-class ProbeTests(conformance.ProbeTests):
+class FirstProbeTests(conformance.FirstProbeTests):
     generation = 3
 
     @asynchronous

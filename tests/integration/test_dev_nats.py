@@ -23,6 +23,7 @@ from scfd.config import DevNatsSettings, DevStreamSettings
 from scfd.deferreds import from_asyncio
 from scfd.dev.nats_server import NatsServer
 from scfd.errors import StartupError
+from tests.integration.daemon import free_ports
 from tests.test_host_metrics import host_metrics
 
 #: Seconds in which anything here has to happen; it usually takes some 100 ms.
@@ -49,13 +50,6 @@ reactor.run()
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 async def stream_config(port: int) -> Any:
     """:returns: how the server keeps the stream METRICS. Runs in asyncio."""
 
@@ -74,7 +68,7 @@ class NatsServerTests(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         self.state_dir = self.mktemp()
 
     async def start(self, settings: DevNatsSettings) -> NatsServer:
@@ -187,7 +181,7 @@ class DemoPluginTests(TestCase):
     timeout = 60
 
     async def test_publishes_and_comes_back_after_the_server_was_away(self) -> None:
-        settings = DevNatsSettings(free_port(), METRICS)
+        settings = DevNatsSettings(free_ports(1)[0], METRICS)
         server = NatsServer(settings, self.mktemp(), reactor)
         self.addCleanup(server.stopService)
         await server.startService()
@@ -202,7 +196,7 @@ class DemoPluginTests(TestCase):
         self.assertEqual("METRICS", (await publisher.publish("metrics.cpu", b"1")).stream)
 
     async def test_without_a_server(self) -> None:
-        publisher = host_metrics.Publisher(f"nats://127.0.0.1:{free_port()}")
+        publisher = host_metrics.Publisher(f"nats://127.0.0.1:{free_ports(1)[0]}")
         outcomes = await DeferredList(
             [publisher.publish("metrics.cpu", b"1") for _ in range(4)], consumeErrors=True
         )

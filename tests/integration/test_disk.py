@@ -144,8 +144,7 @@ class DiskTestCase(NodeTestCase):
 class WorkingNodeTests(DiskTestCase):
     async def begin(self) -> None:
         """Start everything, and wait for the first results of both triggers."""
-        [port] = free_ports(1)
-        nats = Server(self.folder / "store", port)
+        nats = Server(self.folder / "store")
         self.addCleanup(nats.clean_up)
         await nats.start()
         self.client = Client()

@@ -11,7 +11,6 @@ from twisted.trial.unittest import TestCase
 
 from scfd.deferreds import from_coroutine
 from scfd.triggers.nats.connection import Connection
-from tests.integration.daemon import free_ports
 from tests.integration.nats_servers import Server
 from tests.jetstream_contract import JetStreamContract, access
 
@@ -20,7 +19,7 @@ class RealJetStreamTests(JetStreamContract, TestCase):
     timeout = 60
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
-        server = Server(Path(self.mktemp()), free_ports(1)[0])
+        server = Server(Path(self.mktemp()))
         await server.start()
         self.addCleanup(server.kill)
         self.connection = Connection(access(server.url), "test")

@@ -20,7 +20,7 @@ from scfd.errors import PluginError
 from scfd.events.event import TriggerEvent
 from scfd.status.context import Context
 from scfd.status.readiness import Availability
-from tests.integration.daemon import free_ports, reactor, until
+from tests.integration.daemon import reactor, until
 from tests.integration.nats_servers import Server
 
 
@@ -87,8 +87,7 @@ class NatsCase(TestCase):
     timeout = 60
 
     def setUp(self) -> Any:
-        [port] = free_ports(1)
-        self.server = Server(Path(self.mktemp()), port)
+        self.server = Server(Path(self.mktemp()))
         self.addCleanup(self.server.clean_up)
         self.client = Client()
         return Deferred.fromCoroutine(self.begin())

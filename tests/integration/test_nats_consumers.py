@@ -40,10 +40,9 @@ class ConsumersCase(NatsCase):
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         if self.config:
-            [port] = free_ports(1)
             path = Path(self.mktemp())
             path.write_text(self.config)
-            self.server = Server(Path(self.mktemp()), port, cluster=("-c", str(path)))
+            self.server = Server(Path(self.mktemp()), "-c", str(path))
             self.addCleanup(self.server.clean_up)
         await super().begin()
 
@@ -412,8 +411,7 @@ class LeafTests(ConsumersCase):
         path = Path(self.mktemp())
         remote = f'leafnodes {{ remotes: [{{ url: "nats-leaf://127.0.0.1:{port}" }}] }}'
         path.write_text(f"jetstream {{ domain: leaf }}, {remote}")
-        [port] = free_ports(1)
-        self.leaf = Server(Path(self.mktemp()), port, "leaf", ("-c", str(path)))
+        self.leaf = Server(Path(self.mktemp()), "-c", str(path), name="leaf")
         self.addCleanup(self.leaf.clean_up)
         await self.leaf.start()
 

@@ -16,7 +16,6 @@ from cryptography.x509.oid import NameOID
 
 from scfd.config import NatsTlsSettings
 from scfd.errors import StartupError
-from tests.integration.daemon import free_ports
 from tests.integration.nats_servers import Server
 from tests.integration.test_nats import NatsCase
 
@@ -59,8 +58,7 @@ class LoginTests(NatsCase):
         """Each test starts a server of its own."""
 
     async def run_server(self, *options: str) -> None:
-        [port] = free_ports(1)
-        self.server = Server(Path(self.mktemp()), port, cluster=options)
+        self.server = Server(Path(self.mktemp()), *options)
         self.addCleanup(self.server.clean_up)
         await self.server.start()
 

@@ -151,7 +151,7 @@ class SoakTests(TestCase):
 
     async def test_one_server(self) -> None:
         """The node is killed three times, the server twice in between."""
-        server = Server(self.folder / "store", free_ports(1)[0])
+        server = Server(self.folder / "store")
         self.addCleanup(server.clean_up)
         await server.start()
 

@@ -19,7 +19,8 @@ from scfd.events.tasks import TaskSnapshot, TaskStore, read_tasks
 from scfd.triggers.timer.jobs import timer_payload
 from tests.integration.daemon import reactor
 
-#: Seconds that the reactor may be held up. Of three runs the best counts: the machine has other work.
+#: Seconds that the reactor may be held up, of the process's CPU time: other processes do not count.
+#: Of some runs the best counts.
 LONGEST = 0.02
 RUNS = 5
 
@@ -32,11 +33,11 @@ class StallTests(TestCase):
         best, result = 9.9, None
         for _ in range(RUNS):
             result = None
-            seen = [time.perf_counter()]
-            loop = LoopingCall(lambda seen=seen: seen.append(time.perf_counter()))
+            seen = [time.process_time()]
+            loop = LoopingCall(lambda seen=seen: seen.append(time.process_time()))
             done = loop.start(0.001, now=False)
             result = await deferToThread(function, *args)
-            seen.append(time.perf_counter())
+            seen.append(time.process_time())
             loop.stop()
             await done
             best = min(best, max(b - a for a, b in pairwise(seen)))
@@ -61,10 +62,10 @@ class StallTests(TestCase):
         for count in (5_000, 10_000, 100_000):
             snapshot = read_tasks([{"task_id": f"task-{n}", "task_params": params} for n in range(count)])
             assert snapshot is not None
-            began = time.perf_counter()
+            began = time.process_time()
             payload = timer_payload(snapshot, datetime(2026, 1, 1, 1, tzinfo=timezone.utc))
             self.assertGreater(sum(map(len, payload.parts)), 200 * count)
-            self.assertLess(time.perf_counter() - began, LONGEST)
+            self.assertLess(time.process_time() - began, LONGEST)
 
     async def test_a_list_of_100_000_tasks_that_is_replaced(self) -> None:
         """Freed in one go it would hold the reactor for 40 ms."""
@@ -84,8 +85,8 @@ class StallTests(TestCase):
             self.assertEqual(len(payload.jobs), 3)
             gone = ref(payload.snapshot)
             del payload
-            seen = [time.perf_counter()]
-            loop = LoopingCall(lambda seen=seen: seen.append(time.perf_counter()))
+            seen = [time.process_time()]
+            loop = LoopingCall(lambda seen=seen: seen.append(time.process_time()))
             done = loop.start(0.001, now=False)
             store.take(snapshot)
             await deferLater(reactor, 0.5)
