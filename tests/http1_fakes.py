@@ -110,7 +110,6 @@ class FakeExchange:
         self.upgradable = upgradable
         self.whole = whole
         self.heard: list[tuple[Any, ...]] = []
-        self.reads = 0
         self.connection: Upstream | None = None
         self.head: ResponseHead | None = None
         #: Called with the name of each callback after it was noted.
@@ -142,7 +141,6 @@ class FakeExchange:
 
     def on_read(self) -> None:
         assert not self.over(), "a read after the end"
-        self.reads += 1
 
     def on_end(self) -> None:
         self._hear("end")

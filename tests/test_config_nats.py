@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import Config, NatsSettings, load
 from scfd.config.nats import subject_matches, subjects_overlap
 from scfd.errors import ConfigError
+from tests.properties import given
 
 REQUIRED = "url: 'nats://h', stream: S, subject: s.>, consumer_name: c"
 

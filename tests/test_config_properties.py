@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,6 +16,7 @@ from scfd.config.schema import keys_of
 from scfd.config.tree import Scalar
 from scfd.config.values import TRIGGERS, Config
 from scfd.errors import ConfigError
+from tests.properties import given
 
 SECTIONS = [*sorted(keys_of(Config)), "dns_proxy"]
 KEYS = sorted(
@@ -90,28 +90,23 @@ class AnyInput(SynchronousTestCase):
             self.assertTrue(all(line.startswith(str(self.path)) for line in lines), lines)
             self.assertNotIn("hidden", str(error))
 
-    @settings(deadline=None)
     @given(st.binary(max_size=40))
     def test_bytes(self, data: bytes) -> None:
         self.check(data)
 
-    @settings(deadline=None)
     @given(YAML_TEXT)
     def test_yaml_like_text(self, text: str) -> None:
         self.check(text.encode("utf-8", "replace"))
 
-    @settings(deadline=None)
     @given(st.dictionaries(st.sampled_from(SECTIONS), TREES, max_size=4))
     def test_structures(self, tree: Any) -> None:
         self.check(yaml.safe_dump(tree).encode())
 
-    @settings(deadline=None)
     @given(st.sampled_from(sorted(TRIGGERS)), TREES)
     def test_triggers(self, kind: str, inside: Any) -> None:
         tree = {"triggers": [{"name": "t", "type": kind, "settings": inside}]}
         self.check(yaml.safe_dump(tree).encode())
 
-    @settings(deadline=None)
     @given(TREES)
     def test_second_file(self, inside: Any) -> None:
         service = {"protocol": "timer", "name": "heartbeat", "network": inside}
@@ -119,7 +114,6 @@ class AnyInput(SynchronousTestCase):
             yaml.safe_dump({"server": {"service": [service, {"protocol": "http", "port": inside}]}}).encode()
         )
 
-    @settings(deadline=None)
     @given(TREES)
     def test_plugin_untouched(self, tree: Any) -> None:
         """Without a $ in it, the plugin's part is what YAML says it is."""

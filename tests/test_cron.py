@@ -7,11 +7,12 @@ from itertools import islice, pairwise, product, takewhile
 from zoneinfo import ZoneInfo
 
 from attrs import frozen
-from hypothesis import given, settings, strategies
+from hypothesis import settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.triggers.timer.cron import Cron
 from tests.cron_oracle import differences
+from tests.properties import given
 
 UTC = timezone.utc
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -128,7 +129,7 @@ def days(text: str, start: datetime = NEW_YEAR, count: int = 3) -> list[str]:
 
 
 class AgainstTrialTests(SynchronousTestCase):
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(expressions, starts)
     def test_next_moment(self, expression: Expression, start: datetime) -> None:
         if expression.next_after(datetime(YEARS[0] - 1, 12, 31, 23, 59, 59, tzinfo=UTC)) is None:
@@ -137,7 +138,7 @@ class AgainstTrialTests(SynchronousTestCase):
             cron = Cron.parse(expression.text)
             self.assertEqual(cron.next_after(start), expression.next_after(start))
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(expressions, starts)
     def test_moments_are_next_after_next(self, expression: Expression, start: datetime) -> None:
         try:
@@ -214,7 +215,7 @@ class MistakeTests(SynchronousTestCase):
                 "@yearly, @annually, or such as @every 5s",
             )
 
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     @given(
         strategies.lists(
             strategies.text("0123456789*,-/?L#W@ RHMONJA", min_size=1, max_size=6)
@@ -514,7 +515,7 @@ class ClockTests(SynchronousTestCase):
             stamps = [moment.timestamp() for moment in moments]
             self.assertEqual(stamps, [day.timestamp() + 60 * (i + 1) for i in range(600)])
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(
         strategies.sampled_from(("*/10 * * * * *", "0 */7 * * * *", "0 30 2 * * *", "0 0 * ? * 0")),
         strategies.datetimes(datetime(2032, 1, 1), datetime(2033, 1, 1), timezones=strategies.just(BERLIN)),

@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from scfd.deferreds import InFlight, TimeLimits, detached, from_asyncio, from_coroutine, to_asyncio
+from tests.properties import given
 
 
 class BridgeTestCase(TestCase):

@@ -6,12 +6,12 @@ import json
 import os
 from pathlib import Path
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.dev.task_file import TaskFile, odd_keys, parse_tasks
 from scfd.errors import ConfigError
+from tests.properties import given
 
 
 class ParseTests(SynchronousTestCase):

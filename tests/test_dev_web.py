@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from typing import Any
 
 from attrs import fields
-from hypothesis import given
 from hypothesis import strategies as st
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred
@@ -19,6 +18,7 @@ from twisted.web.client import ResponseNeverReceived
 from scfd.dev.state import ControlPlaneState, Faults
 from scfd.dev.task_file import parse_tasks
 from scfd.dev.web import resource_tree
+from tests.properties import given
 
 URL = "http://127.0.0.1:18202"
 HEARTBEAT = f"{URL}/gateway/cloudnode/ReportHeartbeatInner"

@@ -6,13 +6,14 @@ import json
 from datetime import datetime, timezone
 from typing import Any
 
-from hypothesis import given, settings, strategies
+from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.errors import ConfigError, Mistake, describe
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskSnapshot
 from scfd.triggers.timer.jobs import timer_payload
+from tests.properties import given
 from tests.test_wire import json_values
 
 SNAPSHOT = TaskSnapshot(({"task_id": "task-001", "invalid": 0}, {"task_id": "task-002", "invalid": 1}))
@@ -106,7 +107,6 @@ class TriggerEventTests(SynchronousTestCase):
         self.assertEqual(list(event.tasks), TASKS)
         self.assertEqual(event.tasks_md5, SNAPSHOT.md5)
 
-    @settings(deadline=None)
     @given(json_values, strategies.text(), strategies.dictionaries(strategies.text(), strategies.text()))
     def test_is_json_whatever_is_in_it(self, payload: Any, name: str, metadata: dict[str, str]) -> None:
         event = TriggerEvent("nats", name, payload, metadata, SNAPSHOT)

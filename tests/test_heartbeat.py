@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
@@ -28,6 +28,7 @@ from scfd.status.metrics import Metrics
 from scfd.status.readiness import Readiness
 from tests.fakes import FakeAdapter
 from tests.http_fakes import FakeControlPlaneClient, Peer
+from tests.properties import given
 
 SERVER = "http://10.0.0.1:18202"
 URL = f"{SERVER}/gateway/cloudnode/ReportHeartbeatInner"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,6 +13,7 @@ from scfd.http1.client import ClientConnection
 from scfd.http1.response import LONGEST_HEAD
 from scfd.http1.turn import Turn
 from tests.http1_fakes import AT_ONCE, FakeExchange, FakeTransport
+from tests.properties import given
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

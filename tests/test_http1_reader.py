@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from httptools import HttpParserError, HttpRequestParser
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.http1.contract import RefusedError, Request
 from scfd.http1.reader import RequestReader
+from tests.properties import given
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"

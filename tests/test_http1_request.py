@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.http1.contract import RefusedError, Request
 from scfd.http1.request import read_head
+from tests.properties import given
 
 #: (status, what is wrong); each is a whole head, but for the empty line at its end.
 REFUSED = [

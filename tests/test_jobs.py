@@ -7,11 +7,12 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hypothesis import given, settings, strategies
+from hypothesis import settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot
 from scfd.triggers.timer.jobs import is_due, timer_payload
+from tests.properties import given
 
 UTC = timezone.utc
 
@@ -54,7 +55,7 @@ zones = strategies.sampled_from(
 
 
 class IsDueTests(SynchronousTestCase):
-    @settings(deadline=None, max_examples=500)
+    @settings(max_examples=500)
     @given(strategies.integers(1, 70), strategies.sampled_from("mhdwM"), moments, zones)
     def test_the_table(self, number: int, unit: str, moment: datetime, zone: ZoneInfo) -> None:
         expected = due_by_counting(number, unit, moment)
@@ -218,7 +219,6 @@ class TimerPayloadTests(SynchronousTestCase):
         ]
         self.assertEqual([[job["interval"] for job in due] for due in jobs], [["1m"], ["1m", "1h"]])
 
-    @settings(deadline=None)
     @given(
         strategies.lists(
             strategies.lists(

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.logger import (
@@ -38,6 +38,7 @@ from scfd.logs.formats import coloured_text_line, json_line, logfmt_line, text_l
 from scfd.logs.levels import Levels
 from scfd.logs.observers import UNFORMATTABLE_EACH, ConsoleObserver
 from scfd.logs.repeats import Repeats
+from tests.properties import given
 
 #: 2027-01-15 08:00:00.1234 UTC
 MOMENT = 1_800_000_000.1234

@@ -7,12 +7,13 @@ import threading
 import time
 from typing import Any
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.events import long_json
 from scfd.events.long_json import from_long_json
 from scfd.events.wire import from_json
+from tests.properties import given
 
 _VALUES: Any = strategies.recursive(
     strategies.none() | strategies.booleans() | strategies.integers() | strategies.text(),

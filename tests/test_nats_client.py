@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client as NatsClient
 from nats.aio.subscription import Subscription
@@ -14,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from scfd.deferreds import from_asyncio
 from scfd.errors import StartupError
 from scfd.triggers.nats.client import UNREADABLE, Client, check_nats_py, parse_headers
+from tests.properties import given
 
 
 class HeaderTests(SynchronousTestCase):

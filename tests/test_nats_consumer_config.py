@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsSettings
@@ -17,6 +17,7 @@ from scfd.triggers.nats.consumer_config import (
     unusable,
     without_messages,
 )
+from tests.properties import given
 
 SECOND = 1_000_000_000
 STREAM = {"subjects": ["s.>"]}

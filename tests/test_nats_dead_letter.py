@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,6 +14,7 @@ from scfd.status.readiness import Readiness
 from scfd.triggers.nats.dead_letter import DeadLetters, _size, fitted
 from scfd.triggers.nats.message import Delivery
 from tests.nats_fakes import FakeConnection, Message
+from tests.properties import given
 
 OWN = {"Scfd-Reason": "HTTP status 500", "Nats-Msg-Id": "S.c.1"}
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from attrs import evolve
-from hypothesis import given, settings, strategies
+from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsSettings
@@ -15,6 +15,7 @@ from scfd.events.event import TriggerEvent
 from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot
 from scfd.triggers.nats.message import Delivery, MessageEvent, message_payload
 from tests.nats_fakes import Message
+from tests.properties import given
 
 #: Third delivery of message 42 of stream SAMPLES, stored at 2025-01-01T00:01:00.250Z.
 REPLY = "$JS.ACK.SAMPLES.rolling-mean.3.42.7.1735689660250000000.0"
@@ -51,7 +52,6 @@ class MessagePayloadTests(SynchronousTestCase):
     def test_other_bytes_are_base64(self) -> None:
         self.assertEqual(message_payload(b"\xff\x00\x80"), ("/wCA", None, {"payload_encoding": "base64"}))
 
-    @settings(deadline=None)
     @given(strategies.binary() | strategies.text().map(str.encode))
     def test_no_message_is_lost_on_the_way_to_the_plugin(self, data: bytes) -> None:
         payload, encoded, metadata = message_payload(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from scfd.adapter.child import _end_of_character
 from scfd.adapter.output import HOLD, MOST_LINES, MOST_TEXT, PluginOutput, read
 from scfd.logs.fields import record
+from tests.properties import given
 
 LEVELS = {
     "critical": (

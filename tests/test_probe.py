@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 from twisted.internet.task import Clock
@@ -27,6 +27,7 @@ from scfd.status.context import Context
 from scfd.status.readiness import Phase
 from tests.fakes import FakeAdapter, MemoryReports
 from tests.http_fakes import FakeControlPlaneClient
+from tests.properties import given
 
 #: 2027-01-15 08:00:00 UTC
 NOW = 1_800_000_000.0

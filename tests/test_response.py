@@ -6,7 +6,7 @@ import contextlib
 import json
 from typing import Any
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.events.event import TaskResult, TriggerResponse
@@ -17,6 +17,7 @@ from scfd.events.response import (
     parse_task_response,
     usable_result,
 )
+from tests.properties import given
 
 
 def _is_usable(result: object) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import evolve
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
@@ -19,6 +18,7 @@ from scfd.events.wire import from_json, to_json
 from scfd.status.readiness import Phase
 from tests.nodes import queue
 from tests.operated import Operated
+from tests.properties import given
 from tests.rpc_fuzz import Fuzzer
 
 JSON = st.recursive(

@@ -15,9 +15,9 @@ FACTS: Mapping[str, Sequence[str]] = {
     # The generations
     "1 to 3 have their own paths": (
         "test_generations.PathTests.test_the_paths_of_the_generations",
-        "integration.test_conformance.TaskStatusTests.test_what_a_report_says",
-        "integration.test_conformance_2.TaskStatusTests.test_what_a_report_says",
-        "integration.test_conformance_3.TaskStatusTests.test_what_a_report_says",
+        "integration.test_conformance.TaskStatusTests.test_what_becomes_of_a_result",
+        "integration.test_conformance_2.TaskStatusTests.test_what_becomes_of_a_result",
+        "integration.test_conformance_3.TaskStatusTests.test_what_becomes_of_a_result",
     ),
     "a task is deleted by invalid in 1 and 2, by is_deleted in 3; the digest is over the others": (
         "test_generations.DecodedTests.test_deleted_tasks_are_invalid",
@@ -52,7 +52,7 @@ FACTS: Mapping[str, Sequence[str]] = {
     "the status is 200, and only code 0 means taken": (
         "test_verdict.Generation3Tests.test_only_code_0_is_taken",
         "test_verdict.Generation3Tests.test_business_codes",
-        "integration.test_conformance_3.TaskStatusTests.test_responses_that_count_as_delivered",
+        "integration.test_conformance_3.TaskStatusTests.test_what_becomes_of_a_result",
     ),
     "framework errors use the same member, 1 with a header that tells it from the business code": (
         "test_verdict.Generation3Tests.test_framework_codes",
@@ -61,7 +61,7 @@ FACTS: Mapping[str, Sequence[str]] = {
     ),
     "141, 999 and other framework codes, but 1 and 12, are tried again": (
         "test_heartbeat.Generation3Tests.test_which_errors_are_tried_again",
-        "integration.test_conformance_3.TaskStatusTests.test_anything_else_is_tried_again",
+        "integration.test_conformance_3.TaskStatusTests.test_what_becomes_of_a_result",
     ),
     # Strict requests
     "an unknown field or a wrong type refuses a heartbeat; metadata and metrics may be any object": (
@@ -83,7 +83,7 @@ FACTS: Mapping[str, Sequence[str]] = {
         "test_dev_routes.Generation3Tests.test_not_planned_yet",
     ),
     "nothing to do: the list is cleared": (
-        "integration.test_conformance_3.HeartbeatTests.test_an_authoritative_empty_list",
+        "integration.test_conformance_3.HeartbeatTests.test_the_digest_and_the_task_list",
         "test_dev_routes.Generation3Tests.test_nothing_to_do",
     ),
     "an unknown node with collectors gets code 4 and no list: the tasks stay": (
@@ -108,21 +108,21 @@ FACTS: Mapping[str, Sequence[str]] = {
     "an empty result is sent as it is": ("test_generations.ReportRequestTests.test_an_empty_result",),
     # Probes
     "status 200 and success are what counts; no token comes with it": (
-        "integration.test_conformance_3.ProbeTests.test_a_probe_brings_the_address_and_gets_the_figures",
+        "integration.test_conformance_3.FirstProbeTests.test_a_probe_brings_the_address_and_gets_the_figures",
     ),
     "service_gateway, else admin_gateway, else the older fields; storage_access": (
         "test_probe.AddressTests.test_deployed_services_come_first",
         "test_probe.AddressTests.test_the_storage_server",
-        "integration.test_conformance_3.ProbeTests.test_deployed_services",
+        "integration.test_conformance_3.FirstProbeTests.test_deployed_services",
     ),
     "a server that does not know its address names the host unknown": (
         "test_probe.AddressTests.test_hosts_that_can_not_be_a_server",
         "test_probe.NewerProbesTests.test_a_host_that_can_not_be_a_server_changes_nothing",
-        "integration.test_conformance_3.ProbeTests.test_deployed_services",
+        "integration.test_conformance_3.FirstProbeTests.test_deployed_services",
     ),
     "data has the server's id of the node": (
         "test_probe.NewerProbesTests.test_the_servers_id_of_the_node",
-        "integration.test_conformance_3.ProbeTests.test_deployed_services",
+        "integration.test_conformance_3.FirstProbeTests.test_deployed_services",
     ),
     "a node is online for 35 s after a heartbeat": (
         "test_server_facts.ConfigTests.test_three_heartbeats_may_be_lost",
@@ -152,8 +152,8 @@ FACTS: Mapping[str, Sequence[str]] = {
     ),
     "a 400 or 404 behind the gateway is a 500 with a text": (
         "test_verdict.Generation1And2Tests.test_a_status_that_the_gateway_wraps_into_a_500",
-        "integration.test_conformance.TaskStatusTests.test_refused_for_good",
-        "integration.test_conformance_2.TaskStatusTests.test_refused_for_good",
+        "integration.test_conformance.TaskStatusTests.test_what_becomes_of_a_result",
+        "integration.test_conformance_2.TaskStatusTests.test_what_becomes_of_a_result",
     ),
     "status 0 counts as none, and is sent as 1": (
         "test_generations.ReportRequestTests.test_status_0_is_one_that_generations_1_and_2_take_for_none",

@@ -6,11 +6,12 @@ import hashlib
 import json
 from typing import Any
 
-from hypothesis import given, settings, strategies
+from hypothesis import strategies
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore, is_valid, read_tasks, tasks_md5
+from tests.properties import given
 
 
 def a_task(task_id: str, **fields: Any) -> dict[str, Any]:
@@ -61,7 +62,6 @@ class DigestTests(SynchronousTestCase):
         expected = hashlib.md5(",".join(sorted(ids)).encode()).hexdigest()
         self.assertEqual(tasks_md5(a_task(task_id) for task_id in ids), expected)
 
-    @settings(deadline=None)
     @given(task_lists, strategies.randoms())
     def test_depends_on_nothing_but_the_valid_ids(self, tasks: list[dict[str, Any]], random: Any) -> None:
         valid = [task["task_id"] for task in tasks if task["invalid"] in (0, None)]
@@ -72,7 +72,6 @@ class DigestTests(SynchronousTestCase):
 
 
 class SnapshotTests(SynchronousTestCase):
-    @settings(deadline=None)
     @given(task_lists)
     def test_json_is_the_task_list(self, tasks: list[dict[str, Any]]) -> None:
         snapshot = TaskSnapshot(tuple(tasks))

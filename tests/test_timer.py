@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from attrs import evolve
-from hypothesis import given, settings, strategies
+from hypothesis import strategies
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
@@ -29,6 +29,7 @@ from scfd.triggers.timer import trigger as timer
 from scfd.triggers.timer.cron import Cron
 from scfd.triggers.timer.moments import AT_ONCE, LOOK_AFTER, LOOKED_FOR_AT_ONCE, MOST_MISSED
 from scfd.triggers.timer.trigger import Timers
+from tests.properties import given
 
 UTC = timezone.utc
 #: 2032-01-01T00:00:00Z
@@ -309,7 +310,6 @@ class MissedTests(SynchronousTestCase):
         harness.advance(1)
         self.assertEqual(harness.events[1].metadata["fire_time"], "2032-01-04T00:00:01Z")
 
-    @settings(deadline=None)
     @given(
         strategies.sampled_from(
             [

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, strategies
+from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.control_plane.client import ServerResponse
 from scfd.control_plane.generations import decoded
 from scfd.control_plane.learning import Exchange
 from scfd.control_plane.verdict import Verdict, judge
+from tests.properties import given
 
 
 def judged(generation: int, status: int, body: bytes, trpc_ret: str = "", proven: bool = True) -> Verdict:

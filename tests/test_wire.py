@@ -6,10 +6,11 @@ import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from hypothesis import given, settings, strategies
+from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.events.wire import from_json, rfc3339, to_json
+from tests.properties import given
 
 #: Half surrogate pairs included, which JSON can carry and UTF-8 can't.
 any_text = strategies.text(strategies.characters())
@@ -34,7 +35,6 @@ class ToJsonTests(SynchronousTestCase):
             self.assertRaises(ValueError, to_json, value)
         self.assertRaises(TypeError, to_json, b"bytes")
 
-    @settings(deadline=None)
     @given(json_values)
     def test_is_read_back_as_it_was(self, value: Any) -> None:
         encoded = to_json(value)
@@ -63,7 +63,6 @@ class FromJsonTests(SynchronousTestCase):
     def test_utf8(self) -> None:
         self.assertEqual(from_json('{"é": "火"}'.encode()), {"é": "火"})
 
-    @settings(deadline=None)
     @given(strategies.binary() | strategies.text().map(str.encode))
     def test_raises_nothing_but_value_error(self, data: bytes) -> None:
         try:
