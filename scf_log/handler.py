@@ -13,6 +13,9 @@ TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 #: What every record has; all else came with ``extra=``. ``message`` and ``asctime`` are formatters' notes.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+#: Spellings of levels that `logging` itself does not know, besides lower case.
+_SHORT: dict[int | str, int | str] = {"ERR": "ERROR", "CRIT": "CRITICAL", "TRACE": "DEBUG"}
+
 
 class CLSHandler(logging.Handler):
     """
@@ -26,7 +29,9 @@ class CLSHandler(logging.Handler):
     def __init__(
         self, config: CLSConfig, level: int | str = logging.DEBUG, time_format: str = TIME_FORMAT
     ) -> None:
-        super().__init__(level)
+        if isinstance(level, str):
+            level = level.strip().upper()
+        super().__init__(_SHORT.get(level, level))
         self._field_map = dict(config.field_map)
         self._time_format = time_format
         self._context: dict[str, str] = {}

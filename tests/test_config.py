@@ -272,6 +272,13 @@ admin: {lisen: "${A}"}
             (line,) = self.mistakes('gateway: {access_log: "${J}"}', {"J": text})
             self.assertIn("found the value of ${J}; expected true or false", line)
 
+    def test_spellings_of_levels(self) -> None:
+        for text, level in (("WARN", "warn"), ("warning", "warn"), ("Err", "error"), ("FATAL", "critical")):
+            log = self.load(f"log: {{level: {text}, levels: {{nats: {text}}}}}").log
+            self.assertEqual((log.level, log.levels), (level, {"nats": level}))
+        (line,) = self.mistakes("log: {levels: {nats: loud}}")
+        self.assertIn("log.levels.nats: found 'loud'; expected debug, info, warn, error or critical", line)
+
     def test_quoted_numbers(self) -> None:
         text = "shutdown: {drain: '${D}'}\ngateway: {max_body: '${S}', max_connections: '${N}'}"
         for n in ("5", " 5\n", "+5"):

@@ -23,6 +23,7 @@ from twisted.logger import (
     LogLevel,
     capturedLogs,
     formatEvent,
+    globalLogPublisher,
 )
 from twisted.python import log as legacy
 from twisted.python import threadable
@@ -414,8 +415,21 @@ class LevelsTests(SynchronousTestCase):
         levels.set("", "critical")
         self.assertFalse(levels.shows(event))
         self.assertFalse(levels.shows(an_event(log_level=LogLevel.error)))
-        with self.assertRaisesRegex(ValueError, "level is 'loud'; expected one of debug, info"):
+        with self.assertRaisesRegex(ValueError, "level is 'loud'; expected debug, info"):
             levels.set("nats", "loud")
+
+    def test_back_to_the_default(self) -> None:
+        levels = Levels()
+        levels.use("warn", {"nats": "debug"})
+        levels.set("timer", "Fatal")
+        levels.set("", " ERR ")
+        self.assertEqual((levels.default, levels.named), ("error", {"nats": "debug", "timer": "critical"}))
+        levels.set("scfd.timer", "default")
+        levels.set("nats", "Default")
+        levels.set("unknown", "default")
+        levels.set("", "default")
+        self.assertEqual((levels.default, levels.named), ("warn", {}))
+        self.assertEqual(logging.getLogger().level, logging.WARNING)
 
     def test_many_namespaces_do_not_fill_the_memory(self) -> None:
         levels = Levels()
@@ -594,6 +608,25 @@ class BridgeTests(SynchronousTestCase):
         [error] = self.flushLoggedErrors(ConnectionRefusedError)
         self.assertIs(events[0]["log_failure"], error)
         self.assertIn("test_an_exception_comes_along", error.getTraceback())
+
+    def test_an_observer_that_logs_and_fails(self) -> None:
+        seen: list[LogEvent] = []
+
+        def observer(event: LogEvent) -> None:
+            seen.append(event)
+            self.source.error("observer: %s", "no room")
+            raise OSError(28, "no room")
+
+        stderr = io.StringIO()
+        self.patch(sys, "__stderr__", stderr)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.source.info("one")
+        self.assertEqual(formatEvent(seen[0]), "one")
+        self.assertLess(len(seen), 5)
+        self.assertIn("nats.aio.client: observer: no room\n", stderr.getvalue())
+        globalLogPublisher.removeObserver(observer)
+        self.flushLoggedErrors(OSError)
 
     def test_braces_in_a_record_are_text(self) -> None:
         with capturedLogs() as events:

@@ -132,6 +132,21 @@ class RemoteTests(SynchronousTestCase):
         url = self.serve(200, b'{"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": "no such"}}')
         self.assertEqual(self.command("pause", "x", "--url", url), (1, "no such\n"))
 
+    def test_a_level_alone_is_that_of_all(self) -> None:
+        asked: list[dict[str, Any]] = []
+
+        def call(node: object, method: str, **parameters: Any) -> dict[str, Any]:
+            asked.append(parameters)
+            return {"default": "info", "namespaces": {}}
+
+        self.patch(Node, "call", call)
+        for given in ((), ("WARN",), ("default",), ("nats",), ("nats", "default")):
+            self.assertEqual(self.command("log-level", *given, "--url", "http://127.0.0.1:1"), (0, ""))
+        self.assertEqual(
+            [(one["namespace"], one["level"]) for one in asked],
+            [("", None), ("", "WARN"), ("", "default"), ("nats", None), ("nats", "default")],
+        )
+
     def test_which_node_is_meant(self) -> None:
         here = Path.cwd()
         self.assertFalse((here / "etc").exists() or (here / "config.yaml").exists())

@@ -121,6 +121,11 @@ class HandlerTests(SendingTestCase):
         handler.flush()
         self.assertEqual([fields["Msg"] for _, fields in self.endpoint.taken], ["this"])
 
+    def test_spellings_of_levels(self) -> None:
+        for text, level in (("warn", 30), ("Warning", 30), ("err", 40), ("fatal", 50), ("debug", 10), (7, 7)):
+            self.assertEqual(CLSHandler(self.config(), text).level, level)
+        self.assertRaises(ValueError, CLSHandler, self.config(), "loud")
+
 
 class ProducerTests(SendingTestCase):
     def test_batches_by_count_and_by_size(self) -> None:

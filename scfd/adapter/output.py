@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, LogLevel
 
 from scfd.events.trace import trace_id
+from scfd.log_levels import LEVELS
 from scfd.logs.fields import EXTRA
 
 _log = Logger(namespace="scfd.plugin.output")
@@ -23,15 +24,7 @@ MOST_LINES, MOST_TEXT = 200, 65536
 
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 
-_NAMES = {
-    LogLevel.debug: "trace debug verbose finest finer fine silly",
-    LogLevel.info: "info notice information informational success http",
-    LogLevel.warn: "warn warning",
-    LogLevel.error: "error err severe",
-    LogLevel.critical: "critical crit fatal panic dpanic alert emerg emergency",
-}
-_BY_NAME = {name: level for level, names in _NAMES.items() for name in names.split()}
-_WORDS = "|".join(sorted(_BY_NAME, key=len, reverse=True))
+_WORDS = "|".join(sorted(LEVELS, key=len, reverse=True))
 _UPPER = _WORDS.upper()
 
 _DATE = r"\d{4}[-/]\d\d[-/]\d\d[T ,]+"
@@ -116,7 +109,7 @@ def _level_of_text(line: str) -> Any:
     head = line[:200]
     for pattern in (_LEVELLED, _BEHIND_TIME):
         if match := pattern.match(head):
-            return _BY_NAME[next(word for word in match.groups() if word).lower()]
+            return LEVELS[next(word for word in match.groups() if word).lower()]
     if match := _GLOG.match(head):
         return _GLOG_LEVELS[match[1]]
     match = _SYSLOG.match(head)
@@ -142,7 +135,7 @@ def _read_logfmt(line: str) -> Said:
     if end == len(line) and pairs:
         return _of_values(pairs, line)
     found = re.search(r'(?:^|\s)(?:level|lvl|severity)="?(\w+)', line[:1000])
-    return Said(line, _BY_NAME.get(found[1].lower()) if found else None)
+    return Said(line, LEVELS.get(found[1].lower()) if found else None)
 
 
 def _unquoted(text: str) -> str:
@@ -177,7 +170,7 @@ def _of_values(values: dict[str, Any], line: str) -> Said:
 def _level_of_value(key: str, value: object) -> Any:
     """A number is one of Python's by its key, else one of pino and bunyan: 30 is info."""
     if isinstance(value, str) and not re.fullmatch("[0-9]{1,3}", value):
-        return _BY_NAME.get(_COLOURS.sub("", value).strip().lower())
+        return LEVELS.get(_COLOURS.sub("", value).strip().lower())
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     number = (int(value) if isinstance(value, str) else value) + (10 if key.lower() == "levelno" else 0)

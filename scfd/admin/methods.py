@@ -268,7 +268,8 @@ class LogMethods(Group):
         """
         The levels from which on events are shown; with ``level``, after setting that of a namespace.
 
-        An empty ``namespace`` is the default for all. A restart of the node ends it.
+        An empty ``namespace`` is the default for all. The level ``default`` takes a change back; a restart of
+        the node takes all of them back.
         """
         if level is not None:
             try:

@@ -15,6 +15,7 @@ from scfd.cli import events, failed
 from scfd.cli.remote import EXIT_FAILED, Node, NotReachedError, add_options, show
 from scfd.cli.table import ago, duration, table
 from scfd.errors import StartupError
+from scfd.log_levels import ACCEPTED, DEFAULT, LEVELS
 
 Commands = Any  # argparse has no public name for it
 
@@ -198,13 +199,16 @@ def _restart(node: Node, options: argparse.Namespace) -> int:
 
 def _log_level_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "namespace", metavar="NAMESPACE", nargs="?", default="", help='such as nats; "" for all'
+        "namespace", metavar="NAMESPACE", nargs="?", default="", help="such as nats; all when left out"
     )
-    parser.add_argument("level", metavar="LEVEL", nargs="?", help="debug, info, warn, error or critical")
+    parser.add_argument("level", metavar="LEVEL", nargs="?", help=f"{ACCEPTED}; or {DEFAULT}")
 
 
 def _log_level(node: Node, options: argparse.Namespace) -> int:
-    found = node.call("log.level", namespace=options.namespace, level=options.level)
+    namespace, level = options.namespace, options.level
+    if level is None and namespace.lower() in (DEFAULT, *LEVELS):
+        namespace, level = "", namespace
+    found = node.call("log.level", namespace=namespace, level=level)
     rows = [("all", found["default"]), *sorted(found["namespaces"].items())]
     show(options, found, table(("NAMESPACE", "LEVEL"), rows))
     return 0

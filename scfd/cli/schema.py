@@ -21,6 +21,7 @@ from scfd.config.checks import Address, ScalarCheck
 from scfd.config.nats import NatsSettings, NatsTlsSettings
 from scfd.config.schema import CHECK, FORMER_NAMES, FreeForm, ListOf, MapOf, OneOf, Section, keys_of
 from scfd.config.values import AdapterSettings, Config, HeartbeatSettings, HttpAdapterSettings
+from scfd.log_levels import LEVELS, NAMES
 
 Schema = dict[str, Any]
 
@@ -120,6 +121,9 @@ _CHECKS: Mapping[ScalarCheck, Schema] = {
     checks.PATH_PREFIX: _matching(r"(?:/[\w.~%-]+)+/?"),
     checks.ACCESS_KEY: _matching(r"[\x21-\x2e\x30-\x7e]+", *_SCALARS),
     checks.VARIABLES: _matching(r"[^=\s]+", *_SCALARS),
+    checks.LEVEL: {
+        "anyOf": [{"enum": list(NAMES)}, _matching(rf"\s*(?:{_any_case(' '.join(LEVELS))})\s*")],
+    },
     checks.SWITCH: _matching(rf"\s*(?:{_any_case('true yes on false no off')})\s*", "boolean"),
 }
 

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from scfd.config.findings import WRONG, Findings, is_secret
 from scfd.config.tree import Node, Scalar, is_odd_number
+from scfd.log_levels import ACCEPTED, level_name
 from scfd.triggers.timer.cron import Cron
 
 _HOST_NAME = re.compile(
@@ -377,6 +378,7 @@ SERVERS = ScalarCheck(
 VARIABLES = ScalarCheck(
     "the name of an environment variable, or of several, such as AWS_*", _matching(r"[^=\s\0]+")
 )
+LEVEL = ScalarCheck(ACCEPTED, lambda node: level_name(node.text))
 # Quotes around it are no wish for text. The words are those that YAML 1.1 has.
 SWITCH = ScalarCheck("true or false", lambda node: meaning(_SWITCHES, node.text.strip().lower()))
 TIMEZONE = ScalarCheck("a time zone's IANA name, such as UTC or Asia/Shanghai", _parse_timezone)

@@ -25,6 +25,7 @@ from scfd.config.checks import (
     HOST_OR_EMPTY,
     HTTP_URL,
     HTTP_URL_OR_EMPTY,
+    LEVEL,
     NATS_NAME,
     PATH_PREFIX,
     PORT,
@@ -325,7 +326,6 @@ class AdminSettings:
     failing_after: int = key(whole(1), 5)
 
 
-_LEVEL = choice("debug", "info", "warn", "error", "critical")
 _NAMESPACES = "a mapping of namespaces to levels, such as {nats: debug}"
 
 
@@ -386,8 +386,8 @@ class LogSettings:
     :ivar cls: None, the default, sends nothing to CLS.
     """
 
-    level: str = key(_LEVEL, "info")
-    levels: Mapping[str, str] = key(MapOf(_NAMESPACES, r"[^\s:=]+", _LEVEL), factory=dict)
+    level: str = key(LEVEL, "info")
+    levels: Mapping[str, str] = key(MapOf(_NAMESPACES, r"[^\s:=]+", LEVEL), factory=dict)
     format: str = key(choice("text", "json", "logfmt"), "text")
     file: str = key(TEXT, "")
     max_size: int = key(SIZE, 10 * 1024 * 1024)

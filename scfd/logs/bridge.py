@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
+from contextlib import suppress
 from typing import Any
 
 from twisted.logger import Logger, LogLevel
@@ -33,9 +36,29 @@ def bridge_stdlib(logger: logging.Logger | None = None) -> None:
 
 
 class _TwistedHandler(logging.Handler):
-    """Logs each record again as an event whose namespace is the name of the record's logger."""
+    """
+    Logs each record again as an event whose namespace is the name of the record's logger.
+
+    What observers log while they are given a record would reach them again, without end: standard error is
+    told instead.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._in_this_thread = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(self._in_this_thread, "busy", False):
+            with suppress(Exception):  # nobody is left who could be told
+                print(f"{record.name}: {record.getMessage()}", file=sys.__stderr__)
+            return
+        self._in_this_thread.busy = True
+        try:
+            self._log(record)
+        finally:
+            self._in_this_thread.busy = False
+
+    def _log(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
         except Exception as error:

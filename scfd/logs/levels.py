@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from twisted.logger import LogEvent, LogLevel
 
+from scfd.log_levels import DEFAULT, NAMES, level_name
 from scfd.logs.fields import level_of, namespace_of, text_of
 
-NAMES = tuple(level.name for level in LogLevel.iterconstants())
 _ORDER = {level: index for index, level in enumerate(LogLevel.iterconstants())}
 #: Namespaces whose level is remembered.
 _REMEMBERED = 1_000
@@ -36,13 +36,13 @@ class Levels:
     """
 
     def __init__(self, default: str = "info", named: Mapping[str, str] | None = None) -> None:
-        self.default = default
+        self.default = self._configured = default
         self.named = dict(named or {})
         self._known: dict[str, int] = {}
 
     def use(self, default: str, named: Mapping[str, str]) -> None:
         """Take others, as the config has them."""
-        self.default = default
+        self.default = self._configured = default
         self.named = {name.removeprefix("scfd."): level for name, level in named.items()}
         self._known.clear()
         self.apply_to_stdlib()
@@ -52,20 +52,23 @@ class Levels:
         Change one while the node runs.
 
         :param namespace: empty for the default.
+        :param level: `DEFAULT` takes the change back: a namespace has that of all, all that of the config.
         :raises ValueError: there is no such level.
         """
-        if level not in NAMES:
-            raise ValueError(f"level is {level!r}; expected one of {', '.join(NAMES)}")
-        if namespace:
-            self.named[namespace.removeprefix("scfd.")] = level
+        taken_back = level.strip().lower() == DEFAULT
+        name = self._configured if taken_back else level_name(level)
+        if not namespace:
+            self.default = name
+        elif taken_back:
+            self.named.pop(namespace.removeprefix("scfd."), None)
         else:
-            self.default = level
+            self.named[namespace.removeprefix("scfd.")] = name
         self._known.clear()
         self.apply_to_stdlib()
 
     def apply_to_stdlib(self) -> None:
         """Have the standard library make those records that are shown."""
-        least = min(_index(name) for name in (self.default, *self.named.values()))
+        least = min(NAMES.index(name) for name in (self.default, *self.named.values()))
         logging.getLogger().setLevel((logging.DEBUG, logging.INFO, logging.WARNING)[min(least, 2)])
 
     def shows(self, event: LogEvent) -> bool:
@@ -86,12 +89,8 @@ class Levels:
         parts = namespace.removeprefix("scfd.").split(".")
         prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
         name = next((self.named[one] for one in prefixes if one in self.named), self.default)
-        self._known[namespace] = found = _index(name)
+        self._known[namespace] = found = NAMES.index(name)
         return found
-
-
-def _index(name: str) -> int:
-    return NAMES.index(name)
 
 
 #: Those of this process.
