@@ -13,11 +13,11 @@ from scfd.errors import EventError, PluginUnavailableError
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.events.response import shown, usable_result
 from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
-from scfd.events.trace import trace_id
+from scfd.events.trace import ids
 from scfd.identity import Identity
 from scfd.interfaces import IEventHandler, IReports
 from scfd.status.context import Context
-from scfd.status.history import PastEvent, span_id
+from scfd.status.history import PastEvent
 from scfd.status.metrics import Count, Distribution
 from scfd.status.said import Said
 
@@ -131,7 +131,7 @@ class Dispatcher:
         if not isinstance(result, Failure):
             self._note_snapshot(self._task_store.snapshot)
             if result.unstored:
-                self._note_unstored(event.name, result.unstored)
+                self._note_unstored(event, result.unstored)
             if result.task_results:
                 try:
                     accepted = self.report(event, result.task_results)
@@ -204,15 +204,13 @@ class Dispatcher:
         return figures
 
     def _log_failure(self, event: TriggerEvent, failure: Failure) -> None:
-        trace = trace_id(event.traceparent)
         if failure.check(EventError, CancelledError):
             _log.warn(
                 "{trigger}: {what} failed: {error} (trace {trace})",
                 trigger=event.name,
                 what=event.describe(),
                 error=failure.getErrorMessage() or "cancelled",
-                trace=trace,
-                event=span_id(event),
+                **ids(event.traceparent),
             )
         else:
             # A fault in the plugin's code: its author needs the traceback.
@@ -221,8 +219,7 @@ class Dispatcher:
                 failure,
                 trigger=event.name,
                 what=event.describe(),
-                trace=trace,
-                event=span_id(event),
+                **ids(event.traceparent),
             )
 
     def _node_metadata(self) -> dict[str, str]:
@@ -239,7 +236,7 @@ class Dispatcher:
             try:
                 usable.append(usable_result(result))
             except ValueError as error:
-                self._note_dropped(event.name, index, str(error))
+                self._note_dropped(event, index, str(error))
         for status, count in Counts(int(result.status) for result in usable).items():
             # A plugin may make up any number; a label with as many values would fill the memory.
             label = str(status) if status in _STATUSES else "other"
@@ -248,14 +245,15 @@ class Dispatcher:
         self._note_failing(usable, event.snapshot)
         return usable
 
-    def _note_dropped(self, trigger: str, index: int, reason: str) -> None:
+    def _note_dropped(self, event: TriggerEvent, index: int, reason: str) -> None:
         self._metrics.results_dropped.labels("malformed").inc()
-        if self._said.first((trigger, reason)):
+        if self._said.first((event.name, reason)):
             _log.warn(
                 "{trigger}: result {index} of the plugin's response is dropped: {reason}",
-                trigger=trigger,
+                trigger=event.name,
                 index=index,
                 reason=reason,
+                **ids(event.traceparent),
             )
 
     def _note_strangers(self, event: TriggerEvent, results: list[TaskResult]) -> None:
@@ -272,17 +270,19 @@ class Dispatcher:
                 trigger=event.name,
                 task_id=shown(strangers[0]),
                 known=min(known),
+                **ids(event.traceparent),
             )
 
-    def _note_unstored(self, trigger: str, count: int) -> None:
-        if trigger not in self._unstored:
-            self._unstored.add(trigger)
+    def _note_unstored(self, event: TriggerEvent, count: int) -> None:
+        if event.name not in self._unstored:
+            self._unstored.add(event.name)
             _log.warn(
                 "{trigger}: the plugin's response has data points (data_points, write_groups): expected only"
                 " task_results, the node can't store data; such points are dropped and counted",
-                trigger=trigger,
+                trigger=event.name,
+                **ids(event.traceparent),
             )
-        self._metrics.data_points_dropped.labels(trigger).inc(count)
+        self._metrics.data_points_dropped.labels(event.name).inc(count)
 
     def _note_snapshot(self, snapshot: TaskSnapshot) -> None:
         if snapshot is not self._last_snapshot:

@@ -92,6 +92,7 @@ class DispatcherTests(SynchronousTestCase):
             [(event["log_level"], event["trigger"]) for event in events],
             [(LogLevel.warn, "my-timer"), (LogLevel.warn, "other")],
         )
+        self.assertEqual(events[0]["trace"], self.adapter.events[0].traceparent[3:35])
         self.assertEqual(self.sample("data_points_dropped_total", trigger="my-timer"), 6)
         self.assertEqual(self.sample("data_points_dropped_total", trigger="other"), 3)
 

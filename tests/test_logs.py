@@ -29,6 +29,7 @@ from twisted.python import log as legacy
 from twisted.python import threadable
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from scfd import logs
@@ -612,6 +613,7 @@ class BridgeTests(SynchronousTestCase):
     def test_an_observer_that_logs_and_fails(self) -> None:
         seen: list[LogEvent] = []
 
+        @implementer(ILogObserver)
         def observer(event: LogEvent) -> None:
             seen.append(event)
             self.source.error("observer: %s", "no room")

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsSettings
@@ -60,7 +61,9 @@ class BuryTests(SynchronousTestCase):
         letters = DeadLetters(settings, connection, Readiness(lambda: 0.0), Clock())
         reply = "$JS.ACK.S.c.3.7.7.1735689660250000000.0"
         results: list[Any] = []
-        buried = Deferred.fromCoroutine(letters.bury(Delivery(Message("s.a", reply, body)), "no"))
+        delivery = Delivery(Message("s.a", reply, body))
+        delivery.ids = {"event": "e", "trace": "t"}
+        buried = Deferred.fromCoroutine(letters.bury(delivery, "no"))
         buried.addBoth(results.append)
         return connection, results
 
@@ -74,3 +77,9 @@ class BuryTests(SynchronousTestCase):
     def test_a_letter_that_can_not_go_at_all(self) -> None:
         connection, results = self.bury(b"b", 100)
         self.assertEqual((connection.requests, results), ([], [False]))
+
+    def test_lines_name_the_event(self) -> None:
+        with capturedLogs() as events:
+            self.test_a_body_that_does_not_fit_stays_in_its_stream()
+            self.test_a_letter_that_can_not_go_at_all()
+        self.assertEqual([(event["event"], event["trace"]) for event in events], [("e", "t")] * 3)

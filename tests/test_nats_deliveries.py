@@ -7,11 +7,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.config import NatsSettings
 from scfd.errors import PluginError, PluginUnavailableError, StorageError
 from scfd.events.event import TriggerEvent
+from scfd.events.tasks import EMPTY_SNAPSHOT
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats.acks import Acks
 from scfd.triggers.nats.consumer_config import Terms, most_ahead
@@ -100,6 +102,37 @@ class UnavailableTests(DeliveriesCase):
         self.receive(1)
         self.plugin[1].errback(PluginError("HTTP status 500"))
         self.assertEqual(self.responses, [(1, "-NAK")])
+
+
+class LogTests(DeliveriesCase):
+    """Lines about a message name its event, by which the plugin's own lines are found."""
+
+    def test_naks_last_deliveries_and_acks_that_are_not_confirmed(self) -> None:
+        ids: list[str] = []
+
+        def dispatch(event: TriggerEvent) -> Deferred[None]:
+            parent = event.at_node({"nodeID": "n"}, EMPTY_SNAPSHOT).traceparent
+            ids.append(f"{parent[36:52]} {parent[3:35]}")
+            return succeed(None) if event.metadata["num_delivered"] == "3" else fail(PluginError("no"))
+
+        self.patch(self, "dispatch", dispatch)
+        deliveries = self.make(max_deliver=2, ack="double")
+        with capturedLogs() as events:
+            for delivered in (1, 2, 3):
+                self.receive(1, delivered=delivered)
+            deliveries.begin_no_more()
+            self.connection.requests[0][2].errback(TimeoutError())
+        self.assertEqual([f"{event['event']} {event['trace']}" for event in events], [*ids, ids[-1]])
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                "q: message 1 of stream S is to come again in 1 s",
+                "q: message 1 of stream S failed at its last delivery, number 2: no",
+                "q: acknowledging: JetStream does not respond within 2 s",
+                "q: the acknowledgement of message 1 of stream S is not confirmed; "
+                "the message may come again",
+            ],
+        )
 
 
 class TurnTests(DeliveriesCase):

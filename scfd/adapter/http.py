@@ -27,6 +27,7 @@ from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.long_json import LONG
 from scfd.events.response import parse_response, parse_task_response
+from scfd.events.trace import ids
 from scfd.events.wire import to_json
 from scfd.events.work import Message, Task
 from scfd.interfaces import ITaskAdapter
@@ -247,6 +248,7 @@ class HttpAdapter(Service):
                 trigger=event.name,
                 oddity=oddity,
                 expected=_EXPECTED,
+                **ids(event.traceparent),
             )
         return parsed
 

@@ -11,7 +11,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger, LogLevel
 
-from scfd.events.trace import trace_id
+from scfd.events.trace import ids
 from scfd.log_levels import LEVELS
 from scfd.logs.fields import EXTRA
 
@@ -334,7 +334,7 @@ def _write(said: Said) -> None:
     more: dict[str, Any] = {f"{EXTRA}{name}": value for name, value in said.fields.items()}
     parent = said.fields.get("traceparent")
     if isinstance(parent, str) and parent.count("-") == 3:
-        more["event"], more["trace"] = parent[36:52], trace_id(parent)
+        more |= ids(parent)
     if said.traceback:
         kind, colon, words = said.traceback.rpartition("\n")[2].partition(": ")
         more["log_traceback"] = said.traceback

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from scfd.errors import EventError, describe
 from scfd.events.event import TriggerEvent
 from scfd.events.response import WrongResultError
-from scfd.events.trace import trace_id
+from scfd.events.trace import ids
 from scfd.status.said import Said
 
 _log = Logger(namespace="scfd.plugin")
@@ -36,8 +36,7 @@ class TaskFailures:
         # The rest of the words may be about the one task.
         if not self._said.first((event.name, words_of(error)[:_BEGINNING]) if own else _place(error)):
             return
-        trace = trace_id(event.traceparent)
-        fields: dict[str, Any] = {"trigger": event.name, "task_id": task_id, "trace": trace}
+        fields: dict[str, Any] = {"trigger": event.name, "task_id": task_id, **ids(event.traceparent)}
         if own:
             _log.warn(
                 "{trigger}: task {task_id} failed: {error} (trace {trace}); others like it are only counted",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from random import getrandbits
+from typing import Any
 
 #: Version 00: trace id, id of the parent span, flags. Ids of zeros only are not valid.
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
@@ -26,6 +27,11 @@ def traceparent(metadata: Mapping[str, str], trace: str = "") -> str:
     if found is not None:
         return f"00-{found[1]}-{random[32:]}-{found[2]}"
     return f"00-{trace or random[:32]}-{random[32:]}-{_SAMPLED}"
+
+
+def ids(traceparent: str) -> dict[str, Any]:
+    """The fields by which a log line names the event whose trace context it is."""
+    return {"event": traceparent[36:52], "trace": trace_id(traceparent)}
 
 
 def trace_id(traceparent: str) -> str:

@@ -13,7 +13,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
 from scfd.events.event import current_event
-from scfd.events.trace import trace_id
+from scfd.events.trace import ids
 from scfd.events.wire import rfc3339
 
 #: Line ends, terminal control, and what reorders or breaks a line on screen; half surrogate pairs too,
@@ -111,8 +111,7 @@ def _of_event(event: LogEvent) -> dict[str, str]:
     }
     now = current_event.get()
     if now is not None and "event" not in found:
-        parent = now.traceparent
-        found = {"trigger": now.name, "event": parent[36:52], "trace": trace_id(parent), **found}
+        found = {"trigger": now.name, **ids(now.traceparent), **found}
     return found
 
 

@@ -73,7 +73,10 @@ class Acks:
                 raise
             except Exception as error:
                 _log.debug(
-                    "{trigger}: acknowledging: {error}", trigger=self._settings.name, error=reason(error)
+                    "{trigger}: acknowledging: {error}",
+                    trigger=self._settings.name,
+                    error=reason(error),
+                    **delivery.ids,
                 )
             else:
                 self._acknowledged.inc()
@@ -87,6 +90,7 @@ class Acks:
             trigger=self._settings.name,
             sequence=delivery.sequence,
             stream=delivery.stream,
+            **delivery.ids,
         )
         self._counted("unconfirmed")
 
@@ -109,6 +113,14 @@ class Acks:
         backoff = self._settings.backoff
         delay = backoff[min(delivery.delivered, len(backoff)) - 1]
         self._connection.respond(delivery.reply, NAK + b" " + to_json({"delay": round(delay * NANO)}))
+        _log.debug(
+            "{trigger}: message {sequence} of stream {stream} is to come again in {delay:g} s",
+            trigger=self._settings.name,
+            sequence=delivery.sequence,
+            stream=delivery.stream,
+            delay=delay,
+            **delivery.ids,
+        )
         self._counted("nak")
         return None
 
@@ -123,6 +135,7 @@ class Acks:
             stream=delivery.stream,
             count=delivery.delivered,
             reason=text,
+            **delivery.ids,
         )
         self._connection.respond(delivery.reply, NAK)
         self._exhausted(delivery)

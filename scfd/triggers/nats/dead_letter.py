@@ -137,6 +137,7 @@ class DeadLetters:
             count=delivery.delivered,
             subject=self._settings.dead_letter,
             reason=text,
+            **delivery.ids,
         )
         if left_out:
             _log.warn(
@@ -146,6 +147,7 @@ class DeadLetters:
                 sequence=delivery.sequence,
                 stream=delivery.stream,
                 left_out=left_out,
+                **delivery.ids,
             )
         # A work queue would delete the only copy of the body.
         return "body" not in left_out
@@ -157,6 +159,7 @@ class DeadLetters:
             sequence=delivery.sequence,
             stream=delivery.stream,
             why=why,
+            **delivery.ids,
         )
 
     async def _publish(self, body: bytes, headers: dict[str, str]) -> str | None:
@@ -174,7 +177,7 @@ class DeadLetters:
         text = f"message {delivery.sequence} can't be published on {self._settings.dead_letter}: {why}"
         advice = f"see that a stream takes {self._settings.dead_letter}, and this user may publish there"
         if self._readiness.problem(self._component, text, advice):
-            _log.error("{trigger}: {text}; trying on", trigger=self._settings.name, text=text)
+            _log.error("{trigger}: {text}; trying on", trigger=self._settings.name, text=text, **delivery.ids)
 
     def _well(self, delivery: Delivery) -> None:
         self._failing.discard(delivery)

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from scfd.config import NatsSettings
 from scfd.errors import EventError, PluginUnavailableError, StorageError, describe
 from scfd.events.event import TriggerEvent
+from scfd.events.trace import ids
 from scfd.status.metrics import Metrics
 from scfd.triggers.nats.acknowledged import Acknowledged
 from scfd.triggers.nats.acks import Acks
@@ -148,24 +149,25 @@ class Deliveries:
             self._begin(self._waiting.popleft())
 
     def _begin(self, delivery: Delivery) -> None:
+        event = MessageEvent.of(self._settings, delivery)
         try:
-            dispatched = self._dispatch(MessageEvent.of(self._settings, delivery))
+            dispatched = self._dispatch(event)
         except Exception:
             dispatched = fail()
         if self._single and dispatched.called and dispatched.result is None:
             # A plugin that responds at once: nothing to keep an eye on.
             self._mean *= 1 - _WEIGHT
             self._let_go(delivery)
-            self._succeeded(None, delivery)
+            self._succeeded(None, delivery, event)
             return
         self._hold(delivery)
         self._running[delivery] = dispatched
         dispatched.addBoth(self._timed, self._clock.seconds())
         dispatched.addCallbacks(
-            self._succeeded, self._failed, callbackArgs=(delivery,), errbackArgs=(delivery,)
+            self._succeeded, self._failed, callbackArgs=(delivery, event), errbackArgs=(delivery, event)
         )
         # Whatever goes wrong here must not take the slot with it.
-        dispatched.addErrback(self._unexpected).addBoth(self._ended, delivery)
+        dispatched.addErrback(self._unexpected, delivery).addBoth(self._ended, delivery)
 
     def _hold(self, delivery: Delivery) -> None:
         if delivery.key not in self._held:
@@ -181,11 +183,14 @@ class Deliveries:
         self._mean += (took - self._mean) * _WEIGHT
         return result
 
-    def _succeeded(self, _: None, delivery: Delivery) -> Deferred[None] | None:
+    def _succeeded(self, _: None, delivery: Delivery, event: TriggerEvent) -> Deferred[None] | None:
+        if not self._single:  # its confirmation may fail
+            delivery.ids = ids(event.traceparent)
         self.acknowledged.remember(delivery)
         return self._acks.succeeded(delivery)
 
-    def _failed(self, failure: Failure, delivery: Delivery) -> Deferred[None] | None:
+    def _failed(self, failure: Failure, delivery: Delivery, event: TriggerEvent) -> Deferred[None] | None:
+        delivery.ids = ids(event.traceparent)
         # What the dispatcher was given, it has logged.
         error = cast(BaseException, failure.value)
         if isinstance(error, (PluginUnavailableError, StorageError)) and not self._stopping:
@@ -195,12 +200,13 @@ class Deliveries:
         text = str(error) if isinstance(error, EventError) else describe(error)
         return self._acks.failed(delivery, text, self._interrupted)
 
-    def _unexpected(self, failure: Failure) -> None:
+    def _unexpected(self, failure: Failure, delivery: Delivery) -> None:
         if not failure.check(CancelledError):
             _log.failure(
                 "{trigger}: a message could be neither acknowledged nor given back",
                 failure,
                 trigger=self._settings.name,
+                **delivery.ids,
             )
 
     def _ended(self, _: None, delivery: Delivery) -> None:

@@ -33,6 +33,7 @@ class Delivery:
     :ivar number: how many deliveries its consumer has made with this one.
     :ivar limit: how many deliveries the message has; -1 is any number.
     :ivar binding: see `scfd.triggers.nats.acknowledged.Acknowledged`.
+    :ivar ids: what log lines about it name besides, once its event has failed; see `scfd.events.trace.ids`.
     :ivar extended: whether it has been here long enough for its deadline to be extended.
     """
 
@@ -42,6 +43,7 @@ class Delivery:
         "binding",
         "delivered",
         "extended",
+        "ids",
         "key",
         "limit",
         "message",
@@ -62,6 +64,7 @@ class Delivery:
         self.key = f"{parts[at + 3]}.{parts[at + 5]}"
         self.extended = False
         self.binding = 0
+        self.ids: dict[str, Any] = {}
 
     @property
     def stream(self) -> str:
