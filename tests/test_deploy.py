@@ -101,6 +101,10 @@ class UnitTests(SynchronousTestCase):
         unit.write_text((DEPLOY / "scfd.service").read_text().replace("/opt/scfd/bin/scfd", "/bin/true"))
         ended = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, timeout=30)
         self.assertEqual((ended.returncode, ended.stdout + ended.stderr), (0, ""))
+        # 100 is a service that nothing keeps from anything.
+        strict = [analyze, "security", "--offline=yes", "--threshold=20", "--no-pager", str(unit)]
+        ended = subprocess.run(strict, capture_output=True, text=True, timeout=30)
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
 
 
 class KubernetesTests(SynchronousTestCase):
