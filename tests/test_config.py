@@ -514,9 +514,23 @@ class UnusableFiles(ConfigCase):
         )
         self.check(
             "plugin: {a: 2026-99-99}\n",
-            "c.yaml:1: plugin.a: a value that looks like a YAML timestamp and is none; "
-            "if it is text, quote it",
+            "c.yaml:1: plugin.a: looks like a YAML timestamp and is none; "
+            "expected quotes around it, if it is text",
         )
+
+    def test_half_characters(self) -> None:
+        text = 'system: {name: "\\ud800"}\nplugin: {"\\udfff": 1}\nadmin: {token: "${T}"}'
+        said = "found text that UTF-8 does not have; expected whole characters"
+        self.assertEqual(
+            self.mistakes(text, {"T": os.fsdecode(b"\xff")}),
+            [f"c.yaml:1: system.name: {said}", f"c.yaml:2: plugin: {said}", f"c.yaml:3: admin.token: {said}"],
+        )
+
+    def test_an_empty_key(self) -> None:
+        self.assertIn("c.yaml:1: admin.'': unknown key; ", self.mistakes("admin: {'': 1}")[0])
+
+    def test_what_an_at_sign_begins_hides_nothing(self) -> None:
+        self.assertIn("found '@daily'; ", self.mistakes("shutdown: {drain: '@daily'}")[0])
 
 
 class Mistakes(ConfigCase):

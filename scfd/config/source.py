@@ -126,6 +126,8 @@ _VARIABLE = re.compile(
 
 #: A key whose value from the environment is this counts as missing.
 _NULL = re.compile("(?:~|null)?", re.IGNORECASE)
+#: Half of a character beyond U+FFFF: nothing that writes UTF-8 can write it.
+_HALF = re.compile("[\ud800-\udfff]")
 #: In a shell this is a variable.
 _BARE = re.compile(r"\$[A-Z_][A-Z0-9_]*")
 
@@ -196,6 +198,8 @@ class Converter:
         return Scalar(line, self._value(node.tag, text, node), text, variables)
 
     def _value(self, tag: str, text: str, node: yaml.ScalarNode) -> Any:
+        if _HALF.search(text):  # of "\ud800" in the file, or of bytes in the environment that are not UTF-8
+            raise _BrokenError("found text that UTF-8 does not have; expected whole characters")
         if tag in _TEXT_TAGS:
             return text
         self._check_tag(node, _SCALAR_TAGS)
@@ -204,7 +208,7 @@ class Converter:
         except (ValueError, OverflowError, KeyError, IndexError, yaml.YAMLError):
             kind = tag.replace(_TAG, "")
             raise _BrokenError(
-                f"a value that looks like a YAML {kind} and is none; if it is text, quote it"
+                f"looks like a YAML {kind} and is none; expected quotes around it, if it is text"
             ) from None
 
     def _substitute(self, text: str) -> tuple[str, tuple[str, ...]]:

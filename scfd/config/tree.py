@@ -118,7 +118,7 @@ def odd_numbers(node: Node, key: str) -> Iterator[tuple[Scalar, str]]:
 
 def join(key: str, name: str) -> str:
     """The path of a key inside another, on one line whatever the name holds."""
-    shown = name if name.isprintable() else repr(name)
+    shown = name if name and name.isprintable() else repr(name)
     return f"{key}.{shown}" if key else shown
 
 
