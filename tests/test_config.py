@@ -517,6 +517,8 @@ class UnusableFiles(ConfigCase):
             "c.yaml:1: plugin.a: looks like a YAML timestamp and is none; "
             "expected quotes around it, if it is text",
         )
+        for written in ("!!timestamp x", "!!bool x", "!!int ''", "!!float x", "!!int 0b2"):
+            self.assertIn("; expected quotes around it, if", self.mistakes(f"plugin: {{a: {written}}}")[0])
 
     def test_half_characters(self) -> None:
         text = 'system: {name: "\\ud800"}\nplugin: {"\\udfff": 1}\nadmin: {token: "${T}"}'

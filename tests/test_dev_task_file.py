@@ -118,6 +118,16 @@ class ParseTests(SynchronousTestCase):
             self.mistakes("- !x {task_id: a}"),
         )
 
+    def test_values_that_are_not_what_they_say(self) -> None:
+        for written in ("!!timestamp x", "!!bool x", "!!int x", "2026-02-30", "!!float ''"):
+            self.assertEqual(
+                self.mistakes(f"- task_id: a\n- {{task_id: {written}}}"),
+                [
+                    "t.yaml:2: a date, a number or a tagged value in it is none; expected quotes around it, "
+                    "if it is text"
+                ],
+            )
+
     def test_a_list_inside_itself(self) -> None:
         self.assertEqual(
             ["t.yaml:1: tasks[0]: something in it is not JSON; a date, for instance, needs quotes"],

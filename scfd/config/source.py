@@ -116,6 +116,9 @@ MAX_DEPTH = 100
 
 _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = {_TAG + name for name in ("null", "bool", "int", "float", "str", "timestamp")}
+#: What PyYAML lets through for a value that is not what its tag says: !!bool x, !!timestamp x, !!int "", or a
+#: date 2026-02-30.
+NOT_CONSTRUCTED = (ValueError, OverflowError, KeyError, IndexError, AttributeError)
 #: A lone "=" or "<<" as a value: YAML 1.1 has a meaning for it that PyYAML does not construct.
 _TEXT_TAGS = {_TAG + "value", _TAG + "merge"}
 _VARIABLE = re.compile(
@@ -205,7 +208,7 @@ class Converter:
         self._check_tag(node, _SCALAR_TAGS)
         try:
             return self._constructor.construct_object(yaml.ScalarNode(tag, text))
-        except (ValueError, OverflowError, KeyError, IndexError, yaml.YAMLError):
+        except (*NOT_CONSTRUCTED, yaml.YAMLError):
             kind = tag.replace(_TAG, "")
             raise _BrokenError(
                 f"looks like a YAML {kind} and is none; expected quotes around it, if it is text"

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from scfd.config.source import NOT_CONSTRUCTED
 from scfd.errors import ConfigError, Mistake
 from scfd.events.wire import to_json
 
@@ -117,12 +118,20 @@ def parse_tasks(text: str, path: str) -> tuple[Task, ...]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         entries = _entries(root, path)
-        tasks = [loader.construct_document(entry) for entry in entries]
+        tasks = [_constructed(loader, entry, path) for entry in entries]
     except yaml.YAMLError as error:
         raise ConfigError([_yaml_mistake(error, path)]) from None
-    except (RecursionError, ValueError) as error:  # ValueError: a date such as 2026-02-30
+    except (RecursionError, ValueError, OverflowError) as error:  # ValueError: "\UFFFFFFFF"
         raise ConfigError([Mistake(path, 0, "", f"can't be understood: {error}")]) from None
     return _checked(tasks, entries, path)
+
+
+def _constructed(loader: yaml.SafeLoader, entry: yaml.Node, path: str) -> Any:
+    try:
+        return loader.construct_document(entry)
+    except NOT_CONSTRUCTED:
+        text = "a date, a number or a tagged value in it is none; expected quotes around it, if it is text"
+        raise ConfigError([Mistake(path, entry.start_mark.line + 1, "", text)]) from None
 
 
 def _entries(root: yaml.Node | None, path: str) -> list[yaml.Node]:
