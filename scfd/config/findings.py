@@ -89,5 +89,5 @@ def without_credentials(urls: str) -> str:
 def _without_credentials(url: str) -> str:
     # Up to the last @, since a password may hold an @ or a / that its user forgot to escape.
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
-    login, _, host = rest.rpartition("@")
-    return f"{scheme}{separator}***@{host}" if login else url
+    login, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}***@{host}" if at and (login or scheme) else url
