@@ -50,7 +50,7 @@ class CLSHandler(logging.Handler):
             self.handleError(record)
 
     def flush(self) -> None:
-        """Send what waits now; at most `AsyncProducer.FLUSH_LIMIT` seconds."""
+        """Send what waits now; at most `AsyncProducer.flush_limit` seconds."""
         self.producer.flush()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import random
 import sys
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Bytes that an entry and each of its fields take in memory besides their texts, seen with CPython 3.11.
 _ENTRY, _FIELD = 400, 50
+#: Seconds from one try to the next while somebody waits for the last entries.
+_HURRIED = 1.0
 #: Seconds from one complaint about lost entries to the next.
 _COMPLAIN_EVERY = 60.0
 
@@ -37,15 +40,15 @@ class AsyncProducer:
     own: what the parent's buffer holds is the parent's to send.
 
     :param complain: called with the reason each time entries are lost, by any thread, and with a lock held:
-        it must not log. By default standard error is told, once a minute.
+        it must not log. By default standard error is told, once a minute and at the end.
 
     :ivar sent: entries that CLS has taken.
     :ivar dropped: entries for which there was no room.
-    :ivar failed: entries that CLS refused, or that all tries failed for.
+    :ivar failed: entries that CLS refused, that all tries failed for, or that were left at the end.
+    :ivar flush_limit: seconds that `flush` and the end of the process wait for what has not been sent.
     """
 
-    #: Seconds that `flush` and the end of the process wait for what has not been sent.
-    FLUSH_LIMIT = 30.0
+    flush_limit = 30.0
 
     def __init__(self, config: CLSConfig, complain: Callable[[str], object] | None = None) -> None:
         self._config = config
@@ -64,8 +67,10 @@ class AsyncProducer:
         self._waiting_bytes = 0  # of entries that no worker has taken
         self._bytes = 0  # of all entries, those under way included
         self._workers = self._idle = self._busy = 0
-        self._hurry = False
+        #: Set while somebody waits for the last entries.
+        self._hurry = threading.Event()
         self._complained = 0.0
+        self._reason = "no upload has ended"
 
     def send(self, fields: Mapping[str, str], timestamp_us: int | None = None) -> bool:
         """
@@ -88,7 +93,7 @@ class AsyncProducer:
             self._bytes += size
             first = len(self._entries) == 1
             full = self._is_full()
-            if first or full:
+            if first or full or not self._workers:
                 # Else a worker is waiting for the linger time of the first one already.
                 self._wake(full)
         return True
@@ -111,7 +116,10 @@ class AsyncProducer:
             self._changed.notify()
         elif self._workers < self._config.max_send_worker_count and (full or self._workers == 0):
             self._workers += 1
-            threading.Thread(target=self._work, name="scf_log", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, name="scf_log", daemon=True).start()
+            except RuntimeError:  # the interpreter ends, or there are too many: see `flush`
+                self._workers -= 1
 
     def _work(self) -> None:
         """A worker's life: it ends with the process."""
@@ -125,7 +133,7 @@ class AsyncProducer:
     def _next_batch(self, wait: bool) -> list[_Entry]:
         """With the lock held. :returns: one as soon as it is due; without ``wait`` what there is now."""
         while wait:
-            if self._entries and (self._is_full() or self._hurry):
+            if self._entries and (self._is_full() or self._hurry.is_set()):
                 break
             due = self._first_at + self._config.linger_ms / 1000 if self._entries else None
             rest = None if due is None else due - time.monotonic()
@@ -148,11 +156,13 @@ class AsyncProducer:
             self._wake(self._is_full())
         return batch
 
-    def _deliver(self, batch: list[_Entry], uploader: Uploader) -> None:
+    def _deliver(self, batch: list[_Entry], uploader: Uploader, end: float = math.inf) -> None:
         if not batch:
             return
-        reason = self._try(batch, uploader)
+        reason = self._try(batch, uploader, end)
         with self._changed:
+            if self._closed:
+                return  # they were counted as left
             self._busy -= len(batch)
             self._bytes -= sum(size for _, _, size in batch)
             if reason:
@@ -162,7 +172,7 @@ class AsyncProducer:
                 self.sent += len(batch)
             self._changed.notify_all()
 
-    def _try(self, batch: list[_Entry], uploader: Uploader) -> str:
+    def _try(self, batch: list[_Entry], uploader: Uploader, end: float) -> str:
         """:returns: why it failed for good; empty when CLS has taken it."""
         from scf_log.upload import RefusedError, RetryError
 
@@ -173,16 +183,23 @@ class AsyncProducer:
                 uploader.upload(entries)
                 return ""
             except RetryError as error:
-                reason = str(error)
+                self._reason = reason = str(error)
             except RefusedError as error:
                 return str(error)
             except Exception as error:  # a worker must not end
                 return f"{type(error).__name__}: {error}"
             if attempt < self._config.retries:
                 # Spread out, or all workers would come back at the same moment.
-                time.sleep(min(pause, self._config.max_retry_backoff_ms / 1000) * random.uniform(0.5, 1))
+                self._pause(min(pause, self._config.max_retry_backoff_ms / 1000) * random.uniform(0.5, 1))
                 pause *= 2
+            if time.monotonic() >= end:
+                break
         return reason
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        if self._hurry.wait(seconds):
+            time.sleep(max(0.0, min(until - time.monotonic(), _HURRIED)))
 
     def _complain(self, reason: str) -> None:
         """On standard error, once a minute: a log line about it would be an entry itself."""
@@ -201,45 +218,50 @@ class AsyncProducer:
         """
         Send what waits now.
 
-        :param limit: seconds to wait for it; `FLUSH_LIMIT` by default.
+        :param limit: seconds to wait for it; `flush_limit` by default.
         :returns: whether nothing waits any more.
         """
-        end = time.monotonic() + (self.FLUSH_LIMIT if limit is None else limit)
+        if self._closed:
+            return True
+        end = time.monotonic() + (self.flush_limit if limit is None else limit)
         with self._changed:
-            self._hurry = True
+            self._hurry.set()
             self._changed.notify_all()
         try:
-            self._help(end)
+            if self._entries and not self._workers:
+                self._help(end)
             with self._changed:
                 return self._changed.wait_for(
                     lambda: not self._entries and not self._busy, max(0.0, end - time.monotonic())
                 )
         finally:
-            with self._changed:
-                self._hurry = False
+            self._hurry.clear()
 
     def _help(self, end: float) -> None:
         """In the caller's thread: at the end of a process no thread can be started any more."""
-        if not self._entries:
-            return
         uploader = _uploader(self._config)
+        uploader.timeout = max(0.1, end - time.monotonic())
         while time.monotonic() < end:
             with self._changed:
                 batch = self._next_batch(wait=False)
             if not batch:
                 break
-            self._deliver(batch, uploader)
+            self._deliver(batch, uploader, end)
         uploader.close()
 
     def close(self, limit: float | None = None) -> None:
-        """Send what waits, and take nothing more. What can't be sent in time is said on standard error."""
+        """Send what waits, and take nothing more. What can't be sent in time is counted and said."""
         if self._closed:
             return
-        if not self.flush(limit):
-            left = len(self._entries) + self._busy
-            print(f"scf_log: {left} log entries could not be sent before the end", file=sys.stderr)
+        self.flush(limit)
         with self._changed:
             self._closed = True
+            left = len(self._entries) + self._busy
+            self._entries.clear()
+            self.failed += left
+            if left:
+                self._complained = 0.0
+                self._complain(f"{left} could not be sent before the end: {self._reason}")
             self._changed.notify_all()
 
 
@@ -251,14 +273,28 @@ def _uploader(config: CLSConfig) -> Uploader:
 
 
 def _close_all() -> None:
+    """All of them at once: several that wait for a dead endpoint wait for the same seconds."""
+    began = time.monotonic()
     for producer in list(_producers):
-        producer.close()
+        producer._hurry.set()
+    for producer in list(_producers):
+        producer.close(max(0.0, began + producer.flush_limit - time.monotonic()))
+
+
+def _at_end_of_multiprocessing(_: object = None) -> None:
+    """Its children end without `atexit`."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        sys.modules["multiprocessing.util"].Finalize(None, _close_all, exitpriority=0)
 
 
 def _after_fork() -> None:
     _importing.release()
     for producer in list(_producers):
         producer._reset()
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:  # it forgets what was to be called at the end, and then calls this
+        util.register_after_fork(_producers, _at_end_of_multiprocessing)
 
 
 _registered = False
@@ -269,6 +305,7 @@ def _at_exit_once() -> None:
     if not _registered:
         _registered = True
         atexit.register(_close_all)
+        _at_end_of_multiprocessing()
         os.register_at_fork(
             before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_after_fork
         )

@@ -26,7 +26,13 @@ class RefusedError(Exception):
 
 
 class Uploader:
-    """Uploads over one connection that is kept. Not for several threads at once."""
+    """
+    Uploads over one connection that is kept. Not for several threads at once.
+
+    :ivar timeout: seconds for one try.
+    """
+
+    timeout = TIMEOUT
 
     def __init__(self, config: CLSConfig) -> None:
         self._config = config
@@ -52,6 +58,9 @@ class Uploader:
             status, text = self._exchange(
                 f"{PATH}?topic_id={quote_plus(self._config.topic_id)}", body, headers
             )
+        except ValueError as error:  # its text would show them
+            self.close()
+            raise RefusedError("the credentials have characters that no header can carry") from error
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise RetryError(f"{type(error).__name__}: {error}") from error
@@ -63,7 +72,7 @@ class Uploader:
     def _exchange(self, target: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
             kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-            self._connection = kind(self._host, self._port, timeout=TIMEOUT)
+            self._connection = kind(self._host, self._port, timeout=self.timeout)
         self._connection.request("POST", target, body, dict(headers))
         response = self._connection.getresponse()
         return response.status, response.read()

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -51,10 +50,9 @@ class ToClsTests(SynchronousTestCase):
         self.assertIn("Traceback", second["StackTrace"])
 
     def test_what_is_lost_is_counted_and_said_once(self) -> None:
-        clock = Clock()
-        made, _ = self.sent(*[an_event()] * 3, faults=[lambda handler: respond(handler, 404, b"no topic")])
-        self.patch(time, "monotonic", clock.seconds)
         with capturedLogs() as events:
+            fault = [lambda handler: respond(handler, 404, b"no topic")]
+            made, _ = self.sent(*[an_event()] * 3, faults=fault)
             made.look()
             made.look()
             for event in events:
@@ -64,15 +62,19 @@ class ToClsTests(SynchronousTestCase):
         self.assertEqual(said, "log.cls: 3 lines of the log did not get to CLS: HTTP status 404: no topic")
 
     def test_a_dead_endpoint_holds_nobody_up(self) -> None:
-        made = self.made(total_size_ln_bytes=10_000, retries=10)
         self.patch(cls, "FLUSH_LIMIT", 0.1)
+        made = self.made(total_size_ln_bytes=10_000, retries=10)
         began = time.monotonic()
         for _ in range(1000):
             made(an_event())
         self.assertLess(time.monotonic() - began, 1)
         self.assertGreater(made.lost, 900)
-        made.close()
+        with capturedLogs() as events:
+            made.close()
         self.assertLess(time.monotonic() - began, 3)
+        self.assertEqual(made.lost, 1000)
+        [said] = map(formatEvent, events)
+        self.assertRegex(said, "1000 lines of the log did not get .* before the end: ConnectionRefusedError")
 
     def test_credentials_are_missing(self) -> None:
         with self.assertRaisesRegex(StartupError, "^log.cls: secret_id is missing; secret_key is missing$"):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -190,6 +193,58 @@ class ProducerTests(SendingTestCase):
             self.assertTrue(producer.flush(5))
         self.assertEqual((self.endpoint.tokens, self.endpoint.wrong), ({"one", "two"}, []))
 
+    def test_the_end_is_bounded(self) -> None:
+        """Of a client that is refused, and of one that gets no response; what is left is counted and said."""
+        frozen = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(frozen.close)
+        for port, reason in ((1, "refused"), (frozen.getsockname()[1], "no upload has ended")):
+            said: list[str] = []
+            producer = AsyncProducer(self.config(host=f"http://127.0.0.1:{port}", linger_ms=0), said.append)
+            for number in range(3):
+                producer.send({"Msg": str(number)})
+            began = time.monotonic()
+            producer.close(0.3)
+            self.assertFalse(producer.send({"Msg": "late"}))
+            producer.flush()
+            self.assertLess(time.monotonic() - began, 2)
+            self.assertEqual((producer.sent, producer.failed, producer.dropped), (0, 3, 1))
+            self.assertRegex(said[-2], f"^3 could not be sent before the end: .*{reason}")
+
+    def test_a_flush_does_not_wait_for_a_long_pause(self) -> None:
+        self.endpoint.faults = [partial(respond, status=503, body=b"")]
+        producer = AsyncProducer(self.config(linger_ms=0, base_retry_backoff_ms=20_000))
+        self.addCleanup(producer.close)
+        producer.send({"Msg": "one"})
+        while self.endpoint.faults:
+            time.sleep(0.01)
+        self.assertTrue(producer.flush(5))
+        self.assertEqual(producer.sent, 1)
+
+    def test_credentials_that_no_header_can_carry(self) -> None:
+        for name in ("secret_id", "secret_token"):
+            said: list[str] = []
+            producer = AsyncProducer(self.config(**{name: "hidden\nhidden"}), said.append)
+            producer.send({"Msg": "one"})
+            producer.close(5)
+            self.assertEqual(said, ["the credentials have characters that no header can carry"])
+
+    def test_without_threads(self) -> None:
+        """As at the end of an interpreter: what is logged there is sent by who waits for it."""
+
+        usual = threading.Thread.start
+
+        def start(thread: threading.Thread) -> None:
+            if thread.name == "scf_log":
+                raise RuntimeError("can't create new thread at interpreter shutdown")
+            usual(thread)
+
+        self.patch(threading.Thread, "start", start)
+        producer = AsyncProducer(self.config())
+        for number in range(3):
+            producer.send({"Msg": str(number)})
+        producer.close(5)
+        self.assertEqual(producer.sent, 3)
+
     def test_closed(self) -> None:
         producer = self.producer()
         producer.send({"a": "b"})
@@ -232,6 +287,43 @@ if child:
         whose = ("entry", "parent", "child")
         expected = sorted(f"{who} {number}" for who in whose for number in range(10))
         self.assertEqual(sorted(fields["Msg"] for _, fields in self.endpoint.taken), expected)
+
+    def test_children_of_multiprocessing(self) -> None:
+        """They end without atexit."""
+        self.run_script(
+            SCRIPT.replace("range(5000)", "range(1)")
+            + """
+import multiprocessing
+context = multiprocessing.get_context("fork")
+def work(number):
+    logging.getLogger("script").info("child %d", number)
+children = [context.Process(target=work, args=(number,)) for number in range(2)]
+for child in children:
+    child.start()
+for child in children:
+    child.join()
+"""
+        )
+        found = sorted(fields["Msg"] for _, fields in self.endpoint.taken)
+        self.assertEqual(found, ["child 0", "child 1", "entry 0"])
+
+    def test_a_dead_endpoint_at_the_end(self) -> None:
+        """One limit for all producers and for `logging.shutdown`, and one line about each."""
+        script = SCRIPT.replace("range(5000)", "range(3)").replace(
+            "setup_cls_logging(c",
+            "__import__('scf_log').AsyncProducer.flush_limit = 0.5\nsetup_cls_logging(c",
+        )
+        script += """
+setup_cls_logging(config_dict=dict(topic_id="t", host="http://127.0.0.1:1", secret_id="i", secret_key="k"))
+logging.getLogger("script").info("last")
+raise KeyboardInterrupt
+"""
+        began = time.monotonic()
+        run = [sys.executable, "-c", script.format(root=str(ROOT), url="http://127.0.0.1:1")]
+        ended = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+        self.assertLess(time.monotonic() - began, 5)
+        left = re.findall(r"(\d) failed: \d could not be sent before the end: Connection", ended.stderr)
+        self.assertEqual((sorted(left), ended.returncode), (["1", "4"], 1), ended.stderr)
 
 
 class ConfigTests(SynchronousTestCase):

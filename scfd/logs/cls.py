@@ -39,6 +39,7 @@ class ToCls:
     def __init__(self, config: CLSConfig, levels: Levels) -> None:
         self._levels = levels
         self._producer = AsyncProducer(config, self._complain)
+        self._producer.flush_limit = FLUSH_LIMIT
         self._reason = ""
         self._unusable = self._said = 0
         self._said_at = -SAID_EACH
@@ -63,10 +64,10 @@ class ToCls:
     def lost(self) -> int:
         return self._producer.dropped + self._producer.failed + self._unusable
 
-    def look(self) -> None:
-        """Say what has been lost; to be called each second."""
+    def look(self, at_once: bool = False) -> None:
+        """Say what has been lost; to be called each second. It is said each minute, unless ``at_once``."""
         lost, now = self.lost, time.monotonic()
-        if lost > self._said and now - self._said_at >= SAID_EACH:
+        if lost > self._said and (at_once or now - self._said_at >= SAID_EACH):
             _log.error(
                 "log.cls: {count} lines of the log did not get to CLS: {reason}",
                 count=lost - self._said,
@@ -75,8 +76,9 @@ class ToCls:
             self._said, self._said_at = lost, now
 
     def close(self) -> None:
-        """Send what waits, for `FLUSH_LIMIT` seconds at the most; take nothing more."""
-        self._producer.close(FLUSH_LIMIT)
+        """Send what waits, for `FLUSH_LIMIT` seconds at the most; take nothing more. Say what is left."""
+        self._producer.close()
+        self.look(at_once=True)
 
 
 def make_to_cls(settings: ClsSettings, levels: Levels) -> ToCls:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.cls_endpoint import Endpoint
-from tests.integration.daemon import ROOT, Daemon, free_ports
+from tests.cls_endpoint import Endpoint, respond
+from tests.integration.daemon import ROOT, Daemon, free_ports, reactor
 from tests.integration.node import asynchronous
 
 SECRETS = {"token": "t0ken-of-admin", "probe_token": "t0ken-of-probes", "secret_key": "s3cret-of-moox"}
@@ -43,6 +46,17 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+UNRESOLVED = """
+import socket, time
+usual = socket.getaddrinfo
+def getaddrinfo(host, *rest, **more):
+    if host == "never.invalid":
+        time.sleep(60)
+    return usual(host, *rest, **more)
+socket.getaddrinfo = getaddrinfo
 """
 
 
@@ -137,6 +151,40 @@ class LogsTests(TestCase):
         said = [re.sub(r"\(\d+ more.*", "", one["message"]) for one in records(daemon.output)]
         self.assertEqual([re.sub(r"\(\d+ more.*", "", one["Msg"]) for one in entries], said)
         self.assertEqual({one.get("nodeID") for one in entries[3:]}, {"n1"})
+
+    @asynchronous
+    async def test_the_end_of_a_node_whose_cls_is_dead(self) -> None:
+        """Nobody listens, a server that never responds, a name that is never resolved, HTTP status 403."""
+        frozen = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(frozen.close)
+        endpoint = Endpoint()
+        self.addCleanup(deferToThread, endpoint.close)
+        endpoint.faults = [partial(respond, status=403, body=b'{"errorcode": "AuthFailure"}')] * 1000
+        hosts = {
+            "http://127.0.0.1:1": "ConnectionRefusedError",
+            f"http://127.0.0.1:{frozen.getsockname()[1]}": "no upload has ended",
+            "http://never.invalid": "no upload has ended",
+            endpoint.url: "HTTP status 403",
+        }
+        daemons = []
+        for number, host in enumerate(hosts):
+            cls = {"topic_id": "topic", "host": host, "secret_id": "id", "secret_key": "key"}
+            folder = self.folder / str(number)
+            folder.mkdir(parents=True)
+            (folder / "sitecustomize.py").write_text(UNRESOLVED)
+            (folder / "plugin.py").write_text(PLUGIN)
+            environ = {"PYTHONPATH": f"{folder}:{ROOT}"}
+            daemons.append(self.start(str(number), self.an_http_node(cls=cls), environ))
+        for daemon in daemons:
+            await daemon.says('"message":"ready"')
+        await deferLater(reactor, 2.5)  # longer than entries wait for others
+        began = reactor.seconds()
+        await gatherResults([Deferred.fromCoroutine(daemon.stop()) for daemon in daemons])
+        self.assertLess(reactor.seconds() - began, 10)
+        for daemon, reason in zip(daemons, hosts.values(), strict=True):
+            *_, last = (one for one in records(daemon.output) if one["message"].startswith("log.cls: "))
+            self.assertRegex(last["message"], f"[0-9]+ lines of the log did not get to CLS: .*{reason}")
+            self.assertEqual(daemon.status, 0)
 
 
 def _only_code(folder: str, names: list[str]) -> set[str]:
