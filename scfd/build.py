@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, DeferredSemaphore
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.logger import Logger
 
 from scfd.config import Config, HttpAdapterSettings, NatsSettings, TimerSettings
 from scfd.config.dead_ends import task_keys
 from scfd.control_plane.client import ControlPlaneClient
-from scfd.control_plane.http import LazyClient, agent
+from scfd.control_plane.http import LazyClient
 from scfd.control_plane.learning import LearningClient
 from scfd.control_plane.probe import ProbeHandler
 from scfd.control_plane.signing import Signer
@@ -35,7 +35,6 @@ from scfd.status.history import History
 from scfd.triggers.timer.cron import next_fires, next_in_go
 from scfd.triggers.timer.trigger import Timers
 from scfd.triggers.timer.zone import process_zone
-from scfd.web import Guarded, NoSuchPath, QuietSite, RoutesResource
 
 if TYPE_CHECKING:
     from scfd.admin.parts import Parts
@@ -329,11 +328,14 @@ def admin(parts: Parts) -> IService | None:
     cfg, context = parts.cfg, parts.context
     if cfg.admin is None:
         return None
-    from scfd.admin.routes import AdminRoutes
+    settings = cfg.admin
 
-    routes = AdminRoutes(parts, cfg.admin.token)
-    site = QuietSite(Guarded(RoutesResource(routes, NoSuchPath()), cfg.admin.hosts))
-    return Listener("admin.listen", cfg.admin.listen, site, context.reactor)
+    def site() -> IProtocolFactory:
+        from scfd.admin.routes import make_site
+
+        return make_site(parts, settings)
+
+    return Listener("admin.listen", settings.listen, "scfd.admin.routes", site, context.reactor)
 
 
 def gateway(cfg: Config, probe: ProbeHandler, adapter: IAdapter, context: Context) -> IService | None:
@@ -358,6 +360,7 @@ def dev_control_plane(cfg: Config, reactor: Any) -> IService | None:
     """The embedded control plane, where the config asks for one."""
     if cfg.dev.control_plane is None:
         return None
+    from scfd.control_plane.agent import agent
     from scfd.dev.control_plane import ControlPlane
 
     node_url = cfg.gateway.listen.url if cfg.gateway is not None else None

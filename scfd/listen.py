@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReadDescriptor
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from scfd.config import Address
 from scfd.errors import StartupError
@@ -57,31 +60,73 @@ def listen(
     return port
 
 
+@implementer(IReadDescriptor)
 class Listener(Service):
     """
+    Listens on a port at once. What serves it is made with the first connection, and its module imported then,
+    in a thread: twisted.web would be a fifth of a node's start, and most nodes are not asked anything.
+
     :param key: the config key of the address, for messages.
+    :param module: the name of the module to import.
+    :param make: returns an `IProtocolFactory`, once the module is there.
     :param bind: makes the socket.
     """
 
     def __init__(
-        self, key: str, address: Address, factory: IProtocolFactory, reactor: Any, bind: Bind = bind
+        self,
+        key: str,
+        address: Address,
+        module: str,
+        make: Callable[[], IProtocolFactory],
+        reactor: Any,
+        bind: Bind = bind,
     ) -> None:
         self._key = key
         self._address = address
-        self._factory = factory
+        self._module = module
+        self._make = make
         self._reactor = reactor
         self._bind = bind
+        self._socket: socket.socket | None = None
         self._port: IListeningPort | None = None
         self._log = Logger(namespace=f"scfd.{key.partition('.')[0]}")
 
     def startService(self) -> None:
         """:raises StartupError: when the address can't be listened on."""
         super().startService()
-        self._port = listen(self._key, self._address, self._factory, self._reactor, self._bind)
+        self._socket = self._bind(self._key, self._address)
+        self._reactor.addReader(self)
         self._log.info("listening on {address}", address=str(self._address))
+
+    def fileno(self) -> int:
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802 - of the interface
+        return self._key
+
+    def connectionLost(self, reason: object) -> None:
+        """The reactor does not read any more."""
+
+    def doRead(self) -> None:  # noqa: N802 - of the interface
+        """The first connection is there; it waits in the socket's backlog."""
+        self._reactor.removeReader(self)
+        Deferred.fromCoroutine(self._serve()).addErrback(
+            lambda failure: self._log.failure("can't serve", failure)
+        )
+
+    async def _serve(self) -> None:
+        await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), import_module, self._module)
+        if self._socket is not None:  # not stopped meanwhile
+            with self._socket as listening:  # the reactor takes a copy of it
+                self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, self._make())
+            self._socket = None
 
     def stopService(self) -> Deferred[None] | None:
         super().stopService()
+        if self._socket is not None:
+            self._reactor.removeReader(self)
+            self._socket.close()
+            self._socket = None
         if self._port is None:
             return None
         port, self._port = self._port, None

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.python import usage
 
-from scfd import signals
-from scfd.errors import EXIT_COULD_NOT_START, StartupError
+from scfd import start
+from scfd.errors import StartupError
 
 if TYPE_CHECKING:
-    from scfd.config import AdapterSettings, Config, SystemSettings
+    from scfd.config import Config
 
 #: twistd's own default, in the working directory.
 _PID_FILE = "twistd.pid"
-
-
-def _give_up(error: StartupError) -> NoReturn:
-    print("\n".join(f"scfd: {line}" for line in str(error).splitlines()), file=sys.stderr, flush=True)
-    sys.exit(EXIT_COULD_NOT_START)
-
-
-def _settings_class(adapter: AdapterSettings, system: SystemSettings) -> type | None:
-    """That of a native plugin, whose modules may need the reactor, and TLS."""
-    if adapter.http is not None:
-        return None
-    from scfd import reactor
-    from scfd.adapter.registry import settings_class
-
-    reactor.install()
-    return settings_class(adapter, system)
 
 
 class Options(usage.Options):
@@ -54,26 +37,14 @@ class Options(usage.Options):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         if self.parent is not None:  # under twistd
-            signals.end_at_once()
-            # A fifth of the start would be walks through what stays; on again in `makeService`.
-            gc.disable()
+            start.begin()
         super().parseOptions(options)
 
     def postOptions(self) -> None:
-        # Imported here: they take a tenth of a second, in which signals are handled already.
-        from attrs import evolve
-
-        from scfd import config, logs, reactor
-
-        trpc_config, own = self["trpc-config"], None if self["reload"] else _settings_class
         try:
-            self.config = config.load(self["config"], os.environ, trpc_config, own)
-            if self.config.adapter.http is not None:
-                reactor.leave_out_tls()
-            reactor.install()
-            logs.set_up(evolve(self.config.log, file="") if self["reload"] else self.config.log)
+            self.config = start.configure(self["config"], self["trpc-config"], bool(self["reload"]))
         except StartupError as error:
-            _give_up(error)
+            start.give_up(error)
         if self.parent is None:
             return
         try:
@@ -84,7 +55,7 @@ class Options(usage.Options):
             else:
                 self._go_into_background(self.parent)
         except StartupError as error:
-            _give_up(error)
+            start.give_up(error)
 
     @staticmethod
     def _adjust_twist(twist: Any) -> None:
@@ -106,7 +77,7 @@ class Options(usage.Options):
         if twistd["logfile"] in (None, "-"):
             twistd["logger"] = "scfd.logs.console"
             if logs.log_file.path:
-                _check_log_file(logs.log_file.path, "log.file")
+                start.check_log_file(logs.log_file.path, "log.file")
         else:
             _log_to_file(twistd, twistd["logfile"])
 
@@ -147,19 +118,9 @@ def _log_to_file(twistd: Any, path: str) -> None:
     """:raises StartupError: when it can't be written; twistd itself would show a traceback."""
     from scfd import logs
 
-    _check_log_file(path, "--logfile")
+    start.check_log_file(path, "--logfile")
     logs.log_file.path = path
     twistd["logger"] = "scfd.logs.file_observer"
-
-
-def _check_log_file(path: str, setting: str) -> None:
-    """:raises StartupError: when it can't be written."""
-    try:
-        open(path, "ab").close()
-    except OSError as error:
-        raise StartupError(
-            f"the log file {path} can't be written: {error.strerror}; expected another one in {setting}"
-        ) from None
 
 
 def _check_pid_file(path: str) -> None:
@@ -186,23 +147,12 @@ def makeService(options: Options) -> Any:
 
     :returns: the root of its tree of services, an `IService`.
     """
-    # Imported here: both need the reactor that `Options` has put in place.
-    from twisted.internet import reactor
-
-    from scfd.node import make_node, without_dev
-
-    cfg = options.config
     try:
-        if options["reload"]:
-            from scfd.reload import make_reloading
-
-            return make_reloading(cfg, options["trpc-config"], reactor)
-        node = make_node(without_dev(cfg) if options["no-dev"] else cfg, reactor)
+        node = start.make(
+            options.config, options["trpc-config"], bool(options["reload"]), bool(options["no-dev"])
+        )
     except StartupError as error:
-        _give_up(error)
-    finally:
-        gc.freeze()
-        gc.enable()
+        start.give_up(error)
     if options.started is not None:
         node.on_ready(options.started)
     return node

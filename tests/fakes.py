@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from twisted.application.service import Service
@@ -37,7 +36,16 @@ class FakeSockets:
         if self.error is not None:
             raise self.error
         self.addresses.append(address)
-        return nullcontext(self)
+        return self
+
+    def __enter__(self) -> FakeSockets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
     def fileno(self) -> int:
         return 99

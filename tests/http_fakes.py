@@ -24,7 +24,8 @@ from zope.interface import implementer
 
 from scfd.control_plane.client import ControlPlaneClient, ServerResponse
 from scfd.events.wire import from_json, to_json
-from scfd.web import DEFAULT_MAX_BODY, QuietSite
+from scfd.site import QuietSite
+from scfd.web import DEFAULT_MAX_BODY
 
 
 @frozen

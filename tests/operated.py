@@ -11,8 +11,8 @@ from scfd.admin.routes import AdminRoutes
 from scfd.config import AdminSettings
 from scfd.events.event import TriggerEvent, TriggerResponse
 from scfd.events.wire import from_json, to_json
+from scfd.site import Guarded, NoSuchPath, RoutesResource
 from scfd.testing import Node
-from scfd.web import Guarded, NoSuchPath, RoutesResource
 from tests.http_fakes import Caller, Received
 from tests.nodes import Plugin, timer
 

@@ -16,8 +16,9 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from scfd.control_plane.agent import _Endpoints
 from scfd.control_plane.client import ControlPlaneClient
-from scfd.control_plane.http import LazyClient, _Endpoints
+from scfd.control_plane.http import LazyClient
 from tests.integration.daemon import ROOT, reactor
 from tests.integration.node import asynchronous
 from tests.integration.test_nats_login import make_certificate
@@ -31,7 +32,7 @@ reactor.install()
 from twisted.internet import reactor as installed
 import treq.client
 from twisted.web.client import URI
-from scfd.control_plane.http import _Endpoints, agent
+from scfd.control_plane.agent import _Endpoints, agent
 agent(installed)
 endpoints = _Endpoints(installed)
 endpoints.endpointForURI(URI.fromBytes(b"http://h"))

@@ -21,9 +21,10 @@ from scfd.http1.forward import Forwarder
 from scfd.http1.heads import Route
 from scfd.http1.pool import Pool
 from scfd.interfaces import IAdapter, IDrainable, IFramework, IReports, ITaskAdapter, ITrigger
+from scfd.site import NoSuchPath, RoutesResource
 from scfd.status.context import Context
 from scfd.testing import Node
-from scfd.web import NoSuchPath, Routes, RoutesResource
+from scfd.web import Routes
 from tests.fakes import FakeAdapter, FakeService, MemoryReports
 from tests.gateway_fakes import make_front
 from tests.http1_fakes import AT_ONCE, FakeConnector

@@ -9,7 +9,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from scfd.web import Guarded, NoSuchPath, Response, Routes, RoutesResource, origin_form, route
+from scfd.site import Guarded, NoSuchPath, RoutesResource, origin_form
+from scfd.web import Response, Routes, route
 from tests.http_fakes import Caller
 
 

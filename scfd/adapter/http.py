@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
-from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from scfd.adapter.calls import SHOWN, PluginClient, PluginResponse, RequestError
@@ -33,6 +32,9 @@ from scfd.events.work import Message, Task
 from scfd.interfaces import ITaskAdapter
 from scfd.status.context import Context
 from scfd.status.said import Said
+
+if TYPE_CHECKING:
+    from twisted.web.resource import IResource
 
 T = TypeVar("T")
 

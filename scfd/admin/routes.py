@@ -11,8 +11,16 @@ from twisted.web.http_headers import Headers
 
 from scfd.admin.parts import Parts, status
 from scfd.admin.stream import Stream
+from scfd.config import AdminSettings
 from scfd.pages import PageRoutes
+from scfd.site import Guarded, NoSuchPath, QuietSite, RoutesResource
 from scfd.web import Response, route, shows_token
+
+
+def make_site(parts: Parts, settings: AdminSettings) -> QuietSite:
+    """The endpoint for operators."""
+    routes = RoutesResource(AdminRoutes(parts, settings.token), NoSuchPath())
+    return QuietSite(Guarded(routes, settings.hosts))
 
 
 class AdminRoutes(PageRoutes):

@@ -14,10 +14,10 @@ from scfd.cli import completion, migrate, operate, package
 from scfd.cli.check import explain
 from scfd.cli.look import look
 from scfd.cli.new import make_project
-from scfd.cli.remote import CONFIGS, EXIT_NOT_REACHED, NotReachedError, RefusedError
-from scfd.cli.run import config_file, run
+from scfd.cli.remote import CONFIGS, EXIT_NOT_REACHED, NotReachedError, RefusedError, config_file
 from scfd.cli.schema import as_text
 from scfd.errors import ConfigError, StartupError
+from scfd.start import run
 from scfd.triggers.timer.zone import process_zone
 
 EXIT_MISTAKE = 1
@@ -128,9 +128,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _run(options: argparse.Namespace) -> int:
-    flags = [flag for flag in ("--reload", "--no-dev") if getattr(options, flag[2:].replace("-", "_"))]
-    trpc = [] if options.trpc_config is None else ["--trpc-config", options.trpc_config]
-    return run(config_file(options.config), *flags, *trpc)
+    return run(config_file(options.config), options.trpc_config, options.reload, options.no_dev)
 
 
 def _add_trpc_config(command: argparse.ArgumentParser) -> None:

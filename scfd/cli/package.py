@@ -6,8 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from scfd.cli.remote import CONFIGS
-from scfd.cli.run import config_file
+from scfd.cli.remote import CONFIGS, config_file
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -27,6 +27,21 @@ CONFIGS = ("etc/config.yaml", "config.yaml")
 TIMEOUT = 10.0
 
 
+def config_file(named: str | None) -> str:
+    """
+    The config of a node to be started, or put into a package.
+
+    :raises StartupError: when none is named and there is none.
+    """
+    path = named or next((name for name in CONFIGS if os.path.exists(name)), None)
+    if path is None:
+        raise StartupError(
+            f"scfd: no config here: expected {' or '.join(CONFIGS)} in {os.getcwd()}, or its path: "
+            "scfd run CONFIG; scfd new NAME makes a project that has one"
+        )
+    return path
+
+
 class NotReachedError(Exception):
     """There is no node at the address; the text is a line for the user."""
 

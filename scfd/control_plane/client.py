@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -10,12 +10,13 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
 
 from scfd.control_plane.signing import Signer
 from scfd.events.wire import to_json
+
+if TYPE_CHECKING:
+    from twisted.web.iweb import IResponse
 
 #: Bytes that a response body may have; a list of 100,000 tasks is about 20 MiB.
 MAX_RESPONSE = 32 << 20
@@ -121,8 +122,9 @@ class _Body(Protocol):
             self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # Whoever has made the request has imported it.
+        # Whoever has made the request has imported them.
         from twisted.web.client import ResponseDone
+        from twisted.web.http import PotentialDataLoss
 
         if self.whole.called:
             return

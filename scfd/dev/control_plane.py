@@ -21,7 +21,7 @@ from scfd.dev.task_file import TaskFile
 from scfd.dev.web import resource_tree
 from scfd.errors import ConfigError
 from scfd.listen import Bind, bind, listen
-from scfd.web import Guarded, QuietSite
+from scfd.site import Guarded, QuietSite
 
 if TYPE_CHECKING:
     from scfd.config import DevControlPlaneSettings

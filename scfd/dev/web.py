@@ -26,7 +26,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from scfd.control_plane.signing import Signer
 from scfd.dev.routes import GENERATIONS, ControlPlaneRoutes, refusal
 from scfd.dev.state import ControlPlaneState
-from scfd.web import RoutesResource, write_response
+from scfd.site import RoutesResource, write_response
 
 T = TypeVar("T")
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from attrs import evolve
-from twisted.web.resource import IResource
 
 from scfd.config import Config, GatewaySettings
 from scfd.control_plane.probe import ProbeHandler
-from scfd.gateway.native import NativeBackend, PluginSite, site_connector
 from scfd.gateway.observer import GatewayObserver
 from scfd.gateway.routes import EVENT_PATHS, FORWARDED, DetailedRoutes, GatewayRoutes, served_locally
 from scfd.gateway.service import Gateway
@@ -24,6 +22,9 @@ from scfd.http1.turn import Turn
 from scfd.interfaces import IAdapter
 from scfd.status.context import Context
 from scfd.web import Routes
+
+if TYPE_CHECKING:
+    from twisted.web.resource import IResource
 
 
 def make_gateway(
@@ -80,6 +81,7 @@ def http_backend(settings: GatewaySettings, url: str, context: Context, activity
 
 def native_backend(settings: GatewaySettings, adapter: IAdapter, context: Context) -> Backend:
     """What forwards to the resource of a native plugin."""
+    from scfd.gateway.native import NativeBackend, PluginSite, site_connector  # 40 ms: twisted.web
 
     def forwarder(resource: IResource) -> Forwarder:
         site = PluginSite(resource, settings.max_body, settings.max_header)

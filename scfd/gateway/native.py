@@ -19,7 +19,7 @@ from scfd.http1.contract import Caller, Request, Responder
 from scfd.http1.forward import Forwarder
 from scfd.http1.pool import Connector
 from scfd.interfaces import IAdapter
-from scfd.web import LimitedRequest, QuietSite
+from scfd.site import LimitedRequest, QuietSite
 
 #: Bytes of headers that the gateway adds, at the most, besides the Host.
 _ADDED = 4096

@@ -23,7 +23,7 @@ PACKAGES = "packages"
 BOOTSTRAP = "scf_bootstrap"
 #: Runs the node. A file of its own: `python -m` would look for every module among the plugin's files first.
 START = f"{PACKAGES}/start.py"
-_START = "import sys\n\nfrom scfd.cli.run import run\n\nrun(sys.argv[1])\n"
+_START = "import sys\n\nfrom scfd.start import run\n\nsys.exit(run(sys.argv[1]))\n"
 #: Where Python may write compiled modules, if the package has none.
 _CACHE = "PYTHONPYCACHEPREFIX=/tmp/scfd-pycache"
 _NO_CACHE = "PYTHONDONTWRITEBYTECODE=1"

@@ -16,7 +16,7 @@ from scfd.control_plane.signing import Signer
 from scfd.deferreds import from_coroutine
 from scfd.dev.state import ControlPlaneState
 from scfd.dev.web import resource_tree
-from scfd.web import QuietSite
+from scfd.site import QuietSite
 from tests.control_plane_contract import ControlPlaneContract
 from tests.integration.daemon import reactor
 
