@@ -12,13 +12,14 @@ from pathlib import Path
 from runpy import run_path
 from zoneinfo import ZoneInfo
 
+from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from docs import make_reference, make_site
 from scfd import __version__
 from scfd.cli.main import command_parser
 from scfd.cli.schema import as_text
-from scfd.config import NatsSettings, TimerSettings, load
+from scfd.config import Config, NatsSettings, TimerSettings, load
 from scfd.config.schema import keys_of
 from scfd.status.metrics import Metrics
 from scfd.triggers.timer.cron import Cron
@@ -92,6 +93,35 @@ class ReferenceTests(SynchronousTestCase):
     def test_is_that_of_the_docstrings(self) -> None:
         text = (ROOT / "docs/reference.rst").read_text()
         self.assertEqual(make_reference.reference(), text, "make reference writes it again")
+
+
+class SnippetTests(SynchronousTestCase):
+    def test_configs_load(self) -> None:
+        """Each block in the pages that is a config, or a list of triggers."""
+        sections = {each.name for each in fields(Config)}
+        found = 0
+        for page in PAGES:
+            blocks = re.findall(r"(?m)(?:::|code-block:: yaml)\n\n((?:    .*\n|\n)+)", page.read_text())
+            for block in map(textwrap.dedent, blocks):
+                if block.startswith("- {name:"):
+                    block = f"triggers:\n{textwrap.indent(block, '  ')}"
+                if not sections & set(re.findall(r"(?m)^(\w+):(?: |$)", block)):
+                    continue
+                path = Path(self.mktemp())
+                path.write_text(block)
+                load(str(path), dict.fromkeys(re.findall(r"\$\{(\w+)", block), "1"))
+                found += 1
+        self.assertGreater(found, 15)
+
+
+class ChineseTests(SynchronousTestCase):
+    def test_readme_says_the_same(self) -> None:
+        """The same code and commands, in the same order, and the same links."""
+        pages = [(ROOT / name).read_text() for name in ("README.rst", "README.zh-CN.rst")]
+        uncommented = [re.sub(r" +(?:#|<-) .*|:alt: .*", "", page) for page in pages]
+        self.assertEqual(*(re.findall(r"(?m)^    +\S.*$", page) for page in uncommented))
+        own = {"README.rst", "README.zh-CN.rst", "docs/first-function.rst", "docs/zh/quickstart.rst"}
+        self.assertEqual(*({*LINK.findall(page)} - own for page in pages))
 
 
 class PackageIndexTests(SynchronousTestCase):

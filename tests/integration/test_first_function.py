@@ -1,4 +1,4 @@
-"""What docs/first-function.rst and the README have a newcomer type, typed in this order."""
+"""What docs/first-function.rst, the README and docs/zh have a newcomer type, typed in this order."""
 
 from __future__ import annotations
 
@@ -57,6 +57,11 @@ class NewcomerTests(ProjectTestCase):
         await self.has_results(
             lambda results: {each["result"] for each in results} == {"Hello, Ada", "Hello, Grace"}
         )
+        await self.ends_well(self.daemon)
+
+    async def test_quick_start_in_chinese(self) -> None:
+        page, _, _ = (ROOT / "docs/zh/quickstart.rst").read_text().partition("部署到 SCF")
+        await self.follow(page)
         await self.ends_well(self.daemon)
 
 
