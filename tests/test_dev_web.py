@@ -148,8 +148,8 @@ class HeartbeatTests(ControlPlaneTestCase):
         ]
         for body, message in cases:
             status, answer = self.request("POST", HEARTBEAT, data=body)
-            self.assertEqual((400, 400), (status, answer["code"]), body)
-            self.assertTrue(answer["message"].startswith(message), answer)
+            self.assertEqual((500, "request failed with status 400"), (status, answer["message"]), body)
+            self.assertTrue(answer["reason"].startswith(message), answer)
         self.assertEqual([], self.request("GET", STATE)[1]["nodes"])
 
 
@@ -186,10 +186,8 @@ class TaskStatusTests(ControlPlaneTestCase):
             ({"result": None}, "result: text is expected"),
         ]
         for change, message in cases:
-            self.assertEqual(
-                (400, {"code": 400, "message": message}),
-                self.request("POST", STATUS, json={**GOOD_REPORT, **change}),
-            )
+            wrapped = {"code": 500, "message": "request failed with status 400", "reason": message}
+            self.assertEqual((500, wrapped), self.request("POST", STATUS, json={**GOOD_REPORT, **change}))
         self.assertEqual([], self.request("GET", STATE)[1]["results"])
 
 
@@ -414,10 +412,9 @@ class FaultTests(ControlPlaneTestCase):
 
     def test_refused_tasks(self) -> None:
         self.state.switch_faults({"refuse": ["a", "c"]})
-        self.assertEqual(
-            (404, {"code": 404, "message": "reports of a are refused: a fault that is switched on"}),
-            self.request("POST", STATUS, json=GOOD_REPORT),
-        )
+        status, response = self.request("POST", STATUS, json=GOOD_REPORT)
+        self.assertEqual((500, "request failed with status 404"), (status, response["message"]))
+        self.assertEqual("reports of a are refused: a fault that is switched on", response["reason"])
         self.assertEqual(200, self.request("POST", STATUS, json={**GOOD_REPORT, "id": "b"})[0])
         self.assertEqual({"b": 1}, self.request("GET", STATE)[1]["counts"]["by_task"])
 

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from scfd.control_plane.client import ServerResponse
 from scfd.control_plane.generations import report_request
 from scfd.control_plane.learning import CONFIRM_TIMEOUT, HEARTBEAT, Exchange, LearningClient
+from scfd.control_plane.orders import RefusedError, RetryError, read_response
 from scfd.control_plane.verdict import Verdict, judge
 from scfd.events.event import TaskResult
 from tests.http_fakes import FakeControlPlaneClient
@@ -68,10 +69,10 @@ class LearningTestCase(SynchronousTestCase):
     def report(self) -> Exchange:
         return self.successResultOf(self.start_report())
 
-    def heartbeat(self) -> None:
+    def heartbeat(self) -> Exchange:
         """A call of the other method; the server here takes the same fields for it."""
         call = self.client.call(SERVER, HEARTBEAT, lambda g: {"instance_id" if g == 3 else "id": ""}, 5)
-        self.successResultOf(Deferred.fromCoroutine(call))
+        return self.successResultOf(Deferred.fromCoroutine(call))
 
     def requests(self) -> list[str]:
         """The paths and task fields since the last call."""
@@ -281,6 +282,29 @@ class AutoTests(LearningTestCase):
 
 
 class FixedTests(LearningTestCase):
+    def test_a_server_of_another_generation_is_named(self) -> None:
+        """By the responses that prove nothing; the others have a warning of their own."""
+        newer = "; probably a server of generation 2 or 3, whose paths begin with /api/service: expected "
+        newer += "heartbeat.protocol auto, 2 or 3, and heartbeat.auth"
+        older = "; probably a server of generation 1: expected heartbeat.protocol auto or 1"
+        for fixed, generation, advice in (
+            *((1, 1, ""), (1, 2, newer), (1, 3, newer), (2, 2, ""), (3, 3, "")),
+            *((2, 1, older), (3, 1, older)),
+        ):
+            with self.subTest(fixed=fixed, generation=generation):
+                self.client, self.generation = self.make(str(fixed)), generation
+                exchange = self.heartbeat()
+                self.assertEqual(exchange.advice, advice)
+                if advice:
+                    error = self.assertRaises((RetryError, RefusedError), read_response, exchange)
+                    self.assertIn(advice, str(error))
+
+    def test_no_generation_has_such_a_path(self) -> None:
+        self.respond = lambda url, body: ServerResponse(404, b"<html>")
+        self.assertIn("; expected the address of a control plane", self.heartbeat().advice)
+        self.client = self.make(prefix="/own")
+        self.assertEqual(self.heartbeat().advice, "; expected heartbeat.api_prefix to be its own")
+
     def test_is_spoken_whatever_the_responses_are_like(self) -> None:
         for fixed, request in ((1, "/gateway id"), (2, "/api/service id"), (3, "/api/service instance_id")):
             for generation in (1, 2, 3):

@@ -34,6 +34,7 @@ class Exchange:
     :ivar generation: the one by whose rules the response is to be read.
     :ivar value: the body as JSON; None when it is not JSON.
     :ivar proven: whether the server has been seen to speak it, or the config says that it does.
+    :ivar advice: what to look at, where the response fits a server that the request was not meant for.
     """
 
     asked: int
@@ -41,6 +42,7 @@ class Exchange:
     response: ServerResponse
     value: Any
     proven: bool
+    advice: str = ""
 
 
 @define
@@ -124,7 +126,7 @@ class LearningClient:
                 turns = spoken is None and exchange.response.status != best.response.status
                 asked = tried[-1] if turns and len(tried) == 2 else None
         assert best is not None, "at least one request has been made"
-        return best
+        return evolve(best, advice=self._advice(best))
 
     async def _ask(
         self, server: str, method: str, asked: int, body: object, timeout: float
@@ -163,6 +165,22 @@ class LearningClient:
         if exchange.response.status == 404 or generations.may_be_generation_1(info):
             return 3 if asked == 1 else 1  # perhaps the path is that of the other generations
         return None
+
+    def _advice(self, best: Exchange) -> str:
+        """Which server it probably is that responds in a form which says nothing about the call."""
+        if self._prefix not in generations.PREFIXES.values():
+            return "; expected heartbeat.api_prefix to be its own" if best.response.status == 404 else ""
+        info = generations.return_info(best.value, best.response)
+        if self._fixed not in (None, 1) and generations.may_be_generation_1(info):
+            return "; probably a server of generation 1: expected heartbeat.protocol auto or 1"
+        if best.response.status != 404:
+            return ""
+        if self._fixed == 1:
+            return (
+                "; probably a server of generation 2 or 3, whose paths begin with /api/service: expected "
+                "heartbeat.protocol auto, 2 or 3, and heartbeat.auth"
+            )
+        return "; expected the address of a control plane, which has the node calls of its generation"
 
     def note(self, server: str, spoken: int) -> None:
         """A response has proven which generation a server speaks."""

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import frozen
 
 from scfd.control_plane.client import ServerResponse
-from scfd.control_plane.generations import OK, return_info
+from scfd.control_plane.generations import OK, return_info, wrapped_status
 from scfd.control_plane.learning import Exchange
 from scfd.events.tasks import EMPTY_MD5
 
@@ -39,7 +39,7 @@ def read_response(exchange: Exchange) -> Orders:
     if response.status == 401:
         raise RetryError(f"HTTP status 401: {_shown(response)}; expected heartbeat.auth with its keys")
     if response.status != 200:
-        raise RetryError(f"HTTP status {response.status}")
+        raise RetryError(f"HTTP status {wrapped_status(response) or response.status}{exchange.advice}")
     info = return_info(value, response)
     if info is None:
         if exchange.generation == 3:
@@ -48,7 +48,7 @@ def read_response(exchange: Exchange) -> Orders:
     if info.code == OK:
         return _orders(value)
     error = RetryError if info.framework and not info.final else RefusedError
-    raise error(f"code {info.code}: {info.text}")
+    raise error(f"code {info.code}: {info.text}{exchange.advice}")
 
 
 def _shown(response: ServerResponse) -> str:

@@ -66,9 +66,13 @@ def require(report: dict[str, Any], name: str, kind: type, empty: bool = False) 
     return value
 
 
-def wrapped(status: int) -> Response:
-    """How the gateway of generations 1 and 2 passes on an error of the service behind it."""
-    return refusal(500, f"request failed with status {status}")
+def behind_gateway(response: Response) -> Response:
+    """How the gateway of generations 1 and 2 passes on an error of its service; the reason is ours."""
+    if response.status < 400:
+        return response
+    text = f"request failed with status {response.status}"
+    reason = from_json(response.body)["message"]
+    return Response.json({"code": 500, "message": text, "reason": reason}, 500)
 
 
 def return_info(code: int, text: str = "", framework: bool = False, **fields: Any) -> Response:
@@ -127,6 +131,10 @@ class Generation1(ControlPlaneRoutes):
 
     @route("POST", "/gateway" + HEARTBEAT)
     def heartbeat(self, headers: Headers, body: bytes) -> Response:
+        return behind_gateway(self._heartbeat(body))
+
+    def _heartbeat(self, body: bytes) -> Response:
+        """The service's own response."""
         try:
             report = {"running_version": "", "node_type": "", "tasks_md5": "", **json_object(body)}
             require(report, "node_id", str)
@@ -136,18 +144,22 @@ class Generation1(ControlPlaneRoutes):
             return refusal(400, str(mistake))
         try:
             orders = self._state.heartbeat(report)
-        except UnknownNodeError:
-            return wrapped(500)
+        except UnknownNodeError as error:
+            return refusal(500, str(error))
         return Response.json({"code": 200, "message": "heartbeat reported successfully", "data": [orders]})
 
     @route("POST", "/gateway" + REPORT)
     def task_status(self, headers: Headers, body: bytes) -> Response:
+        return behind_gateway(self._task_status(body))
+
+    def _task_status(self, body: bytes) -> Response:
+        """The service's own response."""
         try:
             report = {"result": "", "node_id": "", "status": 0, **json_object(body)}
             task_id = require(report, "id", str)
             if not report["node_id"] or report["status"] == 0 or set(task_id) & set("#%/"):
                 # The real one takes 0 for no status, and puts the id into a URL.
-                return wrapped(400)
+                return refusal(400, "expected a node_id, a status other than 0, and an id without # % /")
             node_id = require(report, "node_id", str)
             status = require(report, "status", int)
             text = require(report, "result", str, empty=True)
@@ -180,14 +192,14 @@ class Generation2(Generation1):
     @route("POST", _SIGNED + HEARTBEAT)
     def signed_heartbeat(self, headers: Headers, body: bytes) -> Response:
         refused = unsigned(self._keys, headers, body)
-        response = refused or self.heartbeat(headers, body)
-        return refused or Response(200, response.body, response.headers)
+        if refused:
+            return refused
+        response = self._heartbeat(body)
+        return Response(200, response.body, response.headers)
 
     @route("POST", _SIGNED + REPORT)
     def signed_task_status(self, headers: Headers, body: bytes) -> Response:
-        refused = unsigned(self._keys, headers, body)
-        response = refused or self.task_status(headers, body)
-        return wrapped(response.status) if not refused and response.status in (400, 404) else response
+        return unsigned(self._keys, headers, body) or self.task_status(headers, body)
 
     def elsewhere(self, path: str) -> Response:
         return _NO_SUCH_PATH
