@@ -35,13 +35,15 @@ LONGEST = (
     "test_examples",
     "test_nats",
 )
+#: It measures what takes milliseconds, so it waits until all others are done.
+LAST = "test_stalls"
 
 
 def jobs() -> list[list[str]]:
     """What is run by one trial each: all unit tests together, and every module of integration tests."""
     modules = {path.stem for path in (HERE / "integration").glob("test_*.py")}
     units = [f"tests.{path.stem}" for path in sorted(HERE.glob("test_*.py"))]
-    integration = [*LONGEST, *sorted(modules - {*LONGEST})]
+    integration = [*LONGEST, *sorted(modules - {*LONGEST, LAST}), LAST]
     return [units, *([f"tests.integration.{name}"] for name in integration)]
 
 
@@ -75,8 +77,11 @@ def run(modules: Sequence[str], folder: str) -> Counter[str]:
 
 def main() -> int:
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="scfd-tests-") as folder, ThreadPoolExecutor(WORKERS) as workers:
-        outcomes = sum(workers.map(run, jobs(), [folder] * len(jobs())), Counter[str]())
+    *together, last = jobs()
+    with tempfile.TemporaryDirectory(prefix="scfd-tests-") as folder:
+        with ThreadPoolExecutor(WORKERS) as workers:
+            outcomes = sum(workers.map(run, together, [folder] * len(together)), Counter[str]())
+        outcomes += run(last, folder)
     failed = bool(outcomes["failures"] + outcomes["errors"] + outcomes["unexpectedSuccesses"])
     print(f"Ran in {time.monotonic() - began:.1f} s")
     print("FAILED" if failed else "PASSED", f"({', '.join(f'{k}={v}' for k, v in outcomes.items())})")

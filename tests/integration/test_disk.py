@@ -117,9 +117,10 @@ class DiskTestCase(NodeTestCase):
         await self.daemon.says(f"(?s)({ENDS}.*){{{troubles}}}")
 
         async def handled() -> bool:
-            return sum(event.startswith("message") for event in self.events()) >= messages
+            events = self.events()
+            return bool(events) and sum(event.startswith("message") for event in events) >= messages
 
-        await until(handled, "every message")
+        await until(handled, "every message, and an event at all")
         self.server.on_heartbeat = lambda heard: tasks_response([], "empty")
         await self.daemon.says("0 tasks received")
         await until(self.reported_all, "every result")

@@ -72,7 +72,7 @@ def asynchronous(test: Callable[[Any], Coroutine[Any, Any, None]]) -> Callable[[
 
 
 class GatewayServiceTestCase(TestCase):
-    timeout = 20
+    timeout = 60
 
     async def start(
         self, host: str = "127.0.0.1", tls: TlsSettings | None = None, max_header: int = 16384
@@ -143,21 +143,25 @@ class ListeningTests(GatewayServiceTestCase):
 
     @asynchronous
     async def test_small_writes_are_sent_at_once(self) -> None:
+        """The best of five counts: the machine may be busy."""
         await self.start()
+        # Each second write waited for an acknowledgement of 40 ms before.
+        self.assertLess(min([await self.seconds_of_small_writes() for _ in range(5)]), 0.15)
+
+    async def seconds_of_small_writes(self) -> float:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n")
         began = time.monotonic()
         while not self.tree.waiting:
             await asyncio.sleep(0.001)
-        request = self.tree.waiting[0]
+        request = self.tree.waiting.pop()
         for _ in range(10):
             request.write(b"x")
             await asyncio.sleep(0.002)
         request.finish()
         await reader.readuntil(b"0\r\n\r\n")
-        # Each second write waited for an acknowledgement of 40 ms before.
-        self.assertLess(time.monotonic() - began, 0.15)
         writer.close()
+        return time.monotonic() - began
 
 
 class NativePluginTests(GatewayServiceTestCase):

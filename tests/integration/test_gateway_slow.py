@@ -27,7 +27,8 @@ class SlowCallerTests(SynchronousTestCase):
     def time_of_health(self, rig: Rig) -> float:
         """
         :returns: seconds that a response took, the median of eleven, each over a connection of its own. The
-            slowest one is often the doing of another test that runs at the same time.
+            slowest one is often the doing of another test that runs at the same time. It is compared with
+            that of the same node when nothing else is asked of it: the machine may be busy.
         """
         times = []
         for _ in range(11):
@@ -41,6 +42,7 @@ class SlowCallerTests(SynchronousTestCase):
     def test_500_half_open_connections(self) -> None:
         """Some of them have sent nothing, some a part of a head, some a part of a body."""
         rig = self.rig()
+        usual = self.time_of_health(rig)
         parts = (
             b"",
             b"GET / HTTP/1.1\r\nHo",
@@ -49,17 +51,18 @@ class SlowCallerTests(SynchronousTestCase):
         with ExitStack() as stack:
             for number in range(500):
                 stack.enter_context(rig.connect()).send(parts[number % len(parts)])
-            self.assertLess(self.time_of_health(rig), 0.05)
+            self.assertLess(self.time_of_health(rig), usual + 0.05)
 
     def test_more_connections_than_there_may_be(self) -> None:
         rig = self.rig(max_connections=20)
+        usual = self.time_of_health(rig)
         with ExitStack() as stack:
             for _ in range(20):
                 stack.enter_context(rig.connect()).send(b"GET / HTTP/1.1\r\nHo")
             with rig.connect() as stream:
                 stream.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                 self.assertEqual((stream.response().status, stream.rest()), (503, b""))
-            self.assertLess(self.time_of_health(rig), 0.05)
+            self.assertLess(self.time_of_health(rig), usual + 0.05)
 
     def test_what_does_not_come_in_time_is_given_up(self) -> None:
         rig = self.rig(header_timeout=0.3, body_timeout=0.3, idle_timeout=0.3)
@@ -86,6 +89,7 @@ class SlowCallerTests(SynchronousTestCase):
                 stream.send(bytes(1 << 20))
 
         rig.plugin.serve = endless
+        usual = self.time_of_health(rig)
         node = psutil.Process(rig.pid)
         before = node.memory_info().rss
         with ExitStack() as stack:
@@ -95,7 +99,7 @@ class SlowCallerTests(SynchronousTestCase):
             while time.monotonic() < deadline:
                 self.assertLess(node.memory_info().rss - before, 8 << 20)
                 time.sleep(0.05)
-            self.assertLess(self.time_of_health(rig), 0.05)
+            self.assertLess(self.time_of_health(rig), usual + 0.05)
 
     def slowly(self, stream: Stream, pause: float) -> bytes:
         """

@@ -172,8 +172,12 @@ class PagesTests(TestCase):
     def read_a_failure(self) -> None:
         browser = self.browser
         browser.wait("#letters", "queue")
-        failed = browser.wait("#events tr", "failed").find_element(By.CSS_SELECTOR, "button")
-        failed.send_keys(Keys.ENTER)
+
+        def open_it() -> bool:
+            browser.find("#events tr", "failed").find_element(By.CSS_SELECTOR, "button").send_keys(Keys.ENTER)
+            return True
+
+        browser.until(open_it, "an event that failed")
         browser.wait("dialog[open] #event-body", "HTTP status 500")
         self.assertEqual(browser.overflow(), 0)
         browser.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
