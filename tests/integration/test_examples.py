@@ -10,7 +10,6 @@ from typing import Any
 
 import treq
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.trial.unittest import SkipTest
 
 from tests.integration.daemon import ROOT, Daemon, get_json
 from tests.integration.projects import ProjectTestCase, says_what_is_shown
@@ -54,8 +53,6 @@ class ExamplesTests(ProjectTestCase):
         await self.check_http(daemon, "done")
 
     async def test_node_js(self) -> None:
-        if shutil.which("node") is None:
-            raise SkipTest("there is no Node.js here")
         daemon = await self.start_example("node-js")
         await self.check_http(daemon, "done by Node.js")
 
