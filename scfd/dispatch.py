@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -60,7 +61,6 @@ class Dispatcher:
     :ivar succeeded: events since the start whose results are on disk.
     :ivar failed: events since the start that failed.
     :ivar failing: the tasks of the list whose last result was a failure, wholly or partly.
-    :ivar last_results: of the tasks in the list, by their ids.
     """
 
     def __init__(
@@ -82,7 +82,8 @@ class Dispatcher:
         self.spans: Any = None
         self.running = self.succeeded = self.failed = 0
         self.failing: set[str] = set()
-        self.last_results: dict[str, LastResult] = {}
+        #: Plain tuples: the garbage collector passes over them.
+        self._last_results: dict[str, tuple[int, str, float]] = {}
         self._last_snapshot = EMPTY_SNAPSHOT
         self._figures: dict[str, _Figures] = {}
         self._unstored: set[str] = set()
@@ -120,10 +121,8 @@ class Dispatcher:
             self._acted(acted.result, event, began)
             return succeed(None)
         done: Deferred[Any] = acted
-        done.addBoth(self._acted, event, began)
-        if not done.called:
-            self._history.begun(event, began, done)
-        return done
+        self._history.begun(event, began, done)
+        return done.addBoth(self._acted, event, began)
 
     def _acted(self, result: TriggerResponse | Failure, event: TriggerEvent, began: float) -> Any:
         if self.spans is not None:
@@ -144,8 +143,8 @@ class Dispatcher:
         """
         Take results of an event.
 
-        :returns: a Deferred of those that could be used, once they are on disk; it fails when they can't be
-            put there.
+        :returns: a Deferred of those that could be used and are not in the history yet, once all are on disk;
+            it fails when they can't be put there.
         """
         if self.spans is not None:
             self.spans.reported(event, results)
@@ -166,12 +165,15 @@ class Dispatcher:
     async def _accept_in_parts(
         self, event: TriggerEvent, results: tuple[TaskResult, ...]
     ) -> list[TaskResult]:
-        accepted: list[TaskResult] = []
-        for start in range(0, len(results), AT_ONCE):
-            usable = self._usable(event, results[start : start + AT_ONCE])
+        """Each part is noted, and freed, when it is on disk: none is left to return."""
+        rest = list(reversed(results))
+        del results
+        while rest:
+            usable = self._usable(event, rest[: -AT_ONCE - 1 : -1])
+            del rest[-AT_ONCE:]
             await self._reports.put(usable)
-            accepted += usable
-        return accepted
+            self._history.reported(event, usable)
+        return []
 
     def _ended(self, result: object, event: TriggerEvent, began: float) -> Failure | None:
         """
@@ -222,6 +224,11 @@ class Dispatcher:
                 **ids(event.traceparent),
             )
 
+    def last_result(self, task_id: str) -> LastResult | None:
+        """What became last of a task in the list; None when nothing has since the start."""
+        last = self._last_results.get(task_id)
+        return None if last is None else LastResult(*last)
+
     def _node_metadata(self) -> dict[str, str]:
         metadata = {"nodeID": self._identity.node_id, "version": self._identity.version}
         if self._identity.storage_server_url:
@@ -230,7 +237,7 @@ class Dispatcher:
             metadata["storage_server_rpc"] = self._identity.storage_server_rpc
         return metadata
 
-    def _usable(self, event: TriggerEvent, results: tuple[TaskResult, ...]) -> list[TaskResult]:
+    def _usable(self, event: TriggerEvent, results: Sequence[TaskResult]) -> list[TaskResult]:
         usable = []
         for index, result in enumerate(results):
             try:
@@ -286,17 +293,25 @@ class Dispatcher:
 
     def _note_snapshot(self, snapshot: TaskSnapshot) -> None:
         if snapshot is not self._last_snapshot:
-            # Tasks that have left the list are forgotten, or a changing list would fill the set.
-            self.failing &= snapshot.ids
-            for task_id in self.last_results.keys() - snapshot.ids:
-                del self.last_results[task_id]
             self._last_snapshot = snapshot
+            self._forget(list(self._last_results))
+
+    def _forget(self, task_ids: list[str]) -> None:
+        """Forget those that have left the list, or a changing list would fill the memory; some at a time."""
+        for task_id in task_ids[-AT_ONCE:]:
+            if task_id not in self._last_snapshot.ids:
+                self._last_results.pop(task_id, None)
+                self.failing.discard(task_id)
+        del task_ids[-AT_ONCE:]
+        if task_ids:
+            self._clock.callLater(0, self._forget, task_ids)
 
     def _note_failing(self, results: list[TaskResult], snapshot: TaskSnapshot) -> None:
         now = self._now()
         for result in results:
             if result.task_id in snapshot.ids:
-                self.last_results[result.task_id] = LastResult(result.status, result.result[:TEXT_KEPT], now)
+                text = result.result[:TEXT_KEPT]
+                self._last_results[result.task_id] = (int(result.status), text, now)
             if (
                 result.status in (TaskStatus.FAILED, TaskStatus.PARTLY_FAILED)
                 and result.task_id in snapshot.ids

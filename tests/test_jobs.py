@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot
+from scfd.events.tasks import EMPTY_SNAPSHOT, MANY_JOBS, TaskSnapshot
 from scfd.triggers.timer.jobs import is_due, timer_payload
 from tests.properties import given
 
@@ -209,6 +209,19 @@ class TimerPayloadTests(SynchronousTestCase):
         for one, other in zip(first.parts, second.parts, strict=True):
             self.assertTrue(one is other or len(one) < 100, one)
         self.assertIs(first.value()["jobs"], second.value()["jobs"])
+
+    def test_many_jobs_are_made_when_they_are_read(self) -> None:
+        count = MANY_JOBS // 2 + 1
+        tasks = tuple(with_intervals(f"t{number}", "1m", "7h", "1h") for number in range(count))
+        jobs = timer_payload(TaskSnapshot(tasks), datetime(2025, 1, 1, 1, tzinfo=UTC)).value()["jobs"]
+        first = {"task": tasks[0], "interval": "1m"}
+        last = {"task": tasks[-1], "interval": "1h"}
+        self.assertEqual(len(jobs), 2 * count)
+        self.assertEqual((jobs[0], jobs[count - 1]["task"], jobs[-1]), (first, tasks[-1], last))
+        self.assertEqual(jobs[count - 1 : count + 1], [jobs[count - 1], jobs[count]])
+        self.assertEqual([job["interval"] for job in jobs], ["1m"] * count + ["1h"] * count)
+        self.assertIn(first, jobs)
+        self.assertRaises(IndexError, lambda: jobs[2 * count])
 
     def test_each_moment_anew(self) -> None:
         task = with_intervals("a", "1m", "1h")

@@ -430,7 +430,7 @@ class OtherMethodsTests(SynchronousTestCase):
         self.assertEqual([one["task_id"] for one in node.ask("task.list", failed=True)], ["t1"])
         node.set_tasks([{"task_id": "t2"}])
         node.tick()
-        self.assertEqual(node.parts.dispatcher.last_results, {})
+        self.assertIsNone(node.parts.dispatcher.last_result("t1"))
 
     def test_a_native_plugin_is_not_restarted(self) -> None:
         self.assertEqual(Operated().ask("plugin.restart")[0], -32002)

@@ -24,7 +24,7 @@ from scfd.adapter.process import ASKED_FOR, PluginProcess
 from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
-from scfd.events.long_json import LONG
+from scfd.events.long_json import LONG, without_collections
 from scfd.events.response import parse_response, parse_task_response
 from scfd.events.trace import ids
 from scfd.events.wire import to_json
@@ -226,7 +226,7 @@ class HttpAdapter(Service):
         if len(response.body) < LONG:
             return parse(response.body, *arguments)
         pool = self._clock.getThreadPool()
-        return deferToThreadPool(self._clock, pool, parse, response.body, *arguments)
+        return deferToThreadPool(self._clock, pool, without_collections, parse, response.body, *arguments)
 
     def _counted(self, result: T) -> T:
         self._requests_responded.inc()

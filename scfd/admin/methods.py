@@ -226,10 +226,10 @@ class TaskMethods(Group):
         return islice(self._rows(match, failed), bounded(limit))
 
     def _rows(self, match: str, failed: bool) -> Iterator[dict[str, Any]]:
-        results = self._parts.dispatcher.last_results
+        last_result = self._parts.dispatcher.last_result
         for task in self._parts.tasks.get_all():
             task_id = task["task_id"]
-            last = results.get(task_id)
+            last = last_result(task_id)
             if match not in task_id or (failed and (last is None or last.status not in (3, 4))):
                 continue
             yield {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
@@ -104,8 +105,8 @@ def read_body(response: IResponse, limit: int) -> Deferred[bytes]:
 class _Body(Protocol):
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._length = 0
-        self._parts: list[bytes] = []
+        #: Unlike parts that are joined, 20 MiB are not copied at the end.
+        self._body = BytesIO()
         self.whole: Deferred[bytes] = Deferred(lambda _: self._close())
 
     def _close(self) -> None:
@@ -113,11 +114,12 @@ class _Body(Protocol):
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        self._length += len(data)
-        if self._length <= self._limit:
-            self._parts.append(data)
-        elif not self.whole.called:
-            self._parts.clear()
+        if self.whole.called:
+            return
+        if self._body.tell() + len(data) <= self._limit:
+            self._body.write(data)
+        else:
+            self._body = BytesIO()
             self.whole.errback(BodyTooLongError(f"the response is longer than {self._limit >> 20} MiB"))
             self._close()
 
@@ -130,6 +132,6 @@ class _Body(Protocol):
             return
         # PotentialDataLoss: a body without a length ends where its connection does.
         if reason.check(ResponseDone, PotentialDataLoss):
-            self.whole.callback(b"".join(self._parts))
+            self.whole.callback(self._body.getvalue())
         else:
             self.whole.errback(reason)

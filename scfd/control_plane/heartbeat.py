@@ -23,6 +23,7 @@ from scfd.control_plane.generations import heartbeat_request
 from scfd.control_plane.learning import HEARTBEAT, LearningClient
 from scfd.control_plane.orders import Orders, RefusedError, RetryError, read_response
 from scfd.errors import describe
+from scfd.events.long_json import without_collections
 from scfd.events.tasks import LONG_LIST, TaskStore, read_long_tasks
 from scfd.identity import NODE_TYPE, Identity, ServerAddress
 from scfd.interfaces import IAdapter
@@ -264,7 +265,9 @@ class Heartbeat(Service):
             self._task_store.replace(entries)
         else:
             pool = self._clock.getThreadPool()
-            self._task_store.take(await deferToThreadPool(self._clock, pool, read_long_tasks, entries))
+            self._task_store.take(
+                await deferToThreadPool(self._clock, pool, without_collections, read_long_tasks, entries)
+            )
 
     def _failed(self, reason: str) -> None:
         self.record.error_count += 1

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from scfd.control_plane import generations
 from scfd.control_plane.client import ControlPlaneClient, ServerResponse
-from scfd.events.long_json import LONG
+from scfd.events.long_json import LONG, without_collections
 
 _log = Logger(namespace="scfd.control_plane")
 
@@ -137,7 +137,9 @@ class LearningClient:
             value = generations.decoded(response)
         else:
             pool = self._reactor.getThreadPool()
-            value = await deferToThreadPool(self._reactor, pool, generations.decoded, response)
+            value = await deferToThreadPool(
+                self._reactor, pool, without_collections, generations.decoded, response
+            )
         spoken = generations.spoken(asked, value, response)
         proven = self._fixed is not None or server in self._learned or spoken is not None
         return Exchange(asked, self._fixed or spoken or asked, response, value, proven), spoken

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
-from operator import itemgetter
+from array import array
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+from itertools import islice
 from threading import Thread
 from time import sleep
 from typing import Any, TypeVar
@@ -66,13 +66,58 @@ def tasks_md5(tasks: Iterable[Mapping[str, Any]]) -> str:
     return hashlib.md5(joined, usedforsecurity=False).hexdigest()
 
 
-#: An interval in the ``task_params`` of a valid task, and the task's index. A tuple of plain values, which
-#: the garbage collector passes over: with 200,000 objects of a class, or dicts in dicts, each full collection
-#: held every thread for 0.19 s.
+#: An interval in the ``task_params`` of a valid task, and the task's index.
 Job = tuple[str, int]
 #: More jobs than that are ordered by interval: those that are due are put together from few long parts then,
 #: where picking 100,000 of them takes 40 ms.
 MANY_JOBS = 10_000
+
+
+class Jobs:
+    """
+    Jobs in some order, as numbers: each full garbage collection would walk through 200,000 tuples, and hold
+    every thread for 20 ms.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._names: list[str] = []
+        self._intervals, self._tasks = array("I"), array("I")
+
+    def add(self, interval: str, task: int) -> None:
+        if interval not in self._numbers:
+            self._numbers[interval] = len(self._names)
+            self._names.append(interval)
+        self._intervals.append(self._numbers[interval])
+        self._tasks.append(task)
+
+    def group(self) -> dict[str, range]:
+        """Order them by interval. :returns: where those of each interval are."""
+        parts = [array("I") for _ in self._names]
+        for interval, task in zip(self._intervals, self._tasks, strict=True):
+            parts[interval].append(task)
+        self._intervals, self._tasks = array("I"), array("I")
+        groups = {}
+        for number, part in enumerate(parts):
+            start = len(self._tasks)
+            self._intervals.extend(array("I", [number]) * len(part))
+            self._tasks.extend(part)
+            groups[self._names[number]] = range(start, len(self._tasks))
+        return groups
+
+    @property
+    def intervals(self) -> frozenset[str]:
+        """Each once."""
+        return frozenset(self._names)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __getitem__(self, index: int) -> Job:
+        return self._names[self._intervals[index]], self._tasks[index]
+
+    def __iter__(self) -> Iterator[Job]:
+        return zip(map(self._names.__getitem__, self._intervals), self._tasks, strict=True)
 
 
 @frozen(eq=False)
@@ -91,19 +136,21 @@ class TaskSnapshot:
     :ivar jobs: of all valid tasks, whether due or not, in the order of the tasks, `MANY_JOBS` by interval
         before that; None when no task has a list of intervals.
     :ivar unscheduled: indexes of the valid tasks that have no list of intervals.
-    :ivar jobs_json: where there are `MANY_JOBS`, those of each interval as JSON, without the brackets.
+    :ivar groups: where there are `MANY_JOBS`, which of them have each interval.
+    :ivar jobs_json: these as JSON, without the brackets.
     :ivar intervals: those of the jobs, each once.
     :ivar computed: what is worth keeping as long as the list: see `TaskSnapshot.once`.
     """
 
     tasks: tuple[Mapping[str, Any], ...]
     md5: str = field(init=False)
-    ids: frozenset[str] = field(init=False, repr=False)
+    _ids: Mapping[str, None] = field(init=False, repr=False)
     encoded: tuple[bytes, ...] = field(init=False, repr=False)
     json: bytes = field(init=False, repr=False)
-    _schedule: tuple[tuple[Job, ...] | None, tuple[int, ...]] = field(init=False, repr=False)
-    jobs: tuple[Job, ...] | None = field(init=False, repr=False)
+    _schedule: tuple[Jobs | None, tuple[int, ...]] = field(init=False, repr=False)
+    jobs: Jobs | None = field(init=False, repr=False)
     unscheduled: tuple[int, ...] = field(init=False, repr=False)
+    groups: Mapping[str, range] = field(init=False, repr=False)
     jobs_json: Mapping[str, bytes] = field(init=False, repr=False)
     intervals: frozenset[str] = field(init=False, repr=False)
     computed: dict[Any, Any] = field(init=False, repr=False, factory=dict)
@@ -112,9 +159,14 @@ class TaskSnapshot:
     def _digest(self) -> str:
         return tasks_md5(self.tasks)
 
-    @ids.default
-    def _valid_ids(self) -> frozenset[str]:
-        return frozenset(task["task_id"] for task in self.tasks if is_valid(task))
+    @_ids.default
+    def _valid_ids(self) -> dict[str, None]:
+        # Unlike a set, a dict of plain values is nothing for the garbage collector to walk through.
+        return dict.fromkeys(task["task_id"] for task in self.tasks if is_valid(task))
+
+    @property
+    def ids(self) -> KeysView[str]:
+        return self._ids.keys()
 
     @encoded.default
     def _encode(self) -> tuple[bytes, ...]:
@@ -129,8 +181,8 @@ class TaskSnapshot:
         return b",".join(parts)
 
     @_schedule.default
-    def _read_intervals(self) -> tuple[tuple[Job, ...] | None, tuple[int, ...]]:
-        jobs: list[Job] = []
+    def _read_intervals(self) -> tuple[Jobs | None, tuple[int, ...]]:
+        jobs = Jobs()
         unscheduled: list[int] = []
         found = False
         for index, task in enumerate(self.tasks):
@@ -141,32 +193,35 @@ class TaskSnapshot:
                 unscheduled.append(index)
                 continue
             found = True
-            jobs += ((each, index) for each in intervals if isinstance(each, str))
-        if len(jobs) > MANY_JOBS:
-            groups: dict[str, list[Job]] = {}
-            for job in jobs:
-                groups.setdefault(job[0], []).append(job)
-            jobs = [job for group in groups.values() for job in group]
-        return tuple(jobs) if found else None, tuple(unscheduled)
+            for each in intervals:
+                if isinstance(each, str):
+                    jobs.add(each, index)
+        return jobs if found else None, tuple(unscheduled)
 
     @jobs.default
-    def _all_jobs(self) -> tuple[Job, ...] | None:
+    def _all_jobs(self) -> Jobs | None:
         return self._schedule[0]
 
     @unscheduled.default
     def _all_unscheduled(self) -> tuple[int, ...]:
         return self._schedule[1]
 
+    @groups.default
+    def _group(self) -> dict[str, range]:
+        many = self.jobs is not None and len(self.jobs) > MANY_JOBS
+        return self.jobs.group() if many and self.jobs else {}
+
     @jobs_json.default
     def _encode_jobs(self) -> dict[str, bytes]:
-        if len(self.jobs or ()) <= MANY_JOBS:
-            return {}
-        groups = groupby(self.jobs or (), itemgetter(0))
-        return {interval: _join(map(self.job_json, jobs)) for interval, jobs in groups}
+        jobs = self.jobs or Jobs()
+        return {
+            interval: _join(self.job_json(jobs[index]) for index in group)
+            for interval, group in self.groups.items()
+        }
 
     @intervals.default
     def _distinct(self) -> frozenset[str]:
-        return frozenset(interval for interval, _ in self.jobs or ())
+        return self.jobs.intervals if self.jobs else frozenset()
 
     def once(self, key: Any, compute: Callable[[], T]) -> T:
         """What is computed from this list, and asked for again and again. The last few are kept."""
@@ -252,7 +307,7 @@ def _free_in_steps(snapshot: TaskSnapshot) -> None:
     def begin(parts: list[Sequence[Any]]) -> None:
         Thread(target=lambda: _free([list(parts.pop()) for _ in range(len(parts))]), daemon=True).start()
 
-    unused = finalize(snapshot, begin, [snapshot.tasks, snapshot.encoded, snapshot.jobs or ()])
+    unused = finalize(snapshot, begin, [snapshot.tasks, snapshot.encoded])
     unused.atexit = False
 
 

@@ -180,11 +180,14 @@ class Reports(Service):
         return Deferred.fromCoroutine(self._measure(entries))
 
     async def _measure(self, entries: list[Entry]) -> None:
-        for start in range(0, len(entries), SORTED_AT_ONCE):
-            if start:
+        """The list is empty afterwards, freed in steps."""
+        long = len(entries) > SORTED_AT_ONCE
+        while entries:
+            self._size += sum(size_of(entry.result) for entry in entries[-SORTED_AT_ONCE:])
+            del entries[-SORTED_AT_ONCE:]
+            if entries:
                 await deferLater(self._clock, 0)
-            self._size += sum(size_of(entry.result) for entry in entries[start : start + SORTED_AT_ONCE])
-        if len(entries) > SORTED_AT_ONCE:
+        if long:
             gc.freeze()  # they live long: no later collection is to walk through them
 
     async def _flush_and_close(self) -> None:

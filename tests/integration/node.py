@@ -61,6 +61,7 @@ class NodeTestCase(TestCase):
         heartbeat: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
         system: Mapping[str, Any] | None = None,
+        native: str = "recorder",
     ) -> Daemon:
         where = server if server is not None else f"http://127.0.0.1:{self.server.port}"
         config = {
@@ -79,7 +80,7 @@ class NodeTestCase(TestCase):
             },
             "gateway": {"listen": f"127.0.0.1:{self.gateway}"},
             "admin": {"listen": f"127.0.0.1:{self.admin}"},
-            "adapter": {"native": "recorder", "path": str(ROOT / "tests/integration/plugins")},
+            "adapter": {"native": native, "path": str(ROOT / "tests/integration/plugins")},
             "triggers": [{"name": "t", "type": "timer", "settings": {"cron": cron}}],
             "plugin": {"events": str(self.folder / "events.jsonl"), **(plugin or {})},
         }

@@ -17,7 +17,9 @@ from twisted.trial.unittest import TestCase
 from scfd.events.response import parse_response
 from scfd.events.tasks import TaskSnapshot, TaskStore, read_tasks
 from scfd.triggers.timer.jobs import timer_payload
-from tests.integration.daemon import reactor
+from tests.integration.daemon import reactor, until
+from tests.integration.node import NodeTestCase, asynchronous
+from tests.integration.scripted import Say
 
 #: Seconds that the reactor may be held up, of the process's CPU time: other processes do not count.
 #: Of some runs the best counts.
@@ -108,3 +110,26 @@ class StallTests(TestCase):
 
         self.assertLess(stall, LONGEST)
         self.assertEqual(len(parsed[0].task_results), 50_000)
+
+
+class NodeTests(NodeTestCase):
+    """A whole node, whose plugin notes how long the reactor has no turn."""
+
+    @asynchronous
+    async def test_100_000_tasks_their_jobs_and_50_000_results(self) -> None:
+        params = json.dumps({"data_source": "binance", "symbol": "BTC-USDT", "intervals": ["1m", "1h"]})
+        tasks = [{"id": n, "task_id": f"task-{n}", "task_params": params} for n in range(100_000)]
+        response = json.dumps({"code": 200, "data": [{"tasks_md5": "x", "task_instances": tasks}]}).encode()
+
+        async def delivered() -> bool:
+            return len(self.server.reports) > 500
+
+        self.server.on_heartbeat = lambda heard: Say(response)
+        longest = self.folder / "longest"
+        settings = {"results": 50_000, "longest": str(longest)}
+        daemon = self.start(plugin=settings, native="turns", interval=3)
+        await daemon.says("100000 tasks received")
+        self.server.on_heartbeat = lambda heard: Say(response) if self.server.reports else Say()
+        await until(delivered, "results delivered")
+        self.assertEqual(await daemon.stop(), 0, daemon.output)
+        self.assertLess(float(longest.read_text()), LONGEST)
