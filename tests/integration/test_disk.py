@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
@@ -27,7 +28,7 @@ from tests.integration.scripted import Heard, Say, task, tasks_response
 #: Bytes.
 DISK = 1024 * 1024
 #: Seconds.
-FULL, LOCKED, AWAY = 5.0, 3.0, 2.5
+FULL, LOCKED, AWAY, BROKEN = 5.0, 3.0, 2.5, 3.0
 BEGINS, ENDS = "the disk takes no task results", "the disk takes task results again"
 
 
@@ -36,6 +37,7 @@ class DiskTestCase(NodeTestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.environ: dict[str, str] = {}
         self.disk = self.folder / "disk"
         self.state = self.disk / "state"
         self.disk.mkdir(mode=0o700)
@@ -66,7 +68,7 @@ class DiskTestCase(NodeTestCase):
             ],
             "plugin": {"events": str(self.folder / "events.jsonl")},
         }
-        self.daemon = Daemon(json.dumps(config), self.folder)
+        self.daemon = Daemon(json.dumps(config), self.folder, self.environ)
         self.addCleanup(self.daemon.clean_up)
         return self.daemon.start()
 
@@ -86,6 +88,16 @@ class DiskTestCase(NodeTestCase):
             (self.disk / "filling").unlink()
         else:
             resource.prlimit(self.daemon.pid, resource.RLIMIT_FSIZE, self.limits)
+
+    def breakable(self) -> Path:
+        """:returns: a file. While it is there, the node's disk can't be written; see ``eio.c``."""
+        if shutil.which("cc") is None:
+            raise SkipTest("no C compiler")
+        library, flag = self.folder / "eio.so", self.folder / "eio"
+        source = ROOT / "tests/integration/eio.c"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+        self.environ = {"LD_PRELOAD": str(library), "EIO_WHILE": str(flag)}
+        return flag
 
     def events(self) -> list[str]:
         """What each event's results say."""
@@ -200,6 +212,23 @@ class WorkingNodeTests(DiskTestCase):
         await self.check_after(21)
 
     @asynchronous
+    async def test_broken(self) -> None:
+        """Each write, then each read as well, ends with EIO."""
+        writes = self.breakable()
+        reads = writes.with_suffix(".reads")
+        await self.begin()
+        writes.touch()
+        await self.publish(20)
+        await until(self.named, "the problem")
+        reads.touch()
+        await self.publish(20)
+        await deferLater(reactor, BROKEN)
+        self.assertIn("disk I/O error", self.daemon.output)
+        reads.unlink()
+        writes.unlink()
+        await self.check_after(41)
+
+    @asynchronous
     async def test_taken_away(self) -> None:
         """The folder is moved, then deleted; then another disk, which is read-only, is where it was."""
         self.daemon = self.start_node()
@@ -226,6 +255,16 @@ class WorkingNodeTests(DiskTestCase):
 
 
 class StartTests(DiskTestCase):
+    @asynchronous
+    async def test_broken(self) -> None:
+        flag = self.breakable()
+        flag.touch()
+        self.start_node()
+        await self.daemon.says("ready")
+        await until(self.named, "the problem")
+        flag.unlink()
+        await self.check_after()
+
     @asynchronous
     async def test_full(self) -> None:
         """Neither bytes nor inodes are left."""
