@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
@@ -11,7 +12,7 @@ from hypothesis import strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd.events import long_json
-from scfd.events.long_json import from_long_json
+from scfd.events.long_json import from_long_json, without_collections
 from scfd.events.wire import from_json
 from tests.properties import given
 
@@ -82,3 +83,13 @@ class OtherThreadsTests(SynchronousTestCase):
             turns += 1
         self.assertEqual(len(ended[0]["data"][0]["task_instances"]), 30_000)
         self.assertGreater(turns, 5)
+
+
+class WithoutCollectionsTests(SynchronousTestCase):
+    def test_none_while_a_function_runs(self) -> None:
+        self.assertFalse(without_collections(gc.isenabled))
+        self.assertTrue(gc.isenabled())
+
+    def test_again_after_one_that_fails(self) -> None:
+        self.assertRaises(ValueError, without_collections, int, "x")
+        self.assertTrue(gc.isenabled())
