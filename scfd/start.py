@@ -55,8 +55,8 @@ def begin() -> None:
     """What comes before everything else, in a process that will be a node's."""
     signals.end_at_once()
     _import_when_used("http.cookiejar")
-    # Each time that the reactor has let go of the interpreter, to read or write, it waits for so long until a thread
-    # that computes lets it have it again: by default 5 ms, several times in a turn.
+    # Each time that the reactor has let go of the interpreter, to read or write, it waits for so long until a
+    # thread that computes lets it have it again: by default 5 ms, several times in a turn.
     sys.setswitchinterval(SWITCH_INTERVAL)
     # A fifth of the start would be walks through what stays; on again in `make`.
     gc.disable()
