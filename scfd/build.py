@@ -246,7 +246,6 @@ def _http_adapter(settings: HttpAdapterSettings, secrets: frozenset[str], contex
     from scfd.adapter.calls import PluginClient
     from scfd.adapter.environment import of_plugin
     from scfd.adapter.http import HttpAdapter
-    from scfd.adapter.process import PluginProcess
     from scfd.http1.pool import CONNECT_TIMEOUT, Pool, connector
     from scfd.http1.turn import Turn
 
@@ -256,6 +255,8 @@ def _http_adapter(settings: HttpAdapterSettings, secrets: frozenset[str], contex
     client = PluginClient(settings.url, pool, health_pool, settings.max_response, reactor)
     process = None
     if settings.command:
+        from scfd.adapter.process import PluginProcess
+
         env = of_plugin(settings, secrets, os.environ)
         process = PluginProcess(settings.command, env, settings.cwd, client.is_listening, context)
     return HttpAdapter(settings, client, process, context)

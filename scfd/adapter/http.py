@@ -20,7 +20,6 @@ from zope.interface import implementer
 
 from scfd.adapter.calls import SHOWN, PluginClient, PluginResponse, RequestError
 from scfd.adapter.health import Health, Verdict
-from scfd.adapter.process import ASKED_FOR, PluginProcess
 from scfd.config import HttpAdapterSettings
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
@@ -35,6 +34,8 @@ from scfd.status.said import Said
 
 if TYPE_CHECKING:
     from twisted.web.resource import IResource
+
+    from scfd.adapter.process import PluginProcess
 
 T = TypeVar("T")
 
@@ -165,6 +166,8 @@ class HttpAdapter(Service):
             raise ValueError("the plugin is not run by the node (adapter.http.command): restart it there")
         self._watch.cancel()
         self._down(why, LogLevel.info)
+        from scfd.adapter.process import ASKED_FOR  # not before there is a process: 8 ms
+
         self._process.restart(why, ASKED_FOR)
 
     def _process_ended(self, how: str) -> None:

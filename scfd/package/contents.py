@@ -23,7 +23,24 @@ PACKAGES = "packages"
 BOOTSTRAP = "scf_bootstrap"
 #: Runs the node. A file of its own: `python -m` would look for every module among the plugin's files first.
 START = f"{PACKAGES}/start.py"
-_START = "import sys\n\nfrom scfd.start import run\n\nsys.exit(run(sys.argv[1]))\n"
+#: See `scfd.prepared`.
+PREPARED = f"{PACKAGES}/prepared.bin"
+_START = """import gc
+
+gc.disable()  # from the first import on; `scfd.start` turns it on again
+
+import os, sys
+
+PREPARED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "prepared.bin")
+if os.path.exists(PREPARED):
+    from scfd.prepared import use
+
+    use(PREPARED)
+
+from scfd.start import run
+
+sys.exit(run(sys.argv[1]))
+"""
 #: Where Python may write compiled modules, if the package has none.
 _CACHE = "PYTHONPYCACHEPREFIX=/tmp/scfd-pycache"
 _NO_CACHE = "PYTHONDONTWRITEBYTECODE=1"
@@ -136,7 +153,7 @@ def add_bootstrap(folder: Path, target: Target, config: str) -> bool:
         return False
     text = f"""#!/bin/bash
 # Starts the node. The plugin's `python3` is the Python of this folder, too.
-cd "$(dirname "${{BASH_SOURCE[0]}}")" || exit 1
+[[ ${{BASH_SOURCE[0]}} != */* ]] || cd "${{BASH_SOURCE[0]%/*}}" || exit 1
 export PATH="{os.path.dirname(target.interpreter)}:$PATH"
 export PYTHONPATH="$PWD/{PACKAGES}:$PWD${{PYTHONPATH:+:$PYTHONPATH}}"
 export {_CACHE if target.local() is None else _NO_CACHE}
@@ -158,10 +175,13 @@ def compile_all(folder: Path, python: str) -> None:
         "  prependdir='/var/user', invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
     )
     # A set of constants is written in the order of its hashes.
-    environ = {"PYTHONHASHSEED": "0", "PATH": os.defpath}
-    subprocess.run(
-        [python, "-s", "-W", "ignore", "-c", program, str(folder)], env=environ, check=True, timeout=600
+    environ = {"PYTHONHASHSEED": "0", "PATH": os.defpath, "PYTHONPATH": str(folder / PACKAGES)}
+    command = [python, "-s", "-W", "ignore", "-c"]
+    subprocess.run([*command, program, str(folder)], env=environ, check=True, timeout=600)
+    program = (
+        "import pathlib, sys; from scfd.prepared import note; pathlib.Path(sys.argv[1]).write_bytes(note())"
     )
+    subprocess.run([*command, program, str(folder / PREPARED)], env=environ, check=True, timeout=600)
 
 
 def write_zip(folder: Path, output: Path) -> None:
