@@ -27,6 +27,7 @@ from scfd.config import (
     load,
 )
 from scfd.config.cross import is_loopback
+from scfd.config.findings import without_credentials
 from scfd.config.load import default_state_dir
 from scfd.config.schema import CHECK, keys_of
 from scfd.config.values import DevSettings, HeartbeatSettings, ShutdownSettings
@@ -156,6 +157,41 @@ class GoodFiles(ConfigCase):
             """)
         self.assertNotIn("hidden", repr(config))
         self.assertIn("url='nats://***@a,tls://***@b'", repr(config))
+
+    def test_nothing_secret_in_mistakes(self) -> None:
+        """Also where the value is in a section's place, or YAML takes it for the name of something."""
+        for text in (
+            "admin: {token: *hidden}",
+            "admin: {token: !hidden x}",
+            "admin: {token: !hidden!x y}",
+            "admin: {token: &hidden x, listen: &hidden 1}",
+            "admin: {token: [hidden]}",
+            "admin: {token: hidden: more}",
+            "admin: hidden",
+            "admin: [hidden]",
+            "heartbeat: {auth: hidden}",
+            'heartbeat: {auth: {access_key: a, secret_key: "hidden\\0"}}',
+            "log: {cls: hidden}",
+            "gateway: {probe_token: {a: hidden}}",
+            "gateway: hidden",
+            "system: {storage_url: 'ftp://me:hidden@h'}",
+            "heartbeat: {server_url: 'http://h?token=hidden x'}",
+            "adapter: {http: {command: run --token hidden --api-key=hidden}}",
+            "adapter: {http: {env: hidden}}",
+            "adapter: {http: {env: {API: [hidden]}}}",
+            "adapter: {http: {heartbeat_extra: hidden}}",
+            "triggers: [{name: q, type: nats, settings: {url: 'http://me:hidden@h'}}]",
+            "triggers: [{name: q, type: nats, settings: hidden}]",
+            "triggers: [{name: q, type: nats, settings: {url: 'nats://h', user: [hidden]}}]",
+        ):
+            try:
+                shown = repr(self.load(text))
+            except ConfigError as error:
+                shown = str(error)
+            self.assertNotIn("hidden", shown, text)
+        for url in ("http://h/?token=hidden", "http://h/?a=1&api_key=hidden&b=2", "ws://u:hidden@h"):
+            self.assertNotIn("hidden", without_credentials(url))
+        self.assertEqual(without_credentials("http://h/?a=1"), "http://h/?a=1")
 
 
 class GoFramework(ConfigCase):

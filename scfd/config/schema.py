@@ -80,6 +80,9 @@ def read_keys(section: type, table: Table, key: str, findings: Findings) -> dict
             _note_unknown(entry, attributes, key, findings)
     values = {}
     for name, attribute in attributes.items():
+        # What of these is secret, the names of keys and options say.
+        if attribute.repr is False and name not in ("plugin", "command"):
+            findings.secrets.add(join(key, name))
         entry_or_none = _entry(table, name, attribute.metadata[CHECK])
         if entry_or_none is not None:
             values[name] = read_value(
@@ -128,7 +131,8 @@ class Section:
         if self.may_be_empty and is_null(node):
             node = Table(node.line)
         if not isinstance(node, Table):
-            return findings.refuse(node, key, self.accepted)
+            hide = any(attribute.repr is False for attribute in keys_of(self.cls).values())
+            return findings.refuse(node, key, self.accepted, hide)
         values = read_keys(self.cls, node, key, findings)
         if WRONG in values.values():
             return WRONG
@@ -238,7 +242,7 @@ class _RawTable:
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         if isinstance(node, Table):
             return node
-        return findings.refuse(node, key, self.accepted)
+        return findings.refuse(node, key, self.accepted, hide=True)
 
 
 @frozen

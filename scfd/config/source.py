@@ -62,6 +62,10 @@ def _read_text(path: str) -> str:
         raise ConfigError([Mistake(path, line, "", text)]) from None
 
 
+#: What YAML takes for a name may be a password: ``token: *hidden``.
+_NAMED = re.compile("(alias|anchor|tag handle) '[^']*'")
+
+
 class _Loader(yaml.SafeLoader):
     """Marks values that have a tag in the file, such as ``!!str``."""
 
@@ -82,6 +86,7 @@ def _compose(path: str, text: str) -> yaml.Node | None:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
         reason = ", ".join(part for part in (error.context, error.problem) if part)
+        reason = _NAMED.sub(r"\1", reason)
         reason += _advice(error, text.splitlines()[line - 1 : line])
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -189,10 +194,9 @@ class Converter:
 
     def _check_tag(self, node: yaml.Node, accepted: set[str]) -> None:
         if node.tag not in accepted:
-            shown = node.tag.replace(_TAG, "!!")
-            raise _BrokenError(
-                f"found the tag {shown!r}; expected plain values, lists and mappings without tags"
-            )
+            # One of another's may be a password: `token: !hidden`.
+            shown = f"the tag {node.tag.replace(_TAG, '!!')!r}" if node.tag.startswith(_TAG) else "a tag"
+            raise _BrokenError(f"found {shown}; expected plain values, lists and mappings without tags")
 
     def _scalar(self, node: yaml.ScalarNode, line: int) -> Scalar:
         text, variables = self._substitute(node.value)
