@@ -51,7 +51,7 @@ def make_node(cfg: Config, reactor: Any) -> Node:
     add_services(node, cfg, identity, context, build.Outside(os.environ))
     plugin: str = node.getServiceNamed("plugin").plugin_name
     logs.about[0] = lambda: {"node": identity.node_id, "version": identity.version, "plugin": plugin}
-    node.add({"log tick": Tick(SECOND, logs.watch(context.metrics), reactor, context.now)})
+    node.add({"log tick": Tick(SECOND, logs.watch(context.metrics, context.readiness), reactor, context.now)})
     return node
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -35,11 +36,13 @@ from zope.interface.verify import verifyObject
 from scfd import logs
 from scfd.config import LogSettings
 from scfd.events.event import TriggerEvent, current_event
-from scfd.logs.files import LogFile
+from scfd.logs.files import LogFile, log_file
 from scfd.logs.formats import coloured_text_line, json_line, logfmt_line, text_line
 from scfd.logs.levels import Levels
 from scfd.logs.observers import UNFORMATTABLE_EACH, ConsoleObserver
 from scfd.logs.repeats import Repeats
+from scfd.status.metrics import Metrics
+from scfd.status.readiness import Readiness
 from tests.properties import given
 
 #: 2027-01-15 08:00:00.1234 UTC
@@ -574,6 +577,96 @@ class LogFileTests(SynchronousTestCase):
         self.file.write("three\n")
         self.assertEqual((self.folder / "scfd.log").read_text(), "three\n")
         self.assertEqual((self.folder / "scfd.log.1").read_text(), "one\ntwo\n")
+
+    def test_bytes_count_and_other_files_stay(self) -> None:
+        self.file.max_size, self.file.keep = 1000, 1
+        for name in ("scfd.log.7", "scfd.log.1.gz", "scfd.log.old"):
+            (self.folder / name).touch()
+        self.file.open()
+        for _ in range(10):
+            self.file.write("\u4e2d" * 99 + "\n")
+        self.assertEqual(set(self.files()), {"scfd.log", "scfd.log.1", "scfd.log.1.gz", "scfd.log.old"})
+        self.assertLessEqual(max(self.files().values()), 1000)
+
+    def test_the_age_of_what_another_run_has_begun(self) -> None:
+        """As the first line says, in each format; the file itself was written to a moment ago."""
+        self.file.max_age = 3600
+        long_ago = an_event(log_time=time.time() - 3700)
+        for number, format in enumerate((text_line, json_line, logfmt_line), start=1):
+            (self.folder / "scfd.log").write_text(format(long_ago) + "last\n")
+            self.file.open()
+            self.file.write("new\n")
+            self.assertEqual((self.folder / "scfd.log").read_text(), "new\n")
+            self.assertEqual(len(self.files()), number + 1)
+
+    def test_moved_away_and_opened_again(self) -> None:
+        """As logrotate does; a new file begins at SIGHUP."""
+        path, moved = self.folder / "scfd.log", self.folder / "moved"
+        self.file.open()
+        self.file.write("one\n")
+        path.rename(moved)
+        self.file.write("two\n")
+        self.assertFalse(path.exists())
+        self.file.reopen()
+        self.file.write("three\n")
+        self.assertEqual((moved.read_text(), path.read_text()), ("one\ntwo\n", "three\n"))
+
+    def test_deleted_and_with_its_folder(self) -> None:
+        path = self.folder / "scfd.log"
+        self.file.open()
+        path.unlink()
+        self.file.write("one\n")
+        self.assertEqual(path.read_text(), "one\n")
+        path.unlink()
+        self.folder.rmdir()
+        self.assertRaises(OSError, self.file.write, "lost\n")
+        self.assertIn("scfd.log can't be written: No such file or directory", self.file.problem)
+        self.folder.mkdir()
+        self.file.write("two\n")
+        self.assertEqual((path.read_text(), self.file.problem), ("two\n", ""))
+
+    def test_a_full_disk_tears_a_line(self) -> None:
+        """What follows, once there is room, is a line of its own."""
+        self.file.open()
+        room, usual = [6], os.write
+
+        def write(file: int, data: bytes) -> int:
+            if not room[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = usual(file, data[: room[0]])
+            room[0] -= written
+            return written
+
+        self.patch(os, "write", write)
+        self.file.write("one\n")
+        self.file.write("two\n")
+        self.assertRaises(OSError, self.file.write, "three\n")
+        self.assertIn("can't be written: No space left on device", self.file.problem)
+        room[0] = 100
+        self.file.write("four\n")
+        self.assertEqual((self.folder / "scfd.log").read_text(), "one\ntw\nfour\n")
+
+    def test_a_file_that_can_not_be_rotated_grows(self) -> None:
+        self.file.max_size, self.file.keep = 10, 1
+        self.file.open()
+        (self.folder / "scfd.log.1").mkdir()
+        for _ in range(3):
+            self.file.write("1234567\n")
+        self.assertIn("scfd.log can't be rotated, and grows: ", self.file.problem)
+        self.assertEqual((self.folder / "scfd.log").read_text(), "1234567\n" * 3)
+
+    def test_what_is_wrong_with_it_is_a_warning_and_said_once(self) -> None:
+        metrics, readiness = Metrics(), Readiness(lambda: 0.0)
+        look = logs.watch(metrics, readiness)
+        self.patch(log_file, "problem", "x can't be written")
+        with capturedLogs() as events:
+            look(0.0)
+            look(1.0)
+        self.assertEqual([formatEvent(event) for event in events], ["log.file: x can't be written"])
+        self.assertEqual([one.component for one in readiness.all()], ["log file"])
+        log_file.problem = ""
+        look(2.0)
+        self.assertEqual(readiness.all(), [])
 
 
 class BridgeTests(SynchronousTestCase):

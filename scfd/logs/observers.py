@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
-from twisted.logger import ILogObserver, LogEvent
+from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
 from scfd.logs.files import log_file
@@ -21,6 +21,9 @@ from scfd.status.metrics import Count, Metrics
 if TYPE_CHECKING:
     from scfd.config import LogSettings
     from scfd.logs.cls import ToCls
+    from scfd.status.readiness import Readiness
+
+_log = Logger(namespace="scfd.log")
 
 #: Seconds in which events that can't be written as they are get one line.
 UNFORMATTABLE_EACH = 10.0
@@ -30,8 +33,8 @@ _format: list[Format] = [text_line]
 repeats: list[Repeats] = []
 #: What sends them to CLS as well, where the config asks for it.
 to_cls: list[ToCls] = []
-#: Lines that could not be written to the file.
-not_written = Count()
+#: Lines that could not be written to the file, and to standard output.
+not_written, not_shown = Count(), Count()
 
 
 def set_up(settings: LogSettings) -> None:
@@ -49,18 +52,22 @@ def set_up(settings: LogSettings) -> None:
         to_cls[:] = [make_to_cls(settings.cls, levels)]
 
 
-def watch(metrics: Metrics) -> Callable[[float], None]:
+def watch(metrics: Metrics, readiness: Readiness) -> Callable[[float], None]:
     """
-    Have the figures of the log among the node's.
+    Have the figures of the log among the node's, and what is wrong with its file among its problems.
 
     :returns: to be called each second.
     """
     for summed in repeats:
         summed.left_out = metrics.log_lines_summed
-    lost = {output: metrics.log_lines_lost.labels(output) for output in ("cls", "file")}
+    lost = {output: metrics.log_lines_lost.labels(output) for output in ("cls", "file", "stdout")}
 
     def look(moment: float) -> None:
-        lost["file"].value = not_written.value
+        lost["file"].value, lost["stdout"].value = not_written.value, not_shown.value
+        if not log_file.problem:
+            readiness.well("log file")
+        elif readiness.warning("log file", log_file.problem, "see that its folder is there, with room in it"):
+            _log.error("log.file: {problem}", problem=log_file.problem)
         for one in to_cls:
             one.look()
             lost["cls"].value = one.lost
@@ -173,8 +180,11 @@ class ConsoleObserver(_Observer):
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event. Never raises."""
-        if event.get("on_stderr") or self._reader_gone:
+        if event.get("on_stderr"):
             return  # its author has told the person at the terminal already
+        if self._reader_gone:
+            not_shown.inc()
+            return
         text = self.line(event)
         if text:
             self._write(text)
@@ -187,9 +197,10 @@ class ConsoleObserver(_Observer):
         except (BrokenPipeError, ValueError):  # ValueError: the stream was closed
             self._reader_gone = True
             self._discard_buffer()
+            not_shown.inc()
         except OSError:
             # A full disk or pipe may have room again for the next event.
-            pass
+            not_shown.inc()
 
     def _discard_buffer(self) -> None:
         """Send what is still buffered to nowhere: a flush that fails at exit makes the status 120."""
