@@ -116,6 +116,8 @@ check-deploy: $(TEST)
 	$(BIN)/trial .ci/check_image.py
 
 bench: $(BENCH)
+	$(BIN)/python -m benchmarks.log
+	$(BIN)/python -m benchmarks.cls
 	$(BIN)/python -m benchmarks.reports
 	$(BIN)/python -m benchmarks.tasks
 	$(BIN)/python -m benchmarks.timers

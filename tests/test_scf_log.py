@@ -271,6 +271,18 @@ class ProcessTests(SendingTestCase):
         self.assertEqual(sorted(messages), sorted(f"entry {number}" for number in range(5000)))
         self.assertEqual(self.endpoint.wrong, [])
 
+    def test_next_to_nothing_is_imported(self) -> None:
+        """What an upload needs takes longer than 50 ms; a worker imports it."""
+        script = "import sys, time; began = time.process_time(); import scf_log; " + (
+            "print(time.process_time() - began, *sys.modules)"
+        )
+        run = [sys.executable, "-c", script]
+        found = [subprocess.check_output(run, text=True, timeout=60, cwd=ROOT).split() for _ in range(3)]
+        self.assertLess(min(float(cost) for cost, *_ in found), 0.05)
+        modules = found[0][1:]
+        heavy = ("scfd", "lz4", "google", "http", "yaml", "ssl", "twisted", "asyncio")
+        self.assertEqual([name for name in modules if name.partition(".")[0] in heavy], [])
+
     def test_fork(self) -> None:
         """As gunicorn does: parent and child each send their own, once."""
         self.run_script(
