@@ -100,6 +100,20 @@ class LineTests(SynchronousTestCase):
         self.set_time_zone("CST-8")
         self.assertEqual(shown(an_event()), "2027-01-15 16:00:00.123 info  heartbeat    4 tasks received\n")
 
+    def test_a_text_is_made_once(self) -> None:
+        """For its level, each output and CLS: that is half of what a line costs."""
+        made: list[str] = []
+
+        class Value:
+            def __str__(self) -> str:
+                made.append("text")
+                return "text"
+
+        event = an_event(Value())
+        self.assertEqual(text_shown(event), text_shown(event))
+        json_line(event)
+        self.assertEqual(made, ["text"])
+
     def test_a_namespace_of_a_library_is_shown_whole(self) -> None:
         self.assertIn(
             " info  nats.aio.client hello\n", shown(an_event("hello", log_namespace="nats.aio.client"))

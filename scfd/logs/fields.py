@@ -36,8 +36,20 @@ LONGEST_FIELD = 1_000
 about: list[Callable[[], Mapping[str, str]]] = [dict]
 
 
+#: The event whose text was made last, and that text: its level, each output and CLS ask for it in turn.
+_last: list[tuple[LogEvent, str]] = [({}, "")]
+
+
 def text_of(event: LogEvent) -> str:
     """Its message."""
+    last, text = _last[0]
+    if last is not event:
+        text = _make_text(event)
+        _last[0] = event, text
+    return text
+
+
+def _make_text(event: LogEvent) -> str:
     if _is_legacy_error(event):
         # Its formatted text has the traceback in it, which is kept apart.
         return str(event.get("why") or "unhandled error")
