@@ -77,6 +77,10 @@ Traceback (most recent call last):
   File "a.py", line 3, in <module>
     g()
 ValueError: no price"""
+SYNTAX = """  File "/fn/plugin.py", line 5
+    if price
+            ^
+SyntaxError: expected ':'"""
 JAVA = """Exception in thread "main" java.lang.IllegalStateException: no price
 \tat c.e.App.main(App.java:5)
 Caused by: java.io.IOException: gone
@@ -138,6 +142,7 @@ class OutputTests(SynchronousTestCase):
     def test_a_traceback_is_one_event(self) -> None:
         for text, message, level in (
             (PYTHON, "ValueError: no price", "error"),
+            (SYNTAX, "SyntaxError: expected ':'", "error"),
             (JAVA, JAVA.split("\n", 1)[0], "error"),
             (GO, "panic: no price", "critical"),
             (NODE, "Error: no price", "error"),

@@ -67,7 +67,10 @@ _TRACE_KEYS = (
 )
 
 #: Where tracebacks begin, and what belongs to them; see `_Traceback`.
-_PYTHON = re.compile(r"\s*(?:\+ )?(?:Exception Group )?Traceback \(most recent call last\):")
+#: A SyntaxError of the program itself has no head.
+_PYTHON = re.compile(
+    r'\s*(?:\+ )?(?:Exception Group )?Traceback \(most recent call last\):|  File "[^"]+", line \d+$'
+)
 _CHAINED = re.compile(r"The above exception was |During handling of the above exception")
 _JAVA = re.compile(r"(?:Exception in thread |Caused by: |[\w$.]*(?:Exception|Error|Throwable)(?::|$))")
 _GO = re.compile(r"panic: |fatal error: |goroutine \d+ \[")
