@@ -194,7 +194,8 @@ def main() -> int:
     (source / "conf.py").write_text(CONF.format(version=__version__))
     built = subprocess.run([sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", source, site])
     broken = list(broken_links(site))
-    print("\n".join(broken), file=sys.stderr)
+    for line in broken:
+        print(line, file=sys.stderr)
     if built.returncode or broken:
         return 1
     print(f"{site}/index.html")

@@ -63,9 +63,7 @@ class ExampleTests(MigrateCase):
                 "command": ["python3", "-u", "./plugin/main.py"],
             },
         )
-        self.assertEqual(
-            (config["gateway"]["listen"], config["heartbeat"]["interval"]), ("127.0.0.1:9000", 9)
-        )
+        self.assertEqual((config["gateway"]["listen"], config["heartbeat"]["interval"]), ("0.0.0.0:9000", 9))
         crons = [trigger["settings"]["cron"] for trigger in config["triggers"]]
         self.assertEqual(crons, ["* * * * * * *", "0 30 2 * * * *"])
         self.assertNotIn("dns_proxy", config)
