@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 from scfd import __version__
 from scfd.cli.main import command_parser
 from scfd.cli.schema import as_text
+from scfd.tap import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"`([^`<]+?)\s*<([^`>\s]+)>`_(?!_)")
@@ -119,16 +121,14 @@ def quoted(text: str) -> str:
 
 def commands(parser: argparse.ArgumentParser) -> str:
     """The page of every command, from their parsers."""
-    lines = ["Every command", "=============", ""]
+    helps = {"twistd scfd": Options().getUsage(width=int(os.environ.get("COLUMNS", "100")))}
     for action in parser._subparsers._group_actions if parser._subparsers else []:
         assert isinstance(action.choices, dict)
-        for name, command in action.choices.items():
-            if name == "complete":  # of the shell, not of people
-                continue
-            title = f"scfd {name}"
-            lines += [title, "-" * len(title), "", "::", ""]
-            lines += [f"    {line}".rstrip() for line in command.format_help().splitlines()]
-            lines.append("")
+        helps |= {f"scfd {name}": command.format_help() for name, command in action.choices.items()}
+    del helps["scfd complete"]  # of the shell, not of people
+    lines = ["Every command", "=============", ""]
+    for title, text in helps.items():
+        lines += [title, "-" * len(title), "", "::", "", textwrap.indent(text, "    ")]
     return "\n".join(lines)
 
 

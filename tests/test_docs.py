@@ -171,6 +171,7 @@ class SiteTests(SynchronousTestCase):
         commands = make_site.commands(command_parser())
         for name in ("run", "check", "migrate", "package", "fire", "dead-letters"):
             self.assertIn(f"scfd {name}\n{'-' * len(name)}-----\n", commands)
+        self.assertRegex(commands, r"twistd scfd\n-+\n\n::\n\n.*\n.*--config=")
 
 
 class RunbookTests(SynchronousTestCase):

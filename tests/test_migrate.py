@@ -320,6 +320,14 @@ class ScriptTests(MigrateCase):
         self.assertIn("scf_bootstrap:4: 'celery worker &' is not carried over; see whether it is needed", out)
         self.assertEqual(config["adapter"]["http"]["cwd"], "plugin")
 
+    def test_comments_in_another_encoding(self) -> None:
+        comment = "插件".encode("gbk")
+        (self.folder / "scf_bootstrap").write_bytes(b"# " + comment + b"\npython3 main.py &\n")
+        (self.folder / "main.go").write_bytes(b"// " + comment + b"\n" + GO.format('"n", "u"').encode())
+        script, plugin = start_script_of(self.folder), plugin_of(self.folder)
+        assert script is not None and plugin is not None
+        self.assertEqual((script.command, plugin.settings["name"]), (["python3", "main.py"], "n"))
+
     def test_forms_of_one_command(self) -> None:
         for line in (
             "python3 main.py&",

@@ -50,8 +50,8 @@ def plugin_of(folder: Path) -> GoPlugin | None:
         if path.name.endswith("_test.go") or "vendor" in path.parts:
             continue
         try:
-            text = _COMMENT.sub(lambda kept: kept[1] or " ", path.read_text()[:_MOST])
-        except (OSError, ValueError):
+            text = _COMMENT.sub(lambda kept: kept[1] or " ", path.read_text(errors="replace")[:_MOST])
+        except OSError:
             continue
         if called := _arguments(text, "NewHTTPPluginAdapter"):
             if found is None:

@@ -114,8 +114,8 @@ def start_script_of(folder: Path) -> StartScript | None:
     """The start script of a folder, or of the one above."""
     for path in (folder / _BOOTSTRAP, folder.parent / _BOOTSTRAP):
         try:
-            return StartScript(path, path.read_text())
-        except (OSError, ValueError):
+            return StartScript(path, path.read_text(errors="replace"))
+        except OSError:
             continue
     return None
 
