@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import subprocess
 from pathlib import Path
 from unittest import mock
 
@@ -14,6 +13,7 @@ from attrs import evolve
 from scfd.cli.advice import adapter_advice
 from scfd.cli.look import look
 from scfd.config import load
+from tests.certificates import make_certificate
 from tests.test_cli import run
 from tests.test_config import ConfigCase
 
@@ -315,23 +315,13 @@ class PortTests(LookCase):
 
 
 class CertificateTests(LookCase):
-    def certificate(self, name: str, days: int = 100) -> None:
-        options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x"
-        files = f"-keyout {name}.key -out {name}.pem"
-        subprocess.run(
-            f"openssl req {options} -days {days} {files}".split(),
-            cwd=self.folder,
-            check=True,
-            capture_output=True,
-        )
-
     def tls(self, cert: str, key: str) -> tuple[list[str], list[str]]:
         text = f"{QUIET}gateway:\n  listen: 127.0.0.1:19004\n  tls: {{cert: {cert}, key: {key}}}"
         return self.look(text)
 
     def test_gateway(self) -> None:
-        self.certificate("a")
-        self.certificate("b", 3)
+        make_certificate(self.folder, "a", 100)
+        make_certificate(self.folder, "b", 3)
         self.write("junk", "junk")
         self.assertEqual(self.tls("a.pem", "a.key"), ([], []))
         ((mistake,), _) = self.tls("a.pem", "b.key")
@@ -359,8 +349,8 @@ class CertificateTests(LookCase):
         return self.look(text)[0]
 
     def test_nats(self) -> None:
-        self.certificate("a")
-        self.certificate("b")
+        make_certificate(self.folder, "a", 100)
+        make_certificate(self.folder, "b", 100)
         self.write("junk", "junk")
         seed = "SU" + "A" * 56
         self.write("seed", f"{seed}\n")

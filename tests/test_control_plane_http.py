@@ -19,9 +19,9 @@ from twisted.web.server import Site
 from scfd.control_plane.agent import _Endpoints
 from scfd.control_plane.client import ControlPlaneClient
 from scfd.control_plane.http import LazyClient
+from tests.certificates import make_certificate
 from tests.integration.daemon import ROOT, reactor
 from tests.integration.node import asynchronous
-from tests.integration.test_nats_login import make_certificate
 
 #: A process with an HTTP plugin: what it has imported before and after the first https.
 PROGRAM = """
@@ -94,9 +94,9 @@ class RequestTests(TestCase):
         folder = Path(self.mktemp())
         folder.mkdir()
         certificate, key = make_certificate(folder)
-        context = DefaultOpenSSLContextFactory(str(key), str(certificate))
+        context = DefaultOpenSSLContextFactory(key, certificate)
         port = reactor.listenSSL(0, Site(Echo()), context, interface="127.0.0.1")
-        trusted = trustRootFromCertificates([Certificate.loadPEM(certificate.read_bytes())])
+        trusted = trustRootFromCertificates([Certificate.loadPEM(Path(certificate).read_bytes())])
         self.patch(twisted.internet.ssl, "platformTrust", lambda: trusted)
         await self.exchange(f"https://127.0.0.1:{port.getHost().port}/", port)
 

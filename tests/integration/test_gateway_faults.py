@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import os
 import socket
-import subprocess
 import threading
 import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.certificates import make_certificate
 from tests.integration.gateway_rig import OK, Plugin, Response, Rig, until
 from tests.integration.raw_http import Message, Stream, chunked
 
@@ -183,14 +183,12 @@ class TlsTests(SynchronousTestCase):
     """A plugin behind https."""
 
     def setUp(self) -> None:
-        certificate = self.mktemp()
-        command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=x"
-        command += " -addext subjectAltName=IP:127.0.0.1"
-        files = ["-keyout", certificate, "-out", f"{certificate}.crt"]
-        subprocess.run([*command.split(), *files], check=True, capture_output=True)
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        certificate, key = make_certificate(folder)
         with open(certificate, "a") as file:
-            file.write(Path(f"{certificate}.crt").read_text())
-        self.rig = Rig(plugin=Plugin(os.path.abspath(certificate)))
+            file.write(Path(key).read_text())
+        self.rig = Rig(plugin=Plugin(certificate))
         self.addCleanup(self.rig.close)
 
     def test_an_early_response_before_the_plugin_closes(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -25,6 +24,7 @@ from scfd.gateway.make import gateway_front, native_backend
 from scfd.gateway.service import Gateway, server_context
 from scfd.status.context import Context
 from scfd.web import Response, Routes, route
+from tests.certificates import make_certificate, make_key
 from tests.fakes import FakeAdapter
 from tests.integration.daemon import free_ports, reactor
 
@@ -241,32 +241,8 @@ class TlsTests(GatewayServiceTestCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
 
-    def key(self, name: str, *options: str) -> str:
-        """:returns: an RSA key's file."""
-        file = str(self.folder / name)
-        command = ["openssl", "genpkey", "-algorithm", "RSA", *options, "-out", file]
-        subprocess.run(command, check=True, capture_output=True)
-        return file
-
     def certificate(self, name: str) -> TlsSettings:
-        tls = TlsSettings(str(self.folder / f"{name}.crt"), str(self.folder / f"{name}.key"))
-        command = (
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
-        )
-        subprocess.run(
-            [
-                *command.split(),
-                "-addext",
-                "subjectAltName=DNS:localhost",
-                "-keyout",
-                tls.key,
-                "-out",
-                tls.cert,
-            ],
-            check=True,
-            capture_output=True,
-        )
-        return tls
+        return TlsSettings(*make_certificate(self.folder, name))
 
     @asynchronous
     async def test_is_spoken(self) -> None:
@@ -314,7 +290,7 @@ class TlsTests(GatewayServiceTestCase):
         one, other = self.certificate("a"), self.certificate("b")
         missing, garbage = str(self.folder / "none"), str(self.folder / "garbage")
         Path(garbage).write_text("hello")
-        rsa, locked = self.key("rsa"), self.key("locked", "-aes256", "-pass", "pass:x")
+        rsa, locked = make_key(self.folder / "rsa"), make_key(self.folder / "locked", b"x")
         unusable = "expected PEM files with a certificate chain, and with its key, which has no password"
         for tls, text in (
             (

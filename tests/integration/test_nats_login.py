@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import nkeys
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from scfd.config import NatsTlsSettings
 from scfd.errors import StartupError
+from tests.certificates import make_certificate
 from tests.integration.nats_servers import Server
 from tests.integration.test_nats import NatsCase
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
-    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return cert_file, key_file
 
 
 def make_seed() -> tuple[str, str]:
@@ -102,7 +70,7 @@ class LoginTests(NatsCase):
     async def test_tls(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
-        cert, key = map(str, make_certificate(folder))
+        cert, key = make_certificate(folder)
         await self.run_server("--tls", "--tlscert", cert, "--tlskey", key, "--tlsverify", "--tlscacert", cert)
         await self.gets_in(tls=NatsTlsSettings(ca=cert, cert=cert, key=key))
         await self.is_refused("can't connect", tls=NatsTlsSettings(cert=cert, key=key))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,6 +37,7 @@ def build_wheel(folder, settings=None, metadata=None):
 """
 
 
+@cache
 def needs_network() -> None:
     """Skip a test on a machine without a package index."""
     with TemporaryDirectory() as folder:
