@@ -183,7 +183,12 @@ class KeptTests(ConsumersCase):
         """All messages go to one node; the other waits, and is well."""
         self.patch(trigger_module, "LOOK_INTERVAL", 0.1)
         self.patch(trigger_module, "LAG_INTERVAL", 0.2)
-        await self.make(priority_groups=["g"], priority_policy="pinned_client", priority_timeout=30 * SECOND)
+        await self.make(
+            priority_groups=["g"],
+            priority_policy="pinned_client",
+            priority_timeout=30 * SECOND,
+            ack_wait=5 * SECOND,  # of a message that is sent to the inbox of before the moment
+        )
         first, second = self.node(fetch_max_wait=2.5), self.node(fetch_max_wait=2.5)
         await self.bound(first)
         await self.bound(second)
