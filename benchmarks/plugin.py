@@ -65,7 +65,7 @@ class Events:
         from scfd.dispatch import Dispatcher
         from scfd.events.tasks import TaskStore
         from scfd.identity import Identity
-        from scfd.reports.delivery import Limits, Reports
+        from scfd.reports.delivery import ReportLimits, Reports
         from scfd.reports.outbox import Outbox
         from scfd.reports.state_dir import Folder
         from scfd.status.context import Context
@@ -81,7 +81,9 @@ class Events:
             build.Outside({}),
         )
         client = LearningClient(ControlPlaneClient(build.http_client(reactor), reactor), reactor, "1")
-        self.reports = Reports(Outbox(Folder(folder), reactor), client, identity, context, Limits(64 << 20))
+        self.reports = Reports(
+            Outbox(Folder(folder), reactor), client, identity, context, ReportLimits(64 << 20)
+        )
         self._treq: Any = TreqClient(port, reactor)
         self._client = self.adapter._client
         with_treq = HttpAdapter(http, self._treq, None, Context(reactor))

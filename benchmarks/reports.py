@@ -79,7 +79,7 @@ def make_reports(reactor: Any, folder: str, port: int) -> tuple[Reports, Metrics
     from scfd.control_plane.client import ControlPlaneClient
     from scfd.control_plane.learning import LearningClient
     from scfd.identity import Identity, ServerAddress
-    from scfd.reports.delivery import Limits, Reports
+    from scfd.reports.delivery import ReportLimits, Reports
     from scfd.reports.outbox import Outbox
     from scfd.reports.state_dir import Folder
     from scfd.status.context import Context
@@ -87,7 +87,9 @@ def make_reports(reactor: Any, folder: str, port: int) -> tuple[Reports, Metrics
     identity = Identity("node", "v1", ServerAddress("127.0.0.1", port))
     client = LearningClient(ControlPlaneClient(http_client(reactor), reactor), reactor, "1")
     context = Context(reactor)
-    return Reports(Outbox(Folder(folder), reactor), client, identity, context, Limits(LIMIT)), context.metrics
+    return Reports(
+        Outbox(Folder(folder), reactor), client, identity, context, ReportLimits(LIMIT)
+    ), context.metrics
 
 
 async def measure_burst(reactor: Any, count: int, port: int) -> None:

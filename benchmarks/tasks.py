@@ -62,7 +62,7 @@ async def make_dispatcher(
     from scfd.dispatch import Dispatcher
     from scfd.events import TaskStore
     from scfd.identity import Identity
-    from scfd.reports.delivery import Limits, Reports
+    from scfd.reports.delivery import ReportLimits, Reports
     from scfd.reports.outbox import Outbox
     from scfd.reports.state_dir import Folder
     from scfd.status.context import Context
@@ -74,7 +74,7 @@ async def make_dispatcher(
     )
     client = LearningClient(ControlPlaneClient(http_client(reactor), reactor), reactor)
     # Nobody has told this node where its control plane is: results stay in the outbox.
-    reports = Reports(Outbox(Folder(folder), reactor), client, identity, context, Limits(1 << 30))
+    reports = Reports(Outbox(Folder(folder), reactor), client, identity, context, ReportLimits(1 << 30))
     await reports.startService()
     adapter = NativeAdapter(plugin, Framework(Config(), identity, tasks), None, context)
     runner = TaskRunner(adapter, {"t": TaskLimits(30.0, 0, DeferredSemaphore(CONCURRENCY))}, context)

@@ -293,12 +293,10 @@ def nats_triggers(cfg: Config, dispatch: Dispatch, context: Context, outside: Ou
     # 150 ms and 11 MiB that a node without NATS saves.
     from scfd.triggers.nats.access import Access
     from scfd.triggers.nats.acks import Acks
-    from scfd.triggers.nats.advisories import Advisories
     from scfd.triggers.nats.consumer import Consumer
-    from scfd.triggers.nats.dead_letter import DeadLetters
+    from scfd.triggers.nats.dead_letter import DeadLetters, Letters
     from scfd.triggers.nats.deliveries import Deliveries
-    from scfd.triggers.nats.given_up import GivenUp
-    from scfd.triggers.nats.letters import Letters
+    from scfd.triggers.nats.given_up import Advisories, GivenUp
     from scfd.triggers.nats.trigger import NatsTrigger
 
     metrics, reactor = context.metrics, outside.nats_clock(context.reactor)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -142,6 +143,11 @@ def to_asyncio(deferred: Deferred[T]) -> asyncio.Future[T]:
     :returns: a future of the Deferred's value; cancelling it cancels the Deferred.
     """
     return deferred.asFuture(asyncio.get_running_loop())
+
+
+def in_thread(reactor: Any, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+    """Call a function in one of the reactor's threads."""
+    return deferToThreadPool(reactor, reactor.getThreadPool(), function, *arguments)
 
 
 def detached(inner: Deferred[T]) -> Deferred[T]:

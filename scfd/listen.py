@@ -11,11 +11,11 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReadDescriptor
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from scfd.config import Address
+from scfd.deferreds import in_thread
 from scfd.errors import StartupError
 
 #: Connections that may wait to be accepted: of a burst of 300, Twisted's 50 made some wait a second.
@@ -115,7 +115,7 @@ class Listener(Service):
         )
 
     async def _serve(self) -> None:
-        await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), import_module, self._module)
+        await in_thread(self._reactor, import_module, self._module)
         if self._socket is not None:  # not stopped meanwhile
             with self._socket as listening:  # the reactor takes a copy of it
                 self._port = self._reactor.adoptStreamPort(listening.fileno(), listening.family, self._make())

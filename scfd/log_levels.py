@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from twisted.logger import LogLevel
-
 _SPELLINGS = {
-    LogLevel.debug: "debug trace verbose finest finer fine silly",
-    LogLevel.info: "info notice information informational success http",
-    LogLevel.warn: "warn warning",
-    LogLevel.error: "error err severe",
-    LogLevel.critical: "critical crit fatal panic dpanic alert emerg emergency",
+    "debug": "debug trace verbose finest finer fine silly",
+    "info": "info notice information informational success http",
+    "warn": "warn warning",
+    "error": "error err severe",
+    "critical": "critical crit fatal panic dpanic alert emerg emergency",
 }
-#: Levels by their spellings, in lower case.
-LEVELS = {word: level for level, words in _SPELLINGS.items() for word in words.split()}
+#: The names of levels by their spellings, in lower case.
+LEVELS = {word: name for name, words in _SPELLINGS.items() for word in words.split()}
 #: Those that are spelled as we do, from the least to the worst.
-NAMES = tuple(level.name for level in _SPELLINGS)
+NAMES = tuple(_SPELLINGS)
 #: What operators write in place of a level to have one taken back: see `scfd.logs.levels.Levels.set`.
 DEFAULT = "default"
 #: How a message says what is accepted.
@@ -27,7 +25,6 @@ def level_name(text: str) -> str:
     :returns: one of `NAMES`.
     :raises ValueError: it is no level.
     """
-    level = LEVELS.get(text.strip().lower())
-    if level is None:
+    if (name := LEVELS.get(text.strip().lower())) is None:
         raise ValueError(f"level is {text!r}; expected {ACCEPTED}")
-    return str(level.name)
+    return name

@@ -22,7 +22,7 @@ from scfd.identity import Identity
 from scfd.interfaces import ITrigger
 from scfd.lifecycle import Node, ProcessEnd
 from scfd.reactor import exceptions
-from scfd.reports.delivery import Limits, Reports
+from scfd.reports.delivery import ReportLimits, Reports
 from scfd.reports.state_dir import Folder, StateDir
 from scfd.sd_notify import ServiceManager
 from scfd.status.context import Context
@@ -89,7 +89,7 @@ def add_services(
     folder = Folder(cfg.system.state_dir)
     outbox = outside.outbox(folder, reactor)
     system = cfg.system
-    limits = Limits(system.outbox_limit, system.report_tries, system.report_patience)
+    limits = ReportLimits(system.outbox_limit, system.report_tries, system.report_patience)
     reports = Reports(outbox, client, identity, context, limits)
     task_runner = build.task_runner(cfg, adapter, context)
     dispatcher = Dispatcher(task_runner or adapter, identity, tasks, reports, context)

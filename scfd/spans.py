@@ -35,8 +35,8 @@ FLUSH_LIMIT = 2.0
 
 
 @frozen
-class _Call:
-    """One call of the plugin: seconds since the epoch, and how it failed."""
+class _Past:
+    """What has ended: seconds since the epoch, and how it failed; empty when it has not."""
 
     began: float
     ended: float
@@ -62,7 +62,7 @@ class Spans(Service):
         # OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME win.
         self._resource = Resource(resource).merge(OTELResourceDetector().detect())
         self._processor = processor or BatchSpanProcessor(OTLPSpanExporter())
-        self._calls: OrderedDict[str, _Call] = OrderedDict()
+        self._calls: OrderedDict[str, _Past] = OrderedDict()
         self._tasks: OrderedDict[str, SpanContext] = OrderedDict()
 
     def stopService(self) -> Deferred[None]:
@@ -86,7 +86,7 @@ class Spans(Service):
         """
         error = result.getErrorMessage() if isinstance(result, Failure) else ""
         now = self._now()
-        _remember(self._calls, event.traceparent, _Call(now - seconds, now, error))
+        _remember(self._calls, event.traceparent, _Past(now - seconds, now, error))
 
     def reported(self, event: TriggerEvent, results: Sequence[TaskResult]) -> None:
         """Results of an event are about to be reported."""
@@ -114,27 +114,11 @@ class Spans(Service):
                 attributes[f"scfd.nats.{name}"] = past.metadata[name]
         kind = SpanKind.INTERNAL if past.type == "timer" else SpanKind.CONSUMER
         error = "" if past.outcome == SUCCEEDED else past.error or past.outcome
-        self._end(
-            f"event {past.trigger}",
-            context,
-            _context(published),
-            kind,
-            past.at,
-            past.at + past.seconds,
-            attributes,
-            error,
-        )
+        whole = _Past(past.at, past.at + past.seconds, error)
+        self._end(f"event {past.trigger}", context, _context(published), kind, whole, attributes)
         if call is not None:
-            self._end(
-                "plugin call",
-                _below(context),
-                context,
-                SpanKind.CLIENT,
-                call.began,
-                call.ended,
-                {"scfd.trigger": past.trigger},
-                call.error,
-            )
+            trigger = {"scfd.trigger": past.trigger}
+            self._end("plugin call", _below(context), context, SpanKind.CLIENT, call, trigger)
 
     def tried(self, result: TaskResult, seconds: float, outcome: str) -> None:
         """
@@ -145,16 +129,10 @@ class Spans(Service):
         event = self._tasks.get(result.task_id)
         context = _below(event) if event is not None else _new()
         now = self._now()
-        self._end(
-            "report",
-            context,
-            event,
-            SpanKind.CLIENT,
-            now - seconds,
-            now,
-            {"scfd.task_id": result.task_id, "scfd.task_status": result.status, "scfd.outcome": outcome},
-            "" if outcome == "delivered" else outcome,
-        )
+        attributes = {"scfd.task_id": result.task_id, "scfd.task_status": result.status}
+        attributes["scfd.outcome"] = outcome
+        attempt = _Past(now - seconds, now, "" if outcome == "delivered" else outcome)
+        self._end("report", context, event, SpanKind.CLIENT, attempt, attributes)
 
     def _end(
         self,
@@ -162,11 +140,10 @@ class Spans(Service):
         context: SpanContext,
         parent: SpanContext | None,
         kind: SpanKind,
-        began: float,
-        ended: float,
+        past: _Past,
         attributes: Mapping[str, Any],
-        error: str,
     ) -> None:
+        failed = Status(StatusCode.ERROR, past.error[:500])
         self._processor.on_end(
             ReadableSpan(
                 name,
@@ -175,9 +152,9 @@ class Spans(Service):
                 self._resource,
                 attributes,
                 kind=kind,
-                status=Status(StatusCode.ERROR, error[:500]) if error else Status(StatusCode.OK),
-                start_time=int(began * 1e9),
-                end_time=int(ended * 1e9),
+                status=failed if past.error else Status(StatusCode.OK),
+                start_time=int(past.began * 1e9),
+                end_time=int(past.ended * 1e9),
             )
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
@@ -18,6 +18,7 @@ from scfd.http1.contract import WholeResponse
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
+_NO_HEADERS: Mapping[str, str] = {}
 #: Bytes that a request's body may have where nothing else is said.
 DEFAULT_MAX_BODY = 1 << 20
 
@@ -65,20 +66,24 @@ class Response(WholeResponse):
     opened: Callable[[StreamWriter], Callable[[], None]] | None = None
 
     @classmethod
-    def json(cls, value: object, status: int = 200) -> Response:
-        return cls(status, to_json(value), {"Content-Type": "application/json"})
+    def json(cls, value: object, status: int = 200, headers: Mapping[str, str] = _NO_HEADERS) -> Response:
+        """:param headers: further ones."""
+        return cls(status, to_json(value), {"Content-Type": "application/json", **headers})
 
 
-def route(method: str, path: str) -> Callable[[Handler], Handler]:
+def route(methods: str, path: str) -> Callable[[Handler], Handler]:
     """
-    Declare that a method of a `Routes` class handles requests of one HTTP method for one path.
+    Declare that a method of a `Routes` class handles requests for one path.
+
+    :param methods: of HTTP, such as ``GET HEAD``.
 
     The decorated method takes the request's headers (a `twisted.web.http_headers.Headers`) and body
     (bytes), and returns a `Response` or a Deferred of one.
     """
 
     def declare(handler: Handler) -> Handler:
-        handler.__dict__.setdefault("routes", []).append((method.encode(), path.encode()))
+        declared = handler.__dict__.setdefault("routes", [])
+        declared += [(method.encode(), path.encode()) for method in methods.split()]
         return handler
 
     return declare

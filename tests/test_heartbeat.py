@@ -472,7 +472,7 @@ class AcceptedTests(HeartbeatTestCase):
 
     def test_a_long_list_is_read_in_a_thread(self) -> None:
         reading: Deferred[TaskSnapshot | None] = Deferred()
-        self.patch(heartbeat, "deferToThreadPool", lambda reactor, pool, *work: reading)
+        self.patch(heartbeat, "in_thread", lambda reactor, *work: reading)
         self.clock.getThreadPool = lambda: None  # type: ignore[attr-defined]
         entries = tasks(*(f"t{number}" for number in range(LONG_LIST + 1)))
         self.client.react = lambda sent: responds({"task_instances": entries})

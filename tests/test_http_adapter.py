@@ -633,13 +633,12 @@ class OnTriggerTests(HttpAdapterTestCase):
     def test_a_long_response_is_read_in_a_thread(self) -> None:
         in_thread: list[object] = []
 
-        def defer(reactor: object, pool: object, function: Any, *args: Any) -> Deferred[Any]:
-            in_thread.append(pool)
+        def defer(reactor: object, function: Any, *args: Any) -> Deferred[Any]:
+            in_thread.append(reactor)
             return succeed(function(*args))
 
-        self.patch(http, "deferToThreadPool", defer)
-        self.clock.getThreadPool = lambda: "the pool"  # type: ignore[attr-defined]
-        for text, used in (("x", []), ("x" * LONG, ["the pool"])):
+        self.patch(http, "in_thread", defer)
+        for text, used in (("x", []), ("x" * LONG, [self.clock])):
             body = json.dumps({"task_results": [{"task_id": "a", "status": 2, "result": text}]}).encode()
             response = self.successResultOf(self.call(200, body))
             self.assertEqual((response.task_results, in_thread), ((TaskResult("a", 2, text),), used))

@@ -16,7 +16,7 @@ from scfd.control_plane.learning import LearningClient
 from scfd.errors import OutboxFullError, StartupError
 from scfd.events.event import TaskResult
 from scfd.identity import ServerAddress
-from scfd.reports.delivery import Limits, Reports
+from scfd.reports.delivery import ReportLimits, Reports
 from scfd.reports.pace import CONCURRENCY, Pace
 from scfd.reports.queues import SORTED_AT_ONCE
 from scfd.status.context import Context
@@ -202,7 +202,7 @@ class NotTakenTests(HeldTestCase):
 
 
 class PutAsideTests(ReportsTestCase):
-    limits = Limits(1 << 20)
+    limits = ReportLimits(1 << 20)
 
     def make_reports(self) -> Reports:
         client = LearningClient(self.client, self.clock, "1")
@@ -290,7 +290,7 @@ class PutAsideTests(ReportsTestCase):
 class FewTriesTests(PutAsideTests):
     """The same, with other limits; and each result has its own count."""
 
-    limits = Limits(1 << 20, tries=3, patience=HOUR)
+    limits = ReportLimits(1 << 20, tries=3, patience=HOUR)
 
     def test_an_hour_alone_is_not_enough(self) -> None:
         self.put_two()
@@ -311,7 +311,7 @@ class FewTriesTests(PutAsideTests):
 
 
 class NoPatienceTests(PutAsideTests):
-    limits = Limits(1 << 20, tries=3, patience=0.0)
+    limits = ReportLimits(1 << 20, tries=3, patience=0.0)
 
     def test_the_tries_of_earlier_runs_count(self) -> None:
         self.put_two()

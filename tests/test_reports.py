@@ -17,7 +17,7 @@ from scfd.control_plane.learning import LearningClient
 from scfd.errors import OutboxFullError, StartupError, StorageError
 from scfd.events.event import TaskResult
 from scfd.identity import Identity, ServerAddress
-from scfd.reports.delivery import FLUSH_LIMIT, Limits, Reports
+from scfd.reports.delivery import FLUSH_LIMIT, ReportLimits, Reports
 from scfd.reports.outbox import PENDING, PUT_ASIDE, Entry, Outbox
 from scfd.reports.pace import CONCURRENCY
 from scfd.reports.state_dir import Folder
@@ -141,7 +141,7 @@ class ReportsTestCase(SynchronousTestCase):
         context = Context(self.clock, metrics=self.metrics, readiness=self.readiness)
         client = LearningClient(self.client, self.clock, "1")
         client.on_doubt = lambda: client.note("http://10.0.0.1:18202", 1)  # as a heartbeat would find out
-        return Reports(self.outbox, client, self.identity, context, Limits(self.limit), lambda: 0.0)
+        return Reports(self.outbox, client, self.identity, context, ReportLimits(self.limit), lambda: 0.0)
 
     def start(self) -> None:
         self.successResultOf(self.reports.startService())
@@ -890,7 +890,7 @@ class OnARealDiskTests(TestCase):
             client,
             identity,
             Context(reactor),
-            Limits(1 << 20),
+            ReportLimits(1 << 20),
         )
 
     async def test_what_is_not_delivered_waits_for_the_next_run(self) -> None:

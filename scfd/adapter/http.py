@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -21,6 +20,7 @@ from zope.interface import implementer
 from scfd.adapter.calls import SHOWN, PluginClient, PluginResponse, RequestError
 from scfd.adapter.health import Health, Verdict
 from scfd.config import HttpAdapterSettings
+from scfd.deferreds import in_thread
 from scfd.errors import PluginError, PluginUnavailableError, StartupError
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.long_json import LONG, without_collections
@@ -228,8 +228,7 @@ class HttpAdapter(Service):
     def _parse(self, response: PluginResponse, parse: Callable[..., T], *arguments: Any) -> T | Deferred[T]:
         if len(response.body) < LONG:
             return parse(response.body, *arguments)
-        pool = self._clock.getThreadPool()
-        return deferToThreadPool(self._clock, pool, without_collections, parse, response.body, *arguments)
+        return in_thread(self._clock, without_collections, parse, response.body, *arguments)
 
     def _counted(self, result: T) -> T:
         self._requests_responded.inc()

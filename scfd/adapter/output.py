@@ -24,6 +24,7 @@ MOST_LINES, MOST_TEXT = 200, 65536
 
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 
+_BY_WORD = {word: LogLevel.levelWithName(name) for word, name in LEVELS.items()}
 _WORDS = "|".join(sorted(LEVELS, key=len, reverse=True))
 _UPPER = _WORDS.upper()
 
@@ -83,7 +84,7 @@ _MORE = re.compile(r"\s+\S|Caused by: |Suppressed: |\.\.\. \d+ more|[}\]]+$|Node
 
 
 @define
-class Said:
+class Line:
     """
     What one line says.
 
@@ -96,7 +97,7 @@ class Said:
     traceback: str = ""
 
 
-def read(line: str) -> Said:
+def read(line: str) -> Line:
     """A line without colours."""
     if line[:1] == "{" and line[-1:] == "}":
         found = _read_json(line)
@@ -105,21 +106,21 @@ def read(line: str) -> Said:
     level = _level_of_text(line)
     if level is None and "=" in line:
         return _read_logfmt(line)
-    return Said(line, level)
+    return Line(line, level)
 
 
 def _level_of_text(line: str) -> Any:
     head = line[:200]
     for pattern in (_LEVELLED, _BEHIND_TIME):
         if match := pattern.match(head):
-            return LEVELS[next(word for word in match.groups() if word).lower()]
+            return _BY_WORD[next(word for word in match.groups() if word).lower()]
     if match := _GLOG.match(head):
         return _GLOG_LEVELS[match[1]]
     match = _SYSLOG.match(head)
     return _SYSLOG_LEVELS[int(match[1])] if match else None
 
 
-def _read_json(line: str) -> Said | None:
+def _read_json(line: str) -> Line | None:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -127,7 +128,7 @@ def _read_json(line: str) -> Said | None:
     return _of_values(values, line) if isinstance(values, dict) else None
 
 
-def _read_logfmt(line: str) -> Said:
+def _read_logfmt(line: str) -> Line:
     """Its fields, where all of the line is pairs; else its level alone."""
     pairs, end = {}, 0
     for match in _PAIR.finditer(line):
@@ -138,7 +139,7 @@ def _read_logfmt(line: str) -> Said:
     if end == len(line) and pairs:
         return _of_values(pairs, line)
     found = re.search(r'(?:^|\s)(?:level|lvl|severity)="?(\w+)', line[:1000])
-    return Said(line, LEVELS.get(found[1].lower()) if found else None)
+    return Line(line, _BY_WORD.get(found[1].lower()) if found else None)
 
 
 def _unquoted(text: str) -> str:
@@ -150,13 +151,13 @@ def _unquoted(text: str) -> str:
         return text[1:-1]
 
 
-def _of_values(values: dict[str, Any], line: str) -> Said:
+def _of_values(values: dict[str, Any], line: str) -> Line:
     """A line that names no level and no message stays as it is."""
     names = {name.lower(): name for name in reversed(values)}
     level_key = next((names[key] for key in _LEVEL_KEYS if key in names), None)
     level = None if level_key is None else _level_of_value(level_key, values[level_key])
     if level is None:
-        return Said(line)
+        return Line(line)
     keys = (names[key] for key in _MESSAGE_KEYS if key in names and isinstance(values[names[key]], str))
     message_key = next(keys, None)
     keys = (names[key] for key in _TRACE_KEYS if key in names and isinstance(values[names[key]], str))
@@ -167,13 +168,13 @@ def _of_values(values: dict[str, Any], line: str) -> Said:
         for name, value in values.items()
         if name not in (level_key, message_key, trace_key) and message_key is not None
     }
-    return Said(text, level, fields, "" if trace_key is None else values[trace_key].rstrip())
+    return Line(text, level, fields, "" if trace_key is None else values[trace_key].rstrip())
 
 
 def _level_of_value(key: str, value: object) -> Any:
     """A number is one of Python's by its key, else one of pino and bunyan: 30 is info."""
     if isinstance(value, str) and not re.fullmatch("[0-9]{1,3}", value):
-        return LEVELS.get(_COLOURS.sub("", value).strip().lower())
+        return _BY_WORD.get(_COLOURS.sub("", value).strip().lower())
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     number = (int(value) if isinstance(value, str) else value) + (10 if key.lower() == "levelno" else 0)
@@ -189,7 +190,7 @@ class _Traceback:
     :ivar kind: python, java, go, node; empty while there is none yet.
     """
 
-    def __init__(self, said: Said, line: str, began: float) -> None:
+    def __init__(self, said: Line, line: str, began: float) -> None:
         self.said, self.lines, self.began, self.last = said, [line], began, began
         self.size = len(line)
         self.kind = _kind(line)
@@ -241,7 +242,7 @@ class _Traceback:
     def full(self) -> bool:
         return len(self.lines) >= MOST_LINES or self.size >= MOST_TEXT
 
-    def ended(self) -> Said:
+    def ended(self) -> Line:
         """All of it as one event."""
         lines = self.lines
         while lines and not lines[-1].strip():
@@ -250,14 +251,14 @@ class _Traceback:
             return self.said
         if not self.is_traceback:  # a line in front has said what has failed
             level = self.said.level or LogLevel.error
-            return Said(self.said.text, level, self.said.fields, "\n".join(lines[1:]))
+            return Line(self.said.text, level, self.said.fields, "\n".join(lines[1:]))
         text = lines[0]
         if self.kind == "python":
             text = next((one for one in reversed(lines) if not one[:1].isspace() and one), lines[0])
         elif self.kind == "node":
             text = next((one for one in lines if _JAVA.match(one)), lines[0])
         level = LogLevel.critical if self.kind == "go" else LogLevel.error
-        return Said(text, level, self.said.fields, "\n".join(lines))
+        return Line(text, level, self.said.fields, "\n".join(lines))
 
 
 def _kind(line: str) -> str:
@@ -302,7 +303,7 @@ class PluginOutput:
         held = self._held
         assert held is not None
         self._release()
-        self._held = _Traceback(Said(held.lines[-1], held.said.level), "(continued)", now)
+        self._held = _Traceback(Line(held.lines[-1], held.said.level), "(continued)", now)
         self._held.kind, self._held.is_traceback = held.kind, True
         self._wait()
 
@@ -333,7 +334,7 @@ class PluginOutput:
             self._look = None
 
 
-def _write(said: Said) -> None:
+def _write(said: Line) -> None:
     more: dict[str, Any] = {f"{EXTRA}{name}": value for name, value in said.fields.items()}
     parent = said.fields.get("traceparent")
     if isinstance(parent, str) and parent.count("-") == 3:

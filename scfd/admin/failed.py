@@ -14,7 +14,7 @@ from scfd.errors import StorageError
 from scfd.status.history import SUCCEEDED, TASKS_FAILED
 
 if TYPE_CHECKING:
-    from scfd.triggers.nats.letters import Letter, Letters
+    from scfd.triggers.nats.dead_letter import Letter, Letters
 
 T = TypeVar("T")
 

@@ -39,14 +39,12 @@ class AdminRoutes(PageRoutes):
         self._rpc: Any = None
         self._stream = Stream(parts.context, lambda: status(parts))
 
-    @route("GET", "/live")
-    @route("HEAD", "/live")
+    @route("GET HEAD", "/live")
     def live(self, headers: Headers, body: bytes) -> Response:
         """200 as long as the reactor turns."""
         return Response.json({"status": "live"})
 
-    @route("GET", "/ready")
-    @route("HEAD", "/ready")
+    @route("GET HEAD", "/ready")
     def ready(self, headers: Headers, body: bytes) -> Response:
         """
         A list of ``{"component", "severity", "reason", "since", "advice"}``: status 503 where one of them is
@@ -54,8 +52,7 @@ class AdminRoutes(PageRoutes):
         """
         return Response.json(*self._readiness.report())
 
-    @route("GET", "/startup")
-    @route("HEAD", "/startup")
+    @route("GET HEAD", "/startup")
     def startup(self, headers: Headers, body: bytes) -> Response:
         """200 once the node has started: ``{"status": "running"}``."""
         return Response.json(*self._readiness.startup())

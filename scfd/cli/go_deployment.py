@@ -76,7 +76,7 @@ def _read(path: Path, text: str, called: list[str]) -> GoPlugin:
         if name == "WithReadyTimeout" and (seconds := _seconds(_given(inside, text))) is not None:
             settings["ready_timeout"] = seconds
         elif name == "WithHeartbeatExtra" and (fields := _map(inside, text)) is not None:
-            known = {key: value for key, value in fields.items() if not isinstance(value, Unread)}
+            known = {key: value for key, value in fields.items() if not isinstance(value, GoText)}
             settings["heartbeat_extra"] = known
             unread += [
                 (f"heartbeat_extra.{key}", value.text) for key, value in fields.items() if key not in known
@@ -139,7 +139,7 @@ def _seconds(text: str) -> float | None:
 
 
 @frozen
-class Unread:
+class GoText:
     """Go text whose value only the running program knows."""
 
     text: str
@@ -155,10 +155,10 @@ def _value(text: str, program: str) -> Any:
         return json.loads(given)
     if found := re.match(r"(fmt\.Sprintf\(|\[\][\w{}]+?\s*\{)", given):
         items = [_value(item, program) for item in _parts(given, found.end())]
-        if any(isinstance(item, Unread) for item in items):
-            return Unread(text)
+        if any(isinstance(item, GoText) for item in items):
+            return GoText(text)
         return items if given.startswith("[") else _formatted(*items)
-    return Unread(text)
+    return GoText(text)
 
 
 def _formatted(form: str, *values: Any) -> str:

@@ -18,6 +18,7 @@ from attrs import NOTHING, Attribute, Factory, has
 
 from scfd.config import checks
 from scfd.config.checks import Address, ScalarCheck
+from scfd.config.cross import CONSUMER_KEYS, LOGINS
 from scfd.config.nats import NatsSettings, NatsTlsSettings
 from scfd.config.schema import CHECK, FORMER_NAMES, FreeForm, ListOf, MapOf, OneOf, Section, keys_of
 from scfd.config.values import AdapterSettings, Config, HeartbeatSettings, HttpAdapterSettings
@@ -161,8 +162,6 @@ def _at_most(delays: int) -> Schema:
     return {"properties": {"backoff": {"maxItems": delays}}}
 
 
-_LOGINS = ("user", "token", "nkey", "credentials")
-_WITHOUT_BIND = ("deliver", "ack_wait", "max_deliver", "max_ack_pending", "create_stream")
 #: Of `scfd.config.cross`, what a schema can say.
 _TOGETHER: Mapping[type, list[Schema]] = {
     HeartbeatSettings: [
@@ -178,9 +177,9 @@ _TOGETHER: Mapping[type, list[Schema]] = {
         _never(_given("domain"), _given("api_prefix")),
         _needs("user", "password"),
         _needs("password", "user"),
-        *(_never(_given(one), _given(other)) for one, other in combinations(_LOGINS, 2)),
-        *(_never(_given(name), _is("url", {"pattern": "@"})) for name in _LOGINS),
-        *(_never(_given(name), _is("bind", {"const": True})) for name in _WITHOUT_BIND),
+        *(_never(_given(one), _given(other)) for one, other in combinations(LOGINS, 2)),
+        *(_never(_given(name), _is("url", {"pattern": "@"})) for name in LOGINS),
+        *(_never(_given(name), _is("bind", {"const": True})) for name in CONSUMER_KEYS),
         _never(_given("dead_letter"), _is("max_deliver", {"const": -1})),
         # The last delivery has no delay after it; max_deliver is 3 by default.
         *({"if": _is("max_deliver", {"const": n}), "then": _at_most(max(n - 1, 1))} for n in range(1, 10)),

@@ -151,9 +151,9 @@ def is_loopback(host: str) -> bool:
 
 
 #: Ways to log in; a trigger has one of them.
-_LOGINS = ("user", "token", "nkey", "credentials")
+LOGINS = ("user", "token", "nkey", "credentials")
 #: Settings that make or change a consumer.
-_CHANGES = ("deliver", "ack_wait", "max_deliver", "max_ack_pending", "create_stream")
+CONSUMER_KEYS = ("deliver", "ack_wait", "max_deliver", "max_ack_pending", "create_stream")
 
 
 def _nats_mistakes(triggers: Sequence[TriggerSettings]) -> Iterator[tuple[str, str]]:
@@ -213,15 +213,15 @@ def _consumer_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
         )
     if trigger.domain and trigger.api_prefix:
         yield "api_prefix", "set beside domain; expected one of the two"
-    for name in _CHANGES if trigger.bind else ():
+    for name in CONSUMER_KEYS if trigger.bind else ():
         if name in trigger.explicit and getattr(trigger, name):
             yield (name, "set beside bind: true, which leaves the consumer as it is; expected one of the two")
 
 
 def _login_mistakes(trigger: NatsSettings) -> Iterator[tuple[str, str]]:
-    logins = [name for name in _LOGINS if getattr(trigger, name)]
+    logins = [name for name in LOGINS if getattr(trigger, name)]
     if len(logins) > 1:
-        yield logins[1], f"set beside {logins[0]}; expected one of {', '.join(_LOGINS)}"
+        yield logins[1], f"set beside {logins[0]}; expected one of {', '.join(LOGINS)}"
     if logins and "@" in trigger.url:
         yield logins[0], "set beside credentials in url; expected one of the two"
     if bool(trigger.user) != bool(trigger.password):

@@ -16,12 +16,12 @@ from attrs import define
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from scfd.control_plane.generations import heartbeat_request
 from scfd.control_plane.learning import HEARTBEAT, LearningClient
 from scfd.control_plane.orders import Orders, RefusedError, RetryError, read_response
+from scfd.deferreds import in_thread
 from scfd.errors import describe
 from scfd.events.long_json import without_collections
 from scfd.events.tasks import LONG_LIST, TaskStore, read_long_tasks
@@ -264,10 +264,8 @@ class Heartbeat(Service):
         if len(entries) <= LONG_LIST:
             self._task_store.replace(entries)
         else:
-            pool = self._clock.getThreadPool()
-            self._task_store.take(
-                await deferToThreadPool(self._clock, pool, without_collections, read_long_tasks, entries)
-            )
+            read = in_thread(self._clock, without_collections, read_long_tasks, entries)
+            self._task_store.take(await read)
 
     def _failed(self, reason: str) -> None:
         self.record.error_count += 1

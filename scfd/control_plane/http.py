@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
+
+from scfd.deferreds import in_thread
 
 
 class LazyClient:
@@ -23,8 +24,6 @@ class LazyClient:
     async def _post(self, url: str, options: dict[str, Any]) -> Any:
         if self._client is None:
             # In a thread: the reactor would stand still meanwhile.
-            module = await deferToThreadPool(
-                self._reactor, self._reactor.getThreadPool(), import_module, "scfd.control_plane.agent"
-            )
+            module = await in_thread(self._reactor, import_module, "scfd.control_plane.agent")
             self._client = self._client or module.http_client(self._reactor)
         return await self._client.post(url, **options)

@@ -7,11 +7,11 @@ from typing import Any
 
 from attrs import Factory, define, evolve, frozen
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from scfd.control_plane import generations
 from scfd.control_plane.client import ControlPlaneClient, ServerResponse
+from scfd.deferreds import in_thread
 from scfd.events.long_json import LONG, without_collections
 
 _log = Logger(namespace="scfd.control_plane")
@@ -136,10 +136,7 @@ class LearningClient:
         if len(response.body) < LONG:
             value = generations.decoded(response)
         else:
-            pool = self._reactor.getThreadPool()
-            value = await deferToThreadPool(
-                self._reactor, pool, without_collections, generations.decoded, response
-            )
+            value = await in_thread(self._reactor, without_collections, generations.decoded, response)
         spoken = generations.spoken(asked, value, response)
         proven = self._fixed is not None or server in self._learned or spoken is not None
         return Exchange(asked, self._fixed or spoken or asked, response, value, proven), spoken

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.web.iweb import IAgent
 
 from scfd.config import Address
 from scfd.control_plane.signing import Signer
+from scfd.deferreds import in_thread
 from scfd.dev.prober import Prober
 from scfd.dev.state import ControlPlaneState
 from scfd.dev.task_file import TaskFile
@@ -25,8 +24,6 @@ from scfd.site import Guarded, QuietSite
 
 if TYPE_CHECKING:
     from scfd.config import DevControlPlaneSettings
-
-T = TypeVar("T")
 
 #: Seconds between two looks at the task file.
 WATCH_PERIOD = 1.0
@@ -82,7 +79,7 @@ class ControlPlane(MultiService):
 
     async def _start(self) -> None:
         if self._task_file is not None:
-            self._state.tasks = await self._in_thread(self._task_file.read)
+            self._state.tasks = await in_thread(self._reactor, self._task_file.read)
             self._warn()
         self._port = listen(
             "dev.control_plane.listen",
@@ -114,7 +111,7 @@ class ControlPlane(MultiService):
     async def _take_changes(self) -> None:
         assert self._task_file is not None
         try:
-            tasks = await self._in_thread(self._task_file.read_if_changed)
+            tasks = await in_thread(self._reactor, self._task_file.read_if_changed)
         except ConfigError as error:
             mistakes = "; ".join(str(mistake) for mistake in error.mistakes)
             _log.warn("the last good task list stays in use: {mistakes}", mistakes=mistakes)
@@ -144,6 +141,3 @@ class ControlPlane(MultiService):
         if self._port is not None:
             await maybeDeferred(self._port.stopListening)
         self._resource.close()
-
-    def _in_thread(self, function: Callable[[], T]) -> Deferred[T]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)

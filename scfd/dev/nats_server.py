@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from scfd.adapter.child import Child
 from scfd.adapter.environment import passed_on
 from scfd.adapter.guard import guarded
-from scfd.deferreds import from_asyncio
+from scfd.deferreds import from_asyncio, in_thread
 from scfd.errors import StartupError
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class NatsServer(Service):
     async def _start(self) -> None:
         find_nats_server()  # a missing one is reported before anything is touched
         try:
-            await self._in_thread(self._empty_store)
+            await in_thread(self._reactor, self._empty_store)
         except OSError as error:
             raise StartupError(
                 f"{self._store}: {error.strerror}; system.state_dir must be a folder that can be written to"
@@ -153,7 +152,7 @@ class NatsServer(Service):
     async def _stop(self) -> None:
         if self._process is not None:
             await self._process.end()
-        await self._in_thread(self._remove_store)
+        await in_thread(self._reactor, self._remove_store)
 
     def _empty_store(self) -> None:
         # Cancelling the start does not stop its thread: without the lock it made the folder again
@@ -167,9 +166,6 @@ class NatsServer(Service):
     def _remove_store(self) -> None:
         with self._store_lock:
             shutil.rmtree(self._store, ignore_errors=True)
-
-    def _in_thread(self, function: Any, *args: Any) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
 
 
 def find_nats_server(path: str | None = None, scripts: str = SCRIPTS) -> str:

@@ -35,8 +35,7 @@ _NO_SUCH_PATH = Response(404, b"404 page not found\n", {"Content-Type": "text/pl
 
 def _momentary(value: object) -> Response:
     """A JSON response that must not be cached."""
-    plain = Response.json(value)
-    return Response(200, plain.body, {**plain.headers, "Cache-Control": "no-store"})
+    return Response.json(value, headers={"Cache-Control": "no-store"})
 
 
 def refusal(status: int, text: str) -> Response:
@@ -82,8 +81,7 @@ def return_info(code: int, text: str = "", framework: bool = False, **fields: An
     :param framework: whether the server's RPC framework responds, and not the service.
     """
     trpc_ret = {"Trpc-Ret": str(code)} if framework else {}
-    whole = Response.json({"ret_info": {"code": code, "msg": text}, **fields})
-    return Response(200, whole.body, {**whole.headers, **trpc_ret})
+    return Response.json({"ret_info": {"code": code, "msg": text}, **fields}, headers=trpc_ret)
 
 
 class ControlPlaneRoutes(PageRoutes):
@@ -99,13 +97,11 @@ class ControlPlaneRoutes(PageRoutes):
         self._state = state
         self._keys = keys
 
-    @route("GET", "/state")
-    @route("HEAD", "/state")
+    @route("GET HEAD", "/state")
     def state(self, headers: Headers, body: bytes) -> Response:
         return _momentary(self._state.as_json())
 
-    @route("GET", "/faults")
-    @route("HEAD", "/faults")
+    @route("GET HEAD", "/faults")
     def faults(self, headers: Headers, body: bytes) -> Response:
         return _momentary(self._state.faults.as_json())
 

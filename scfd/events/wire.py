@@ -52,6 +52,11 @@ def _finite(text: str) -> float:
 DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
+def from_rfc3339(text: str) -> datetime:
+    """:raises ValueError: it is no time. Python 3.10 does not know the Z."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
 def rfc3339(moment: datetime | float) -> str:
     """
     :param moment: aware, or seconds since the epoch.

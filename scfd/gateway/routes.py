@@ -39,8 +39,7 @@ class GatewayRoutes(Routes):
         self._probe = probe
         self._probe_token = probe_token
 
-    @route("GET", "/health")
-    @route("HEAD", "/health")
+    @route("GET HEAD", "/health")
     def health(self, headers: Headers, body: bytes) -> Response:
         """200 from the moment the plugin is initialised until the node drains; 503 otherwise."""
         phase = self._readiness.phase
@@ -61,20 +60,17 @@ class GatewayRoutes(Routes):
 class DetailedRoutes(GatewayRoutes):
     """The same, with what the admin endpoint says of the node's health, for those who can't reach that."""
 
-    @route("GET", "/-/live")
-    @route("HEAD", "/-/live")
+    @route("GET HEAD", "/-/live")
     def live(self, headers: Headers, body: bytes) -> Response:
         """200 as long as the reactor turns."""
         return Response.json({"status": "live"})
 
-    @route("GET", "/-/startup")
-    @route("HEAD", "/-/startup")
+    @route("GET HEAD", "/-/startup")
     def startup(self, headers: Headers, body: bytes) -> Response:
         """200 once the node has started."""
         return Response.json(*self._readiness.startup())
 
-    @route("GET", "/-/ready")
-    @route("HEAD", "/-/ready")
+    @route("GET HEAD", "/-/ready")
     def ready(self, headers: Headers, body: bytes) -> Response:
         """Problems and warnings; 503 while there is a problem."""
         return Response.json(*self._readiness.report())

@@ -33,8 +33,7 @@ class PageRoutes(Routes):
 
     page_name = ""
 
-    @route("GET", "/")
-    @route("HEAD", "/")
+    @route("GET HEAD", "/")
     def page(self, headers: Headers, body: bytes) -> Response:
         return _file(f"{self.page_name}.html")
 

@@ -31,11 +31,10 @@ from scfd.events.event import TaskResult
 from scfd.identity import Identity
 from scfd.interfaces import IReports
 from scfd.reports.outbox import PENDING, PUT_ASIDE, Entry, Kept, Outbox
-from scfd.reports.pace import Pace
+from scfd.reports.pace import Pace, Tries
 from scfd.reports.put_aside import PutAside
 from scfd.reports.queues import SORTED_AT_ONCE, TaskQueues
 from scfd.reports.storage import DISK_ERRORS, Storage
-from scfd.reports.tries import Tries
 from scfd.status.context import Context
 
 _log = Logger(namespace="scfd.reports")
@@ -61,7 +60,7 @@ def size_of(result: TaskResult) -> int:
 
 
 @frozen
-class Limits:
+class ReportLimits:
     """
     :ivar size: bytes of results that may wait, in memory as on disk. Past it further ones are not accepted: a
         message is delivered again later, a timer's results are lost, and counted.
@@ -96,7 +95,7 @@ class Reports(Service):
         client: LearningClient,
         identity: Identity,
         context: Context,
-        limits: Limits,
+        limits: ReportLimits,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._outbox = outbox

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from heapq import merge
 from typing import Any, cast
 
@@ -15,7 +14,7 @@ from twisted.python.failure import Failure
 
 from scfd.errors import EventError, PluginUnavailableError, describe
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent
-from scfd.events.wire import rfc3339, to_json
+from scfd.events.wire import from_rfc3339, rfc3339, to_json
 from scfd.status.readiness import Readiness
 
 #: Bytes that all events kept take up at the most, roughly: each trigger has its share, and no more than
@@ -355,7 +354,7 @@ class History:
             event.name,
             event.type,
             at,
-            max(0.0, at - _seconds(meant)) if meant else None,
+            max(0.0, at - from_rfc3339(meant).timestamp()) if meant else None,
             seconds,
             outcome,
             metadata,
@@ -460,8 +459,3 @@ def _kept_payload(event: TriggerEvent) -> tuple[Any, int]:
         return None, 0
     encoded = event.payload_json if isinstance(event.payload_json, bytes) else to_json(event.payload)
     return (event.payload, len(encoded)) if len(encoded) <= MOST_PAYLOAD else (None, 0)
-
-
-def _seconds(moment: str) -> float:
-    """RFC 3339 as seconds since the epoch; Python 3.10 does not know the Z."""
-    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 from attrs import define
 
 from scfd.config.nats import subject_matches
-from scfd.events.wire import from_json, rfc3339
+from scfd.events.wire import from_json, from_rfc3339, rfc3339
 from scfd.testing.stream import Stream
 from scfd.triggers.nats.consumer_config import NANO, filters_of
 
@@ -108,7 +107,7 @@ class Consumer:
         if policy == "by_start_sequence":
             return int(self.config["opt_start_seq"])
         if policy == "by_start_time":
-            start = datetime.fromisoformat(self.config["opt_start_time"].replace("Z", "+00:00")).timestamp()
+            start = from_rfc3339(self.config["opt_start_time"]).timestamp()
             return next(
                 (one for one, message in messages.items() if message.stored >= start), self._stream.last + 1
             )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from twisted.logger import Logger
 
+from scfd.events.wire import from_rfc3339
 from scfd.testing.clock import VirtualLoop, VirtualReactor, instead_of_the_real_one
 from scfd.testing.mistakes import TestingError
 from scfd.testing.record import Log, Sleeps
@@ -96,7 +97,7 @@ class Engine:
 def moment(text: str) -> float:
     """:returns: seconds since the epoch."""
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        moment = from_rfc3339(text)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:

@@ -158,14 +158,13 @@ class MemoryConnection(Connection):
         self._begin(None)
         return succeed(None)
 
-    async def _connect(self) -> tuple[Client, asyncio.Future[None]]:
+    async def _connect(self) -> Client:
         if not self._server.is_up:
             raise ConnectionRefusedError("the server is down: a fault of the test")
-        client = MemoryClient(self._server)
-        return cast(Client, client), client.lost
+        return cast(Client, MemoryClient(self._server))
 
-    async def _watch(self, client: Client, lost: asyncio.Future[None]) -> None:
-        await lost  # the server says so at once: there is no need to look
+    async def _watch(self, client: Client) -> None:
+        await client.lost  # the server says so at once: there is no need to look
 
 
 class RestingClock(Clock):

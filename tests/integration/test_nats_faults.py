@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from scfd.deferreds import from_asyncio
 from scfd.errors import PluginError
 from scfd.events.event import TriggerEvent
-from scfd.triggers.nats import advisories
+from scfd.triggers.nats import given_up
 from tests.integration.daemon import until
 from tests.integration.test_nats import NatsCase, Node, pause
 
@@ -125,7 +125,7 @@ class GivenUpTests(NatsCase):
         self.assertEqual((node.count("exhausted"), node.count("given up")), (1, 0))
 
     async def test_a_stream_of_advisories_that_is_made_later(self) -> None:
-        self.patch(advisories, "STREAM_INTERVAL", 0.5)
+        self.patch(given_up, "STREAM_INTERVAL", 0.5)
         await self.add_stream("D", "dead.>")
         node = self.node(max_deliver=1, ack_wait=0.5, dead_letter="dead.q")
         await self.bound(node)

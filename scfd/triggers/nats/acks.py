@@ -88,9 +88,7 @@ class Acks:
             "{trigger}: the acknowledgement of message {sequence} of stream {stream} is not confirmed; the "
             "message may come again",
             trigger=self._settings.name,
-            sequence=delivery.sequence,
-            stream=delivery.stream,
-            **delivery.ids,
+            **delivery.about,
         )
         self._counted("unconfirmed")
 
@@ -116,10 +114,8 @@ class Acks:
         _log.debug(
             "{trigger}: message {sequence} of stream {stream} is to come again in {delay:g} s",
             trigger=self._settings.name,
-            sequence=delivery.sequence,
-            stream=delivery.stream,
             delay=delay,
-            **delivery.ids,
+            **delivery.about,
         )
         self._counted("nak")
         return None
@@ -131,11 +127,9 @@ class Acks:
             "{trigger}: message {sequence} of stream {stream} failed at its last delivery, number {count}:"
             " {reason}",
             trigger=self._settings.name,
-            sequence=delivery.sequence,
-            stream=delivery.stream,
             count=delivery.delivered,
             reason=text,
-            **delivery.ids,
+            **delivery.about,
         )
         self._connection.respond(delivery.reply, NAK)
         self._exhausted(delivery)

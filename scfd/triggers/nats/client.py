@@ -54,7 +54,54 @@ class Client(NatsClient):
     The only place that knows of nats-py's own affairs: each override says what would happen without it.
 
     All of it was seen with nats-py 2.16.
+
+    :param complain: called with what the server has to say while the connection lasts.
+    :ivar lost: done once the connection has ended.
     """
+
+    def __init__(self, complain: Callable[[Exception], object] = lambda error: None) -> None:
+        super().__init__()
+        loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self._refused: asyncio.Future[None] = loop.create_future()
+        self._complain = complain
+
+    async def open(self, server: str, timeout: float, **options: Any) -> None:
+        """
+        Connect, once.
+
+        :param timeout: seconds.
+        :raises Exception: the server refuses, or does not respond.
+        """
+        options |= {"error_cb": self._on_error, "closed_cb": self._on_closed, "allow_reconnect": False}
+        connecting = asyncio.ensure_future(self.connect(server, connect_timeout=int(timeout), **options))
+        try:
+            # nats-py tries a server that refuses again and again, and only tells its error_cb.
+            done, _ = await asyncio.wait(
+                {connecting, self._refused}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            if self._refused in done:
+                self._refused.result()
+            if connecting not in done:
+                raise TimeoutError(f"no response after {timeout:g} s")
+            connecting.result()
+        except BaseException:
+            connecting.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await connecting
+            raise
+        self._refused.cancel()
+
+    async def _on_error(self, error: Exception) -> None:
+        if not self._refused.done():
+            self._refused.set_exception(error)
+            self._refused.exception()  # it is seen, even if nobody asks any more
+        elif self.is_connected:
+            self._complain(error)
+
+    async def _on_closed(self) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
 
     async def listen(
         self, subject: str, callback: Callable[[Message], object], queue: str = ""

@@ -177,7 +177,7 @@ class Connection(Service):
         pause = FIRST_PAUSE
         while True:
             try:
-                client, lost = await self._connect()
+                client = await self._connect()
             except Exception as error:
                 self._set(None, f"can't connect to {self._access.shown}: {describe(error)}")
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))
@@ -187,13 +187,13 @@ class Connection(Service):
             writing = asyncio.ensure_future(self._write(client))
             try:
                 self._set(client, "")
-                await self._watch(client, lost)
+                await self._watch(client)
                 self._set(None, _why(client))
             finally:
                 writing.cancel()
                 await _close(client)
 
-    async def _connect(self) -> tuple[Client, asyncio.Future[None]]:
+    async def _connect(self) -> Client:
         """Try each server once."""
         for server in list(self._known):
             # The next try begins with the next server.
@@ -204,66 +204,29 @@ class Connection(Service):
                 reason = error
         raise reason
 
-    async def _connect_to(self, server: str) -> tuple[Client, asyncio.Future[None]]:
-        loop = asyncio.get_running_loop()
-        client = Client()
-        failed: asyncio.Future[None] = loop.create_future()
-        lost: asyncio.Future[None] = loop.create_future()
-
-        async def on_error(error: Exception) -> None:
-            if not failed.done():
-                failed.set_exception(error)
-                failed.exception()  # it is seen, even if nobody asks any more
-            elif client.is_connected:
-                self._complain(error)
-
-        async def on_closed() -> None:
-            if not lost.done():
-                lost.set_result(None)
-
-        connecting = asyncio.ensure_future(
-            client.connect(
-                without_login(server),
-                name=self._name,
-                allow_reconnect=False,
-                connect_timeout=int(CONNECT_TIMEOUT),
-                error_cb=on_error,
-                closed_cb=on_closed,
-                **{**self._login(server), **self._options},
-            )
-        )
+    async def _connect_to(self, server: str) -> Client:
+        client = Client(self._complain)
+        options = {"name": self._name, **self._login(server), **self._options}
         try:
-            # nats-py tries a server that refuses again and again, and only tells its error_cb.
-            done, _ = await asyncio.wait(
-                {connecting, failed}, timeout=CONNECT_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
-            )
-            if failed in done:
-                failed.result()
-            if connecting not in done:
-                raise TimeoutError(f"no response after {CONNECT_TIMEOUT:g} s")
-            connecting.result()
+            await client.open(without_login(server), CONNECT_TIMEOUT, **options)
         except BaseException:
-            connecting.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await connecting
             await _close(client)
             raise
-        failed.cancel()
         found = [f"{url.scheme}://{url.netloc}" for url in client.servers]
         self._known = still_known(self._known, self._access.servers, found)
-        return client, lost
+        return client
 
     def _login(self, server: str) -> dict[str, str]:
         """The login in the URL; servers learned from the cluster inherit the first one of the config."""
         return login_of(server) or next(filter(None, map(login_of, self._access.servers)), {})
 
-    async def _watch(self, client: Client, lost: asyncio.Future[None]) -> None:
+    async def _watch(self, client: Client) -> None:
         """Wait until the connection is lost, or does not respond any more."""
         looks = 0
-        while not lost.done() and client.is_alive:
-            await asyncio.wait({lost}, timeout=LOOK_INTERVAL)
+        while not client.lost.done() and client.is_alive:
+            await asyncio.wait({client.lost}, timeout=LOOK_INTERVAL)
             looks += 1
-            if not lost.done() and looks % PING_EVERY == 0:
+            if not client.lost.done() and looks % PING_EVERY == 0:
                 try:
                     await client.flush(int(PING_TIMEOUT))
                 except Exception:

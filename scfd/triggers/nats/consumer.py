@@ -70,14 +70,7 @@ class Consumer:
         """
         made = False
         stream = {} if self._settings.bind else await self._stream()
-        try:
-            info = await self._info()
-        except JetStreamError as error:
-            if error.code != STREAM_NOT_FOUND:
-                raise
-            raise BindError(
-                f"there is no stream {self._settings.stream}; make it, and its consumer"
-            ) from None
+        info = await self._info()
         if info is None and not self._settings.bind:
             # None when another node has made it in between.
             info = await self._make(stream)
@@ -114,10 +107,8 @@ class Consumer:
         """
         try:
             info = await self._info()
-        except JetStreamError as error:
-            if error.code == STREAM_NOT_FOUND:
-                return f"the consumer is gone: {error}"
-            raise
+        except BindError as error:
+            return f"the consumer is gone: {error}"
         if info is None:
             return "the consumer is gone"
         self._note(info)
@@ -152,12 +143,17 @@ class Consumer:
             _log.info("{trigger}: {text}", trigger=self._settings.name, text=text)
 
     async def _info(self) -> dict[str, Any] | None:
-        """:returns: the server's info of the consumer; None when there is none."""
+        """
+        :returns: the server's info of the consumer; None when there is none.
+        :raises BindError: its stream is missing.
+        """
         settings = self._settings
         subject = f"{settings.api}.CONSUMER.INFO.{settings.stream}.{settings.consumer_name}"
         try:
             return await call(self._connection, subject)
         except JetStreamError as error:
+            if error.code == STREAM_NOT_FOUND:
+                raise BindError(f"there is no stream {settings.stream}; make it, and its consumer") from None
             if error.code != CONSUMER_NOT_FOUND:
                 raise
         return None

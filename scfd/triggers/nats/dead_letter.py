@@ -1,17 +1,22 @@
-"""Where messages go whose last delivery has failed."""
+"""Dead letters: messages whose last delivery has failed, published and read again."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from attrs import frozen
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from scfd.config import NatsSettings
+from scfd.events.wire import rfc3339
 from scfd.status.readiness import Readiness
 from scfd.triggers.nats.connection import Connection
-from scfd.triggers.nats.jetstream import publish, reason
-from scfd.triggers.nats.message import Delivery
+from scfd.triggers.nats.consumer_config import NANO
+from scfd.triggers.nats.jetstream import JetStreamError, call, publish, reason, stored, stream_of
+from scfd.triggers.nats.message import Delivery, message_payload
 
 _log = Logger(namespace="scfd.nats")
 
@@ -116,7 +121,12 @@ class DeadLetters:
                 limit = self._connection.max_payload
                 headers, body, left_out = fitted(letter, delivery.message.data, limit)
                 if limit and _size(headers, body) > limit:
-                    self._gave_up(delivery, "the letter is larger than the server's max_payload")
+                    _log.error(
+                        "{trigger}: message {sequence} of stream {stream} stays there and nowhere else: the"
+                        " letter is larger than the server's max_payload",
+                        trigger=self._settings.name,
+                        **delivery.about,
+                    )
                     return False
                 why = await self._publish(body, headers)
                 if why is None:
@@ -132,35 +142,21 @@ class DeadLetters:
             "{trigger}: message {sequence} of stream {stream} failed at its last delivery, number {count},"
             " and is on {subject} now: {reason}",
             trigger=self._settings.name,
-            sequence=delivery.sequence,
-            stream=delivery.stream,
             count=delivery.delivered,
             subject=self._settings.dead_letter,
             reason=text,
-            **delivery.ids,
+            **delivery.about,
         )
         if left_out:
             _log.warn(
                 "{trigger}: the letter of message {sequence} of stream {stream} is without {left_out}: it"
                 " would be larger than the server's max_payload",
                 trigger=self._settings.name,
-                sequence=delivery.sequence,
-                stream=delivery.stream,
                 left_out=left_out,
-                **delivery.ids,
+                **delivery.about,
             )
         # A work queue would delete the only copy of the body.
         return "body" not in left_out
-
-    def _gave_up(self, delivery: Delivery, why: str) -> None:
-        _log.error(
-            "{trigger}: message {sequence} of stream {stream} stays there and nowhere else: {why}",
-            trigger=self._settings.name,
-            sequence=delivery.sequence,
-            stream=delivery.stream,
-            why=why,
-            **delivery.ids,
-        )
 
     async def _publish(self, body: bytes, headers: dict[str, str]) -> str | None:
         """:returns: why it is not in a stream; None when it is."""
@@ -183,3 +179,95 @@ class DeadLetters:
         self._failing.discard(delivery)
         if not self._failing:
             self._readiness.well(self._component)
+
+
+@frozen
+class Letter:
+    """
+    A message that failed for good.
+
+    :ivar sequence: the letter's own, in the stream of letters.
+    :ivar at: when it was put there, RFC 3339.
+    :ivar headers: the letter's; those of `OWN_HEADERS` say what became of the message.
+    """
+
+    sequence: int
+    at: str
+    headers: dict[str, str]
+    data: bytes
+
+    @property
+    def reason(self) -> str:
+        """Why it failed."""
+        return self.headers.get("Scfd-Reason", "")
+
+    @property
+    def trigger(self) -> str:
+        """The trigger at which it failed."""
+        return self.headers.get("Scfd-Trigger", "")
+
+    def payload(self) -> Any:
+        """The message as an event has it."""
+        return message_payload(self.data)[0]
+
+    def metadata(self) -> dict[str, str]:
+        """What an event of the message has as its metadata, as far as the letter knows it."""
+        own = {
+            "subject": self.headers.get("Scfd-Subject", ""),
+            "stream": self.headers.get("Scfd-Stream", ""),
+            "stream_sequence": self.headers.get("Scfd-Sequence", ""),
+            "num_delivered": self.headers.get("Scfd-Deliveries", "0"),
+            "dead_letter": str(self.sequence),
+        }
+        carried = {f"header.{name}": value for name, value in self.headers.items() if name not in OWN_HEADERS}
+        return {**message_payload(self.data)[2], **own, **carried}
+
+
+class Letters:
+    """
+    The dead letters of one trigger.
+
+    Its methods fail with what `scfd.triggers.nats.jetstream.reason` has words for.
+    """
+
+    def __init__(self, settings: NatsSettings, connection: Connection) -> None:
+        self._settings = settings
+        self._connection = connection
+
+    async def list(self, limit: int) -> list[Letter]:
+        """The oldest first."""
+        found: list[Letter] = []
+        stream, sequence = await self._stream(), 1
+        while len(found) < limit:
+            letter = await self._get(stream, {"seq": sequence, "next_by_subj": self._settings.dead_letter})
+            if letter is None:
+                break
+            sequence = letter.sequence + 1
+            if letter.trigger == self._settings.name:  # triggers may share a subject
+                found.append(letter)
+        return found
+
+    async def find(self, sequence: int) -> Letter | None:
+        """:returns: None when this trigger has no such letter."""
+        letter = await self._get(await self._stream(), {"seq": sequence})
+        return letter if letter is not None and letter.trigger == self._settings.name else None
+
+    async def delete(self, sequence: int) -> None:
+        """Remove a letter from its stream."""
+        await call(
+            self._connection,
+            f"{self._settings.api}.STREAM.MSG.DELETE.{await self._stream()}",
+            {"seq": sequence},
+        )
+
+    async def _stream(self) -> str:
+        subject = self._settings.dead_letter
+        if not (stream := await stream_of(self._connection, self._settings.api, subject)):
+            raise JetStreamError(0, f"no stream has the subject {subject}")
+        return stream
+
+    async def _get(self, stream: str, which: dict[str, Any]) -> Letter | None:
+        found = await stored(self._connection, self._settings.api, stream, which)
+        if found is None:
+            return None
+        return Letter(found.sequence, rfc3339(found.nanoseconds / NANO), found.headers or {}, found.data)

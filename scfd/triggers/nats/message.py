@@ -77,6 +77,11 @@ class Delivery:
         return int(self._parts[self._at + 3])
 
     @property
+    def about(self) -> dict[str, Any]:
+        """What log lines name of it: where it is, and `ids`."""
+        return {"stream": self.stream, "sequence": self.sequence, **self.ids}
+
+    @property
     def size(self) -> int:
         """Bytes that the message takes here, about."""
         message = self.message

@@ -22,9 +22,9 @@ from scfd.triggers.nats.client import Message
 from scfd.triggers.nats.connection import Connection
 from scfd.triggers.nats.consumer import Consumer
 from scfd.triggers.nats.consumer_config import filters_of
+from scfd.triggers.nats.dead_letter import Letters
 from scfd.triggers.nats.deliveries import Deliveries
 from scfd.triggers.nats.jetstream import BindError, LostError, reason
-from scfd.triggers.nats.letters import Letters
 from scfd.triggers.nats.pulls import Pulls, PullTerms
 
 _log = Logger(namespace="scfd.nats")
