@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 _VARIABLE = re.compile(r"\$(\$|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})")
+#: What YAML takes for a name may be a key: ``secret_key: *hidden``.
+_NAMED = re.compile("(alias|anchor|tag handle|tag) '[^']*'")
 #: Names that the Go framework's settings have for some of ours.
 ALIASES = {"total_size_bytes": "total_size_ln_bytes", "max_send_workers": "max_send_worker_count"}
 #: Where SCF puts the temporary credentials of a function that has a role.
@@ -20,7 +22,7 @@ _ENVIRONMENT = ("TENCENTCLOUD_SECRETID", "TENCENTCLOUD_SECRETKEY", "TENCENTCLOUD
 class Credentials:
     """What signs an upload. :ivar token: of temporary credentials; else empty."""
 
-    secret_id: str
+    secret_id: str = field(repr=False)
     secret_key: str = field(repr=False)
     token: str = field(default="", repr=False)
 
@@ -50,7 +52,7 @@ class CLSConfig:
 
     topic_id: str = ""
     host: str = ""
-    secret_id: str = ""
+    secret_id: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
     secret_token: str = field(default="", repr=False)
     source: str = ""
@@ -94,7 +96,8 @@ class CLSConfig:
             with open(path, encoding="utf-8") as file:
                 whole = yaml.safe_load(file)
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ValueError(f"scf_log: {path}: {' '.join(str(error).split())}") from None
+            text = _NAMED.sub(r"\1", " ".join(str(error).split()))
+            raise ValueError(f"scf_log: {path}: {text}") from None
         if not isinstance(whole, dict):
             raise ValueError(f"scf_log: {path}: expected a mapping, found {type(whole).__name__}")
         plugin = whole.get("plugin")

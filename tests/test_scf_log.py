@@ -379,8 +379,12 @@ class ConfigTests(SynchronousTestCase):
         self.assertIn("No such file", str(self.assertRaises(ValueError, CLSConfig.from_yaml, "no such")))
 
     def test_secrets_are_not_shown(self) -> None:
-        config = CLSConfig(secret_key="hidden", secret_token="hidden")
-        self.assertNotIn("hidden", repr(config) + repr(Credentials("id", "hidden", "hidden")))
+        config = CLSConfig(secret_id="hidden", secret_key="hidden", secret_token="hidden")
+        self.assertNotIn("hidden", repr(config) + repr(Credentials("hidden", "hidden", "hidden")))
+        path = Path(self.mktemp())
+        for value in ("*hidden", "!hidden x", "!hidden!x y", "hidden: more"):
+            path.write_text(f"cls:\n  secret_key: {value}\n")
+            self.assertNotIn("hidden", str(self.assertRaises(ValueError, CLSConfig.from_yaml, str(path))))
 
 
 class WireTests(SynchronousTestCase):
