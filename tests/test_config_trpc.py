@@ -91,6 +91,8 @@ class Trpc(ConfigCase):
             "c.yaml: this is a trpc_go.yaml; "
             "expected it in --trpc-config, and here the config.yaml beside it",
         )
+        unknown = "server: {service: [{}]}\ngateway:"
+        self.assertRaisesRegex(ConfigError, "server: unknown key", self.both, unknown, "server: {}")
         config = self.both("gateway:", "gateway:")
         self.assertEqual(len(config.warnings), 1)
         self.assertIn("server.service: is not there or empty, so nothing is taken", config.warnings[0])

@@ -17,7 +17,7 @@ from scfd.cli.go_deployment import GoPlugin, plugin_of
 from scfd.cli.start_script import StartScript, start_script_of
 from scfd.config import Config, NatsSettings, TimerSettings, load
 from scfd.config.findings import Findings
-from scfd.config.trpc import read_trpc
+from scfd.config.trpc import TrpcSettings, read_trpc
 from scfd.errors import ConfigError, StartupError, printable
 from scfd.triggers.timer.cron import Cron
 
@@ -98,7 +98,7 @@ class _Deployment:
     :ivar source: its ``config.yaml``, and ``config`` what that says.
     :ivar document: the YAML of it; values that stay keep the form they were written in.
     :ivar unknown: keys that neither framework reads; they are not in ``document`` any more.
-    :ivar trpc: its ``trpc_go.yaml``, if any.
+    :ivar trpc: its ``trpc_go.yaml``, if any; ``trpc_says`` is what that says, ``warnings`` what is odd there.
     """
 
     folder: Path
@@ -107,6 +107,8 @@ class _Deployment:
     config: Config
     unknown: list[str]
     trpc: Path | None
+    trpc_says: TrpcSettings
+    warnings: list[str]
     script: StartScript | None
     plugin: GoPlugin | None
 
@@ -119,7 +121,12 @@ def _read(folder: Path) -> _Deployment:
         raise StartupError(f"scfd migrate: {folder} has no config.yaml; expected one there or in {places}")
     document, config, unknown = _read_config(source)
     trpc, script = _find(folder, "trpc_go.yaml", ""), start_script_of(folder)
-    return _Deployment(folder, source, document, config, unknown, trpc, script, plugin)
+    findings = Findings(str(trpc))
+    says = read_trpc(str(trpc), os.environ, findings) if trpc else TrpcSettings()
+    if findings.mistakes:
+        raise ConfigError(findings.mistakes)
+    warnings = findings.warnings
+    return _Deployment(folder, source, document, config, unknown, trpc, says, warnings, script, plugin)
 
 
 def _find(folder: Path, name: str, named: str) -> Path | None:
@@ -172,8 +179,7 @@ def _changed(deployment: _Deployment) -> Iterator[str]:
         said = deployment.plugin or deployment.script
         usual = "name and url as they usually are"
         yield f"adapter.http: {'what NewHTTPPluginAdapter and scf_bootstrap said' if said else usual}"
-    if deployment.trpc is not None:
-        yield from _from_trpc(deployment, deployment.trpc)
+    yield from _from_trpc(deployment)
     if "gateway" not in dict(_items(document)):
         port = deployment.script.port if deployment.script and deployment.script.port.isdecimal() else "9000"
         _add(document, "gateway", {"listen": f"0.0.0.0:{port}"})
@@ -220,18 +226,14 @@ def _taken_from_config(plugin: GoPlugin, own: Any) -> list[str]:
     return [key for key in named if isinstance(own, Mapping) and key in own]
 
 
-def _from_trpc(deployment: _Deployment, trpc: Path) -> Iterator[str]:
-    document, config, plugin = deployment.document, deployment.config, deployment.plugin
-    findings = Findings(str(trpc))
-    found = read_trpc(str(trpc), os.environ, findings)
-    if findings.mistakes:
-        raise ConfigError(findings.mistakes)
-    if found.listen is not None and config.gateway is None:
-        _add(document, "gateway", {"listen": str(found.listen)})
-        yield f"gateway.listen: {found.listen}, from {trpc}"
+def _from_trpc(deployment: _Deployment) -> Iterator[str]:
+    document, trpc, says = deployment.document, deployment.trpc, deployment.trpc_says
+    if says.listen is not None and deployment.config.gateway is None:
+        _add(document, "gateway", {"listen": str(says.listen)})
+        yield f"gateway.listen: {says.listen}, from {trpc}"
     heartbeat = _get(document, "heartbeat")
-    if found.interval is not None:
-        interval = int(found.interval) if found.interval.is_integer() else found.interval
+    if says.interval is not None:
+        interval = int(says.interval) if says.interval.is_integer() else says.interval
         if own := heartbeat and _text(heartbeat, "interval"):
             if own != str(interval):
                 yield f"heartbeat.interval: {own} s stays; {trpc} says {interval} s"
@@ -241,13 +243,7 @@ def _from_trpc(deployment: _Deployment, trpc: Path) -> Iterator[str]:
             else:
                 _add(heartbeat, "interval", interval)
             yield f"heartbeat.interval: {interval} s, from {trpc}"
-    yield from findings.warnings
-    if plugin is not None and plugin.service and plugin.service not in found.services:
-        where = f"{trpc}: has no service {plugin.service}, which {plugin.path} names"
-        yield f"{where}; see that gateway.listen is right"
-    for line, name in found.timers:
-        text = "calls the Go program itself; expected a trigger of type timer, if that concerns the plugin"
-        yield f"{trpc}:{line}: {name}: {text}"
+    yield from deployment.warnings
 
 
 def _report(output: Path, changes: list[str], deployment: _Deployment) -> Iterator[str]:
@@ -256,7 +252,8 @@ def _report(output: Path, changes: list[str], deployment: _Deployment) -> Iterat
     yield ""
     yield "What was changed:"
     yield from (f"  {change}" for change in changes)
-    todo = [*_left_of_program(deployment), *_left_of_script(deployment), *_mistakes(output)]
+    todo = [*_left_of_program(deployment), *_left_of_script(deployment), *_left_of_trpc(deployment)]
+    todo += _mistakes(output)
     if todo:
         yield ""
         yield "What is left to do:"
@@ -298,6 +295,16 @@ def _left_of_script(deployment: _Deployment) -> Iterator[str]:
     if not command:
         text = "no scf_bootstrap starts a plugin in the background"
         yield f"adapter.http.command: {text}; expected its command, or that something else starts it"
+
+
+def _left_of_trpc(deployment: _Deployment) -> Iterator[str]:
+    trpc, says, plugin = deployment.trpc, deployment.trpc_says, deployment.plugin
+    if trpc is not None and plugin is not None and plugin.service and plugin.service not in says.services:
+        where = f"{trpc}: has no service {plugin.service}, which {plugin.path} names"
+        yield f"{where}; see that gateway.listen is right"
+    for line, name in says.timers:
+        text = "calls the Go program itself; expected a trigger of type timer, if that concerns the plugin"
+        yield f"{trpc}:{line}: {name}: {text}"
 
 
 def _mistakes(output: Path) -> Iterator[str]:

@@ -82,7 +82,8 @@ def read_trpc(path: str, environ: Mapping[str, str], findings: Findings) -> Trpc
 
 def is_trpc(table: Table) -> bool:
     """Whether a file is a trpc_go.yaml, and not the config that belongs beside it."""
-    return table.get("server") is not None and table.get("system") is None and table.get("triggers") is None
+    names = {entry.name for entry in table.entries}
+    return any(_services(table)) and not names & {"system", "heartbeat", "triggers", "gateway", "adapter"}
 
 
 def _services(table: Table) -> Iterator[tuple[str, Table]]:
