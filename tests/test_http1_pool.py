@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from scfd.http1.activity import PATIENCE, PATIENCE_OVERTAKEN, Activity
+from scfd.http1.activity import KEPT_EACH, PATIENCE, Activity
 from scfd.http1.pool import Pool
 from tests.http1_fakes import AT_ONCE, FakeConnector, FakeExchange, FakeTransport
 
@@ -213,58 +213,70 @@ class GiveWayTests(SynchronousTestCase):
         served.protocol.connection_lost(None)
         self.assertEqual(self.pool.open, 0)
 
-    def test_each_one_is_closed_after_a_response_while_another_waits(self) -> None:
-        """So that those that have waited as long get their turn, too."""
+    def test_they_take_turns(self) -> None:
+        """One after the other is closed for the next one; from the second on at once."""
         for _ in range(2):
             self.ask(self.pool)
         first, second = self.server.accept(), self.server.accept()
         self.ask(self.other_pool)
         event = self.other.accept()
+        first.receive(OK)
+        self.assertEqual(first.ended, "")
         self.clock.advance(PATIENCE)
-        for transport in (first, second):
-            transport.receive(OK)
-            self.assertEqual(transport.ended, "closed")
+        self.assertEqual(first.ended, "closed")
+        second.receive(OK)
+        self.assertEqual(second.ended, "closed")
         event.receive(OK)
+        self.clock.advance(PATIENCE)
         self.assertEqual(event.ended, "")
 
-    def test_idle_ones_are_closed_one_at_a_time(self) -> None:
-        """A server with many threads may well take long for one request."""
-        for _ in range(2):
-            self.ask(self.pool)
-        first, second = self.server.accept(), self.server.accept()
-        for transport in (first, second):
-            transport.receive(OK)
-        self.ask(self.other_pool)
-        slow = self.other.accept()
-        self.clock.advance(PATIENCE)
-        self.assertEqual((first.ended, second.ended), ("closed", ""))
-        self.clock.advance(PATIENCE)
-        self.assertEqual(second.ended, "closed")
-        slow.lose()
-        self.clock.advance(5)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+    def test_one_is_kept_from_time_to_time_to_see_whether_more_are_served(self) -> None:
+        """The server is quick with one connection at first, then slow with all."""
+        closed = 0
+        for _ in range(KEPT_EACH):
+            waiting = [self.ask(self.pool), self.ask(self.other_pool)]
+            one, other = self.server.accept(), self.other.accept()
+            one.receive(OK[:5])
+            self.clock.advance(1.5 * PATIENCE)
+            one.receive(OK[5:])
+            closed += one.ended == "closed"
+            one.protocol.connection_lost(None)
+            other.lose()
+        self.assertEqual((closed, waiting[0].heard), (KEPT_EACH, [("head", 200), ("end",)]))
+        for pool in (self.pool, self.other_pool, self.other_pool):
+            self.ask(pool)
+        one, others = self.server.accept(), [self.other.accept(), self.other.accept()]
+        self.clock.advance(1.5 * PATIENCE)
+        one.receive(OK)
+        others[0].receive(OK)
+        self.clock.advance(1.5 * PATIENCE)
+        self.assertEqual((one.ended, others[0].ended), ("", ""))
 
-    def test_one_that_a_newer_one_has_overtaken(self) -> None:
-        """Its request takes long: the others go on, but for one each second."""
-        self.ask(self.other_pool)
-        slow = self.other.accept()
+    def test_where_several_are_served_it_is_one_each_second(self) -> None:
+        """A server with many threads may well take long for one request."""
         for _ in range(2):
             self.ask(self.pool)
         served = [self.server.accept(), self.server.accept()]
         for transport in served:
             transport.receive(OK)
-        while self.clock.seconds() < PATIENCE_OVERTAKEN - PATIENCE:
-            self.clock.advance(PATIENCE / 2)
-        self.assertEqual([transport.ended for transport in served], ["", ""])
-        self.ask(self.pool)
-        for _ in range(2):
-            self.clock.advance(PATIENCE)
-        self.assertEqual([transport.ended for transport in served], ["closed", ""])
-        served[1].receive(OK)
-        self.assertEqual(served[1].ended, "")
-        slow.receive(OK)
+        self.ask(self.other_pool)
+        slow = self.other.accept()
+        for expected in (["", ""], ["closed", ""], ["closed", "closed"]):
+            self.assertEqual([transport.ended for transport in served], expected)
+            for _ in range(21):
+                self.clock.advance(PATIENCE)
+        slow.lose()
         self.clock.advance(5)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_server_that_serves_one_at_a_time_again(self) -> None:
+        """What has been seen holds as long as any connection is open."""
+        for _ in range(2):
+            self.ask(self.pool)
+        for transport in (self.server.accept(), self.server.accept()):
+            transport.receive(OK)
+            transport.lose()
+        self.test_an_idle_connection_is_closed_for_one_that_waits()
 
     def test_requests_that_wait_get_a_connection_in_its_place(self) -> None:
         for _ in range(3):

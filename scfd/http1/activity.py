@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds that a new connection may wait for its first byte before others are closed in its favour.
-PATIENCE = 0.1
-#: The same for one that a newer connection has overtaken: more likely its request takes long.
-PATIENCE_OVERTAKEN = 1.0
+#: Seconds that a new connection may wait for its first byte before another one is closed in its favour: of a
+#: server that serves one connection at a time, and of one that has been seen to serve more.
+PATIENCE, PATIENCE_WITH_MORE = 0.05, 1.0
+#: Each so many times one is kept for `PATIENCE`, to see whether another one is served meanwhile.
+KEPT_EACH = 8
 
 
 class Yielding(Protocol):
@@ -25,14 +25,10 @@ class Activity:
     Signs of life of a server, and fairness between the connections to it.
 
     A server that serves one connection at a time reads the next one only once that is closed. A pool that
-    keeps its connection busy would keep all others waiting for ever, those of other pools included. So while
-    the oldest new connection has received nothing for `PATIENCE` seconds, each one that has been served is
-    closed when its response is complete, and an idle one each `PATIENCE` seconds.
-
-    Servers accept connections in their order. Once a newer one is served, the older one waits for its
-    response, and not for its turn: a server with more threads loses no more than a few connections by a
-    request that takes long. Where several processes share a port it may wait for its turn all the same: one
-    connection is closed each `PATIENCE_OVERTAKEN` seconds.
+    keeps its connection busy would keep all others waiting for ever, those of other pools included. So when a
+    new connection waits for its first byte for `PATIENCE` seconds, the one that has been served is closed as
+    soon as it has no request. Where several that have been served are open, it is more likely that the
+    request takes long: there it is one each `PATIENCE_WITH_MORE` seconds.
 
     :ivar received: how many times anything has arrived from the server, on any connection.
     """
@@ -40,13 +36,15 @@ class Activity:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._pools: list[Yielding] = []
-        #: Connections that wait for their first byte, the oldest first, and since when; those that a newer
-        #: one has overtaken are in the second.
+        #: Connections that wait for their first byte, the oldest first, and since when.
         self._unserved: dict[object, float] = {}
-        self._overtaken: dict[object, float] = {}
+        #: Open connections that got it.
+        self._served: set[object] = set()
+        self._serves_more = False
+        #: How many were closed in favour of others, of a server that was not seen to serve more; and when
+        #: another connection had its turn last.
+        self._closed, self._turned = 0, clock.seconds()
         self._timer: IDelayedCall | None = None
-        #: When one was closed for one that was overtaken.
-        self._gave_way = clock.seconds()
         self.received = 0
 
     def add_pool(self, pool: Yielding) -> None:
@@ -61,16 +59,23 @@ class Activity:
 
     def served(self, connection: object) -> None:
         """Note that a new connection has received something."""
-        if connection in self._unserved:
-            while (oldest := next(iter(self._unserved))) is not connection:
-                self._overtaken[oldest] = self._unserved.pop(oldest)
-        self.gone(connection)
+        self._unserved.pop(connection, None)
+        self._served.add(connection)
+        if len(self._served) > 1:
+            self._serves_more, self._closed = True, 0
+        if not self._serves_more:
+            self._turned = self._clock.seconds()
+        self._rest()
 
     def gone(self, connection: object) -> None:
-        """Note that a new connection waits no more."""
+        """Note that a connection is closed."""
         self._unserved.pop(connection, None)
-        self._overtaken.pop(connection, None)
-        if self._timer is not None and not (self._unserved or self._overtaken):
+        self._served.discard(connection)
+        self._serves_more = self._serves_more and bool(self._served)
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._timer is not None and not self._unserved:
             self._timer.cancel()
             self._timer = None
 
@@ -78,20 +83,22 @@ class Activity:
         """Whether a connection that has been served is to be closed in favour of others: ask, and do so."""
         due = self._due()
         if due:
-            self._gave_way = self._clock.seconds()
+            self._give_way()
         return due
 
     def _due(self) -> bool:
-        if self._unserved and self._waited(self._unserved) >= PATIENCE:
-            return True
-        waited = self._waited(self._overtaken) if self._overtaken else 0.0
-        return min(waited, self._clock.seconds() - self._gave_way) >= PATIENCE_OVERTAKEN
+        if not self._unserved:
+            return False
+        now, since = self._clock.seconds(), next(iter(self._unserved.values()))
+        if self._serves_more:
+            return now - max(since, self._turned) >= PATIENCE_WITH_MORE
+        return now - (since if self._closed % KEPT_EACH else max(since, self._turned)) >= PATIENCE
 
-    def _waited(self, connections: Mapping[object, float]) -> float:
-        """:returns: seconds that the oldest one has waited."""
-        return self._clock.seconds() - next(iter(connections.values()))
+    def _give_way(self) -> None:
+        self._closed += 1
+        self._turned = self._clock.seconds()
 
     def _look(self) -> None:
         self._timer = self._clock.callLater(PATIENCE, self._look)
         if self._due() and any(pool.close_idle() for pool in self._pools):
-            self._gave_way = self._clock.seconds()
+            self._give_way()

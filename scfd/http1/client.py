@@ -93,18 +93,14 @@ class ClientConnection(asyncio.Protocol):
         self._response.end()
         self._abort()
 
-    def _not_served(self) -> None:
-        if self._unserved:
-            self._unserved = False
-            self._activity.gone(self)
-
     def _abort(self) -> None:
-        self._not_served()
+        self._activity.gone(self)
         self._turn.forget(self._transport)
         self._transport.abort()
 
     def close(self) -> None:
         """Close an idle connection, or a tunnel, once everything has been sent."""
+        self._activity.gone(self)
         self._turn.flush(self._transport)
         self._transport.close()
 
@@ -191,7 +187,7 @@ class ClientConnection(asyncio.Protocol):
                 where = "in the middle of" if self._responded else "without"
                 how = f"the connection was closed {where} a response" + (f": {exc}" if exc else "")
                 self._fail(DisconnectedError(how, self._responded, sent))
-        self._not_served()
+        self._activity.gone(self)
         if self._unread is not None:
             self._unread.close()
         self._lost(self)
