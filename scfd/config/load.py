@@ -46,18 +46,8 @@ def load(
     :raises StartupError: whatever ``settings_class`` raises, where nothing else is wrong.
     """
     findings = Findings(path)
-    values: dict[str, Any] = {}
-    try:
-        table = read(path, environ)
-    except ConfigError as error:
-        findings.mistakes.extend(error.mistakes)
-        table = Table(0)
-    else:
-        if is_trpc(table):
-            text = "this is a trpc_go.yaml; expected it in --trpc-config, and here the config.yaml beside it"
-            raise ConfigError([Mistake(path, 0, "", text)])
-        findings.mistakes.extend(flaws(path, table))
-        values = _read_sections(table, settings_class, findings)
+    table = _read(path, environ, findings)
+    values = _read_sections(table, settings_class, findings) if table.line else {}
     trpc = _read_trpc(trpc_path, environ, findings) if trpc_path is not None else TrpcSettings()
     values = _with_defaults(values)
     _apply_trpc(values, trpc, table)
@@ -70,6 +60,20 @@ def load(
     for key, text in dead_ends(config, environ):
         findings.warning(origin.line_of(key), key, text)
     return evolve(config, warnings=tuple(findings.warnings))
+
+
+def _read(path: str, environ: Mapping[str, str], findings: Findings) -> Table:
+    """:returns: an empty one of line 0 when the file has none."""
+    try:
+        table = read(path, environ)
+    except ConfigError as error:
+        findings.mistakes.extend(error.mistakes)
+        return Table(0)
+    if is_trpc(table):
+        text = "this is a trpc_go.yaml; expected it in --trpc-config, and here the config.yaml beside it"
+        raise ConfigError([Mistake(path, 0, "", text)])
+    findings.mistakes.extend(flaws(path, table))
+    return table
 
 
 def _read_sections(table: Table, settings_class: SettingsClass | None, findings: Findings) -> dict[str, Any]:

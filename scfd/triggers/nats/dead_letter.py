@@ -114,30 +114,12 @@ class DeadLetters:
         :param once: try it once only, for the end of the node.
         :returns: whether a stream has all of it but its headers. If not, the message must stay in its own.
         """
-        pause = FIRST_PAUSE
-        letter = letter_headers(self._settings, delivery, text)
         try:
-            while True:
-                limit = self._connection.max_payload
-                headers, body, left_out = fitted(letter, delivery.message.data, limit)
-                if limit and _size(headers, body) > limit:
-                    _log.error(
-                        "{trigger}: message {sequence} of stream {stream} stays there and nowhere else: the"
-                        " letter is larger than the server's max_payload",
-                        trigger=self._settings.name,
-                        **delivery.about,
-                    )
-                    return False
-                why = await self._publish(body, headers)
-                if why is None:
-                    break
-                self._not_well(delivery, why)
-                if once:
-                    return False
-                await deferLater(self._clock, pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+            left_out = await self._published(delivery, text, once)
         finally:
             self._well(delivery)
+        if left_out is None:
+            return False
         _log.warn(
             "{trigger}: message {sequence} of stream {stream} failed at its last delivery, number {count},"
             " and is on {subject} now: {reason}",
@@ -157,6 +139,30 @@ class DeadLetters:
             )
         # A work queue would delete the only copy of the body.
         return "body" not in left_out
+
+    async def _published(self, delivery: Delivery, text: str, once: bool) -> str | None:
+        """:returns: what was left out of the letter; None when there is none."""
+        pause = FIRST_PAUSE
+        letter = letter_headers(self._settings, delivery, text)
+        while True:
+            limit = self._connection.max_payload
+            headers, body, left_out = fitted(letter, delivery.message.data, limit)
+            if limit and _size(headers, body) > limit:
+                _log.error(
+                    "{trigger}: message {sequence} of stream {stream} stays there and nowhere else: the"
+                    " letter is larger than the server's max_payload",
+                    trigger=self._settings.name,
+                    **delivery.about,
+                )
+                return None
+            why = await self._publish(body, headers)
+            if why is None:
+                return left_out
+            self._not_well(delivery, why)
+            if once:
+                return None
+            await deferLater(self._clock, pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _publish(self, body: bytes, headers: dict[str, str]) -> str | None:
         """:returns: why it is not in a stream; None when it is."""
