@@ -106,13 +106,13 @@ check-deploy: $(TEST)
 	$(LINTERS)/bin/hadolint deploy/Dockerfile
 	$(LINTERS)/bin/kubernetes-validate --strict \
 	  $(filter-out %/kustomization.yaml %/config.yaml,$(wildcard deploy/kubernetes/*.yaml))
-	@if command -v go >/dev/null; then export GOBIN=$(abspath $(LINTERS))/bin; set -ex; \
-	  test -x $$GOBIN/kustomize || go install sigs.k8s.io/kustomize/kustomize/v5@v5.5.0; \
-	  test -x $$GOBIN/cmd || go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2; \
+	@export GOBIN=$(abspath $(LINTERS))/bin HOME=$${HOME:-/tmp}; if command -v go >/dev/null && \
+	  { test -x $$GOBIN/kustomize || go install sigs.k8s.io/kustomize/kustomize/v5@v5.5.0; } && \
+	  { test -x $$GOBIN/cmd || go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2; }; then set -ex; \
 	  $$GOBIN/cmd deploy/compose.yaml >/dev/null; \
 	  $$GOBIN/kustomize build deploy/kubernetes >$(LINTERS)/base.yaml; \
 	  $(LINTERS)/bin/kubernetes-validate --strict $(LINTERS)/base.yaml; \
-	else echo "no Go here: kustomize and compose are left out"; fi
+	else echo "no Go here, or no modules for it: kustomize and compose are left out"; fi
 	$(BIN)/trial .ci/check_image.py
 
 bench: $(BENCH)
