@@ -71,7 +71,7 @@ class NodesTests(NodesCase):
 
     async def test_a_last_delivery_that_ended_with_its_node(self) -> None:
         """Which is there again before the server gives the message up."""
-        await self.killed_in_its_last_delivery(4.0)
+        await self.killed_in_its_last_delivery(6.0)
 
     async def test_a_last_delivery_that_ended_with_the_only_node(self) -> None:
         """The server gives the message up while no node is there; a stream keeps its advisory."""
