@@ -358,6 +358,9 @@ class FieldsTests(SynchronousTestCase):
             },
         )
 
+    def test_times_have_one_form(self) -> None:
+        self.assertEqual(self.record(log_time=1_800_000_000.0)["time"], "2027-01-15T08:00:00.000Z")
+
     def test_a_failure(self) -> None:
         error = self.record(log_failure=a_failure(KeyError("price")))["error"]
         self.assertEqual((error["type"], error["text"]), ("KeyError", "'price'"))

@@ -76,6 +76,7 @@ class Rfc3339Tests(SynchronousTestCase):
     def test_whole_seconds(self) -> None:
         self.assertEqual(rfc3339(1_735_689_660), "2025-01-01T00:01:00Z")
         self.assertEqual(rfc3339(0.0), "1970-01-01T00:00:00Z")
+        self.assertEqual(rfc3339(0.0, milliseconds=True), "1970-01-01T00:00:00.000Z")
 
     def test_parts_of_a_second_as_milliseconds(self) -> None:
         self.assertEqual(rfc3339(1_735_689_660.25), "2025-01-01T00:01:00.250Z")

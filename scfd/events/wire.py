@@ -57,12 +57,13 @@ def from_rfc3339(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def rfc3339(moment: datetime | float) -> str:
+def rfc3339(moment: datetime | float, milliseconds: bool = False) -> str:
     """
     :param moment: aware, or seconds since the epoch.
+    :param milliseconds: whether whole seconds have them, too.
     :returns: RFC 3339, in UTC, with ``Z``; whole seconds as they are, others with milliseconds.
     """
     if not isinstance(moment, datetime):
         moment = datetime.fromtimestamp(moment, timezone.utc)
     utc = moment.astimezone(timezone.utc).replace(tzinfo=None)
-    return utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds") + "Z"
+    return utc.isoformat(timespec="milliseconds" if utc.microsecond or milliseconds else "seconds") + "Z"

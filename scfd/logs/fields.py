@@ -91,7 +91,7 @@ def traceback_of(event: LogEvent) -> str:
 def record(event: LogEvent) -> dict[str, Any]:
     """The event as a program reads it: JSON values by name, without those that are empty."""
     found: dict[str, Any] = {
-        "time": rfc3339(round(event["log_time"], 3)),
+        "time": rfc3339(round(event["log_time"], 3), milliseconds=True),
         "level": level_of(event).name,
         "namespace": namespace_of(event).removeprefix("scfd."),
         **about[0](),
