@@ -6,17 +6,20 @@ from collections import Counter as Counts
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from scfd.deferreds import InFlight
 from scfd.errors import EventError, PluginUnavailableError
 from scfd.events.event import TaskResult, TaskStatus, TriggerEvent, TriggerResponse
 from scfd.events.response import shown, usable_result
 from scfd.events.tasks import EMPTY_SNAPSHOT, TaskSnapshot, TaskStore
 from scfd.events.trace import ids
 from scfd.identity import Identity
-from scfd.interfaces import IEventHandler, IReports
+from scfd.interfaces import IDrainable, IEventHandler, IReports
 from scfd.status.context import Context
 from scfd.status.history import PastEvent
 from scfd.status.metrics import Count, Distribution
@@ -319,3 +322,20 @@ class Dispatcher:
                 self.failing.add(result.task_id)
             else:
                 self.failing.discard(result.task_id)
+
+
+@implementer(IDrainable)
+class ByHand(Service):
+    """The events that operators have asked for: the node does not stop before they have ended."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._in_flight = InFlight()
+
+    def dispatch(self, event: TriggerEvent) -> Deferred[PastEvent]:
+        """See `Dispatcher.by_hand`."""
+        return self._in_flight.add(self._dispatcher.by_hand(event))
+
+    def drain(self) -> Deferred[None]:
+        """See `IDrainable`. It is the caller who takes no new ones."""
+        return self._in_flight.drained()

@@ -15,7 +15,7 @@ from scfd.admin.summary import Summary
 from scfd.config import Config, DevSettings, default_state_dir
 from scfd.control_plane.heartbeat import Heartbeat, VersionLog
 from scfd.control_plane.probe import ProbeHandler
-from scfd.dispatch import Dispatcher
+from scfd.dispatch import ByHand, Dispatcher
 from scfd.errors import EXIT_VERSION_MISMATCH
 from scfd.events.tasks import TaskStore
 from scfd.identity import Identity
@@ -109,7 +109,10 @@ def add_services(
     timers = build.timers(cfg, dispatcher.dispatch, tasks, context, outside)
     nats = build.nats_triggers(cfg, dispatcher.dispatch, context, outside)
     triggers = (timers, *(service for service in nats.values() if ITrigger.providedBy(service)))
-    parts = Parts(cfg, identity, context, adapter, dispatcher, tasks, client, reports, triggers, node.leave)
+    by_hand = ByHand(dispatcher)
+    parts = Parts(
+        cfg, identity, context, adapter, dispatcher, by_hand, tasks, client, reports, triggers, node.leave
+    )
     summary = Summary(dispatcher, reports, context.now())
     metrics.tasks.set_function(lambda: len(tasks.get_all()))
     metrics.events_running.set_function(lambda: dispatcher.running)
@@ -132,6 +135,7 @@ def add_services(
         "watchdog": build.watchdog(cfg, adapter, context),
         "plugin": adapter,
         "tasks": task_runner,
+        "events by hand": by_hand,
         "heartbeat": heartbeat,
         "timers": timers,
         **nats,

@@ -71,6 +71,7 @@ class RemoteTests(SynchronousTestCase):
             (404, b"", "HTTP status 404"),
             (401, b"", "asks for its admin.token"),
             (403, b"", "one of its admin.hosts"),
+            (413, b"", "less than 1 MiB"),
             (200, b"<html>", "no node at"),
             (200, b"[]", "not the admin endpoint of a node"),
             (200, b"{}", "not the admin endpoint of a node"),
@@ -86,6 +87,12 @@ class RemoteTests(SynchronousTestCase):
             self.assertEqual((ended, errors.count("\n"), "s3cret" in errors), (1, 1, False), errors)
         ended, errors = self.command("status", "--url", url, "--token", "gehörig€")
         self.assertEqual((ended, "is not its admin.token" in errors), (3, True), errors)
+
+    def test_payloads_that_are_no_json(self) -> None:
+        for payload in ("{x", "NaN", "1e999", "[" * 100_000, "@nofile", "\udcff"):
+            ended, errors = self.command("fire", "t", "--url", "http://127.0.0.1:1", f"--payload={payload}")
+            self.assertEqual((ended, errors.count("\n")), (1, 1), errors)
+            self.assertTrue(errors.startswith("--payload: "), errors)
 
     def test_interrupted(self) -> None:
         """What would have ended by itself has not done so."""

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.admin.common import fire
 from scfd.admin.methods import groups
 from scfd.admin.rpc import Rpc
 from scfd.errors import PluginError
@@ -294,6 +295,16 @@ class TriggerMethodsTests(SynchronousTestCase):
         code, message = self.node.ask("trigger.fire", "hourly")
         self.assertEqual((code, "stopping" in message), (-32002, True))
 
+    def test_the_node_stops_when_what_was_fired_has_ended(self) -> None:
+        response = self.response = Deferred()
+        self.node.call(lambda: fire(self.node.parts, "hourly", None, None, {}) and None)
+        self.node.call(
+            lambda: self.node.parts.context.reactor.callLater(3, response.callback, TriggerResponse())
+        )
+        self.node.close()
+        (event,) = self.node.parts.context.history.last()
+        self.assertEqual((event.outcome, event.seconds), ("succeeded", 3))
+
     def test_fire_while_the_plugin_is_away(self) -> None:
         self.node.parts.context.availability.set(False)
         self.assertEqual(self.node.ask("trigger.fire", name="hourly")[0], -32002)
@@ -431,6 +442,14 @@ class OtherMethodsTests(SynchronousTestCase):
         node.set_tasks([{"task_id": "t2"}])
         node.tick()
         self.assertIsNone(node.parts.dispatcher.last_result("t1"))
+
+    def test_reports_while_the_disk_fails(self) -> None:
+        """What it is asked for would wait, and the caller as well."""
+        node = Operated()
+        node.parts.context.disk.set(False)
+        for method, params in (("list", {}), ("retry", {"seqs": [1]}), ("discard", {"seqs": [1]})):
+            code, message = node.ask(f"report.{method}", **params)
+            self.assertEqual((code, "disk" in message), (-32002, True))
 
     def test_a_native_plugin_is_not_restarted(self) -> None:
         self.assertEqual(Operated().ask("plugin.restart")[0], -32002)

@@ -61,7 +61,7 @@ def fire(
         if not waiting.called:
             waiting.callback(past.to_dict())
 
-    parts.dispatcher.by_hand(event).addCallback(ended)
+    parts.by_hand.dispatch(event).addCallback(ended)
     return waiting
 
 

@@ -14,6 +14,7 @@ from scfd.errors import StorageError
 from scfd.status.history import SUCCEEDED, TASKS_FAILED
 
 if TYPE_CHECKING:
+    from scfd.reports.delivery import Reports
     from scfd.triggers.nats.dead_letter import Letter, Letters
 
 T = TypeVar("T")
@@ -27,15 +28,21 @@ class ReportMethods(Group):
 
     async def jsonrpc_list(self, limit: int = ROWS) -> Iterator[dict[str, Any]]:
         """Results to be delivered, and those put aside: refused, or never taken. The oldest first."""
-        return map(attrs.asdict, await _on_disk(self._parts.reports.kept(bounded(limit))))
+        return map(attrs.asdict, await _on_disk(self._reports().kept(bounded(limit))))
 
     async def jsonrpc_retry(self, seqs: list[int]) -> int:
         """Deliver results that were put aside after all, and try waiting ones now. Returns how many."""
-        return await _on_disk(self._parts.reports.retry(_numbers(seqs)))
+        return await _on_disk(self._reports().retry(_numbers(seqs)))
 
     async def jsonrpc_discard(self, seqs: list[int]) -> int:
         """Forget results for good. Returns how many there were."""
-        return await _on_disk(self._parts.reports.discard(_numbers(seqs)))
+        return await _on_disk(self._reports().discard(_numbers(seqs)))
+
+    def _reports(self) -> Reports:
+        """:raises OperationError: the disk fails, and would have the caller wait."""
+        if not self._parts.context.disk.available:
+            raise OperationError("the disk that has the task results fails; node.status says how")
+        return self._parts.reports
 
 
 async def _on_disk(work: Awaitable[T]) -> T:
@@ -61,7 +68,7 @@ class DeadLetterMethods(Group):
         return [
             _letter_row(name, letter)
             for name in triggers
-            for letter in await self._asked(self._letters(name).list(bounded(limit)))
+            for letter in await self._asked(name, self._letters(name).list(bounded(limit)))
         ]
 
     async def jsonrpc_show(self, trigger: str, sequence: int) -> dict[str, Any]:
@@ -74,13 +81,13 @@ class DeadLetterMethods(Group):
         letter = await self._find(trigger, sequence)
         fired = await fire(self._parts, trigger, letter.payload(), None, letter.metadata())
         if fired["outcome"] in (SUCCEEDED, TASKS_FAILED):
-            await self._asked(self._letters(trigger).delete(sequence))
+            await self._asked(trigger, self._letters(trigger).delete(sequence))
         return fired
 
     async def jsonrpc_discard(self, trigger: str, sequence: int) -> str:
         """Delete a letter: its message is lost."""
         await self._find(trigger, sequence)
-        await self._asked(self._letters(trigger).delete(sequence))
+        await self._asked(trigger, self._letters(trigger).delete(sequence))
         return "discarded"
 
     def _all(self) -> list[str]:
@@ -95,12 +102,12 @@ class DeadLetterMethods(Group):
 
     async def _find(self, trigger: str, sequence: int) -> Letter:
         letters = self._letters(trigger)
-        letter = await self._asked(letters.find(sequence)) if 0 < sequence < 2**64 else None
+        letter = await self._asked(trigger, letters.find(sequence)) if 0 < sequence < 2**64 else None
         if letter is None:
             raise OperationError(f"{trigger} has no dead letter {sequence}", NOT_FOUND)
         return letter
 
-    async def _asked(self, request: Coroutine[Any, Any, T]) -> T:
+    async def _asked(self, trigger: str, request: Coroutine[Any, Any, T]) -> T:
         """:raises OperationError: the server can't be asked, or refuses."""
         from scfd.triggers.nats.jetstream import reason  # NATS takes 150 ms to be imported
 
@@ -109,7 +116,7 @@ class DeadLetterMethods(Group):
         except CancelledError:
             raise
         except Exception as error:
-            raise OperationError(reason(error)) from error
+            raise OperationError(f"{trigger}: {reason(error)}") from error
 
 
 def _letter_row(trigger: str, letter: Letter) -> dict[str, Any]:

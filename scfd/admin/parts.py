@@ -12,7 +12,7 @@ from scfd import __version__
 from scfd.config import Config
 from scfd.config.findings import without_credentials
 from scfd.control_plane.learning import LearningClient
-from scfd.dispatch import Dispatcher
+from scfd.dispatch import ByHand, Dispatcher
 from scfd.events.tasks import TaskStore
 from scfd.events.wire import rfc3339
 from scfd.identity import Identity
@@ -35,6 +35,7 @@ class Parts:
     context: Context
     adapter: IAdapter
     dispatcher: Dispatcher
+    by_hand: ByHand
     tasks: TaskStore
     client: LearningClient
     reports: Reports

@@ -15,6 +15,7 @@ from scfd.cli import events, failed
 from scfd.cli.remote import EXIT_FAILED, Node, NotReachedError, add_options, show
 from scfd.cli.table import ago, duration, table
 from scfd.errors import StartupError
+from scfd.events.wire import from_json
 from scfd.log_levels import ACCEPTED, DEFAULT, LEVELS
 
 Commands = Any  # argparse has no public name for it
@@ -151,7 +152,7 @@ def _payload(given: str) -> Any:
         text = (
             sys.stdin.read() if given == "-" else Path(given[1:]).read_text() if given[:1] == "@" else given
         )
-        return json.loads(text)
+        return from_json(text.encode())
     except OSError as error:
         raise StartupError(f"--payload: {given[1:]}: {error.strerror}") from None
     except ValueError as error:

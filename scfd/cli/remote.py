@@ -137,6 +137,8 @@ class Node:
             return f"{self.url}: the token is not its admin.token"
         if error.code == 401:
             return f"{self.url} asks for its admin.token: set SCFD_TOKEN or --token"
+        if error.code == 413:
+            return f"{self.url}: the request is too long; expected less than 1 MiB"
         if error.code == 403:
             return f"{self.url}: expected an address, localhost or one of its admin.hosts as the host"
         return f"{self.url} is not the admin endpoint of a node: HTTP status {error.code}"

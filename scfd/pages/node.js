@@ -19,7 +19,8 @@ let missing = new Set();  // methods that this node does not have
 
 const headers = () => {
   const token = sessionStorage.getItem(TOKEN);
-  return token ? {Authorization: `Bearer ${token}`} : {};
+  // A header is a string of bytes for fetch: of those that the token has in UTF-8.
+  return token ? {Authorization: `Bearer ${String.fromCharCode(...new TextEncoder().encode(token))}`} : {};
 };
 
 class Unauthorized extends Error {}

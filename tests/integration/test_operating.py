@@ -18,7 +18,7 @@ from tests.integration.daemon import ROOT, Daemon, free_ports, get_json, until
 from tests.integration.nats_traffic import connect
 
 PLUGIN = Path(__file__).with_name("http_plugin.py")
-TOKEN = "an-operators-secret"
+TOKEN = "an-operators-sécret-€"
 
 CONFIG = """
 system: {{name: fn, version: v1, node_id: node-1, state_dir: state}}
