@@ -94,15 +94,17 @@ class Events:
 
     def set_tasks(self, count: int) -> int:
         """:returns: how many bytes the task list has."""
-        from scfd.events.event import TriggerEvent
+        from scfd.events.event import Later, TriggerEvent
         from scfd.events.wire import rfc3339
         from scfd.triggers.timer.jobs import timer_payload
 
         self._tasks.replace([a_task(number) for number in range(count)])
         moment = datetime(2026, 1, 1, 0, 1, tzinfo=timezone.utc)
-        payload, encoded, _ = timer_payload(self._tasks.snapshot, moment)
+        payload = timer_payload(self._tasks.snapshot, moment)
         metadata = {"granularity": "minute", "fire_time": rfc3339(moment)}
-        self._event = TriggerEvent("timer", "every-minute", payload, metadata, payload_json=encoded)
+        self._event = TriggerEvent(
+            "timer", "every-minute", Later(payload.value), metadata, payload_json=payload.parts
+        )
         return len(self._tasks.snapshot.json)
 
     def dispatch(self) -> Any:
@@ -158,7 +160,7 @@ class TreqClient:
         self._http = http_client(reactor)
         self._url = f"http://127.0.0.1:{port}/on-trigger"
 
-    def post_event(self, body: Sequence[bytes], timeout: float, traceparent: str) -> Any:
+    def post_event(self, body: Sequence[bytes], timeout: float, traceparent: str, path: str = "") -> Any:
         from twisted.internet.defer import Deferred
 
         return Deferred.fromCoroutine(self._post(b"".join(body), timeout, traceparent))
