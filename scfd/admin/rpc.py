@@ -297,6 +297,8 @@ def _is_a(value: Any, declared: Any) -> bool:
 
 def _schema(declared: Any) -> dict[str, Any]:
     found = [_SCHEMAS.get(one, {}) for one in _alternatives(declared)]
+    if {} in found:  # anything; Python 3.10 says Optional of a parameter whose default is None
+        return {}
     return found[0] if len(found) == 1 else {"anyOf": found}
 
 

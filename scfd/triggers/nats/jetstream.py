@@ -128,7 +128,7 @@ def reason(error: BaseException) -> str:
     """What went wrong, as one line for a person."""
     if isinstance(error, nats.errors.NoRespondersError):
         return "nobody responds for JetStream: it is turned off, or has no leader now"
-    if isinstance(error, (nats.errors.TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, (nats.errors.TimeoutError, asyncio.TimeoutError, TimeoutError)):
         return f"JetStream does not respond within {REQUEST_TIMEOUT:g} s"
     if isinstance(error, JetStreamError):
         return f"the server refuses: {error}"
