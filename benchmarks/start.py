@@ -8,7 +8,8 @@ into folders that can't be written, and prints for each:
   beside ``import twisted.web.server, twisted.internet.asyncioreactor`` by the same Python with the same
   packages, in turn;
 * the first start after unpacking, beside the median;
-* resident memory and CPU while idle, over 20 seconds.
+* resident memory and CPU while idle, over 20 seconds;
+* what was tried to make a start shorter.
 
 The node has a plugin over HTTP, in a process of its own that runs already, and a timer.
 """
@@ -187,6 +188,7 @@ def main(rounds: int) -> None:
             print(f"{'':34} {'start':20}  {'import':8}  {'ratio':5}  first   memory     idle")
             for number, (name, sections) in enumerate(cases().items()):
                 measure(name, make(Path(scratch, str(number)), plugin, sections), rounds)
+            print(TRIED)
     finally:
         process.terminate()
         process.wait()
@@ -206,6 +208,26 @@ def cases() -> dict[str, dict[str, Any]]:
         "with pyOpenSSL in the package": {},
         "with a NATS trigger": {**HTTP, "triggers": [queue]},
     }
+
+
+#: What a start was made of before, in ms of CPU on the machine of the table in README.rst, and what became of it.
+TRIED = """
+tried                                                           ms
+pyOpenSSL not imported before TLS is used                      130   done: `scfd.reactor.leave_out_tls`
+treq and twisted.web.client, with the first request             60   done: `scfd.control_plane.http`
+no garbage collection until everything is made                  50   done: `scfd.start.begin`
+twisted.web.server, with the first operator                     45   done: `scfd.listen.Listener`
+twistd's own runner and command line                            25   done: `scfd.start.run`
+http.cookiejar, which twisted.python.compat passes on           17   done: `scfd.start`
+methods of attrs classes, compiled when a package is made       20   done: `scfd.prepared`
+regular expressions, likewise                                   15   done: `scfd.prepared`
+the plugin's process and its output, where there is none         8   done: `scfd.build`
+dirname in scf_bootstrap                                         2   done: `scfd.package.contents`
+prometheus_client                                                9   stays: every metric is one of its own
+PyYAML                                                           6   stays: the config is YAML
+modules in one file instead of 300                              10   not done: an importer of its own
+zip import, -I -S, -OO, malloc settings, uvloop                  0   not done
+"""
 
 
 if __name__ == "__main__":

@@ -108,6 +108,11 @@ class ConfigTests(FunctionTestCase):
         self.config(system={"state_dir": "/tmp/f"})
         self.assertEqual(demands.check_config(load(self.folder / "config.yaml", {})).mistakes, [])
 
+    def test_log_file_outside_of_tmp(self) -> None:
+        for path in ("/var/log/f.log", "f.log"):
+            said = self.mistakes(log={"file": path})
+            self.assertIn(f"log.file: found '{path}'; expected a file in /tmp, or none", said)
+
     def test_all_mistakes_at_once(self) -> None:
         said = self.mistakes(gateway={"listen": "127.0.0.1:9000"}, system={"state_dir": "s"}, dev={})
         self.assertEqual(len(said.splitlines()), 3)
@@ -144,6 +149,25 @@ class FilesTests(FunctionTestCase):
         self.assertIn("./run has mode 644; expected 755: chmod 755 ./run", self.plugin("./run"))
         self.file("run", "#!/bin/sh\r\n", 0o755)
         self.assertIn(r"run:1: found line ends CRLF; expected LF: sed -i 's/\r$//' run", self.plugin("./run"))
+
+    def test_python_of_this_machine(self) -> None:
+        said = self.plugin("/usr/bin/python3.11", "plugin.py")
+        self.assertIn("/usr/bin/python3.11 is this machine's; expected python3", said)
+
+    def test_program_of_another_platform(self) -> None:
+        arm = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00"
+        for begins in (b"\xcf\xfa\xed\xfe", arm):
+            self.file("run", "", 0o755).write_bytes(begins + bytes(100))
+            said = self.plugin("./run")
+            self.assertIn("run: found a program of another platform; expected one of Linux on x86-64", said)
+        self.file("run", "", 0o755).write_bytes(Path("/bin/sh").read_bytes())
+        loaded = load(self.config(adapter={"http": {"command": ["./run"]}}), {})
+        contents.add_bootstrap(self.folder, SCF, "config.yaml")
+        self.assertEqual(demands.check_files(self.folder, loaded, SCF).mistakes, [])
+
+    def test_private_key(self) -> None:
+        self.file("keys/k.pem", "-----BEGIN PRIVATE KEY-----", 0o600)
+        self.assertEqual(demands.private_keys(self.folder), ["keys/k.pem"])
 
     def test_script_in_a_folder(self) -> None:
         said = self.plugin("python3", "plugin.py", cwd="deep")
@@ -185,6 +209,11 @@ class FilesTests(FunctionTestCase):
         self.assertIn("outside of", self.refused("--include", __file__))
         (self.folder / "broken").symlink_to("nowhere")
         self.assertIn("broken: a link to nowhere", self.refused("--include", str(self.folder / "broken")))
+        (self.folder / "lib").mkdir()
+        (self.folder / "lib/again").symlink_to("..")
+        said = self.refused("--include", str(self.folder / "lib"))
+        self.assertIn("lib/again: a link to", said)
+        self.assertIn("which it is in; expected no such link", said)
 
     def test_extra_that_is_missing(self) -> None:
         queue = {**QUEUE, "settings": {**QUEUE["settings"], "nkey": "seed.nk"}}  # type: ignore[dict-item]
@@ -224,6 +253,7 @@ class NeedsTests(FunctionTestCase):
 
 class PiecesTests(FunctionTestCase):
     def test_bootstrap(self) -> None:
+        self.file("etc/config.yaml", "")
         contents.add_bootstrap(self.folder, SCF, "etc/config.yaml")
         path = self.folder / contents.BOOTSTRAP
         self.assertEqual(path.stat().st_mode & 0o777, 0o755)
@@ -233,6 +263,14 @@ class PiecesTests(FunctionTestCase):
             lines[-1], "exec /var/lang/python310/bin/python3.10 packages/start.py etc/config.yaml"
         )
         self.assertNotIn(b"\r", path.read_bytes())
+
+    def test_bootstrap_sets_the_port_that_the_config_asks_for(self) -> None:
+        for listen, expected in (("0.0.0.0:${PORT}", True), ("0.0.0.0:9000", False)):
+            self.config(gateway={"listen": listen})
+            (self.folder / contents.BOOTSTRAP).unlink(missing_ok=True)
+            contents.add_bootstrap(self.folder, SCF, "config.yaml")
+            text = (self.folder / contents.BOOTSTRAP).read_text()
+            self.assertEqual("export PORT=9000\n" in text, expected)
 
     def test_zip_is_the_same_whatever_the_time(self) -> None:
         self.file("deep/run", "#!/bin/sh\n", 0o755)

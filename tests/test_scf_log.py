@@ -256,7 +256,13 @@ class ProducerTests(SendingTestCase):
 class ProcessTests(SendingTestCase):
     def run_script(self, script: str) -> None:
         # Python 3.12 and newer warn of each fork beside a thread, which these scripts are about.
-        run = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script.format(root=str(ROOT), url=self.endpoint.url)]
+        run = [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            script.format(root=str(ROOT), url=self.endpoint.url),
+        ]
         ended = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
 
@@ -333,7 +339,13 @@ raise KeyboardInterrupt
 """
         began = time.monotonic()
         # Python 3.12 and newer warn of each fork beside a thread, which these scripts are about.
-        run = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script.format(root=str(ROOT), url="http://127.0.0.1:1")]
+        run = [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            script.format(root=str(ROOT), url="http://127.0.0.1:1"),
+        ]
         ended = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
         self.assertLess(time.monotonic() - began, 5)
         left = re.findall(r"(\d) failed: \d could not be sent before the end: Connection", ended.stderr)

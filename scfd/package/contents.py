@@ -122,6 +122,11 @@ def listed(path: Path) -> Iterator[Path]:
         yield path
         return
     for parent, folders, files in os.walk(path, followlinks=True):
+        for name in folders:
+            if Path(parent).resolve().is_relative_to(link := Path(parent, name).resolve()):
+                raise StartupError(
+                    f"{parent}/{name}: a link to {link}, which it is in; expected no such link"
+                )
         folders[:] = sorted(name for name in folders if not _NOT_OF_A_FUNCTION.fullmatch(name))
         yield from (Path(parent, name) for name in sorted(files) if not _NOT_OF_A_FUNCTION.fullmatch(name))
 
@@ -151,12 +156,14 @@ def add_bootstrap(folder: Path, target: Target, config: str) -> bool:
     """
     if (folder / BOOTSTRAP).exists():
         return False
+    # SCF does not set it. Only where the config asks: a plugin might take it for its own.
+    port = "export PORT=9000\n" if "${PORT" in (folder / config).read_text() else ""
     text = f"""#!/bin/bash
 # Starts the node. The plugin's `python3` is the Python of this folder, too.
 [[ ${{BASH_SOURCE[0]}} != */* ]] || cd "${{BASH_SOURCE[0]%/*}}" || exit 1
 export PATH="{os.path.dirname(target.interpreter)}:$PATH"
 export PYTHONPATH="$PWD/{PACKAGES}:$PWD${{PYTHONPATH:+:$PYTHONPATH}}"
-export {_CACHE if target.local() is None else _NO_CACHE}
+{port}export {_CACHE if target.local() is None else _NO_CACHE}
 exec {target.interpreter} {START} {shlex.quote(config)}
 """
     _write(folder / BOOTSTRAP, text, 0o755)

@@ -27,6 +27,9 @@ _PROGRAMS = ("bash", "sh", "env", "python3")
 _SYSTEM = ("/bin/", "/usr/bin/", "/usr/local/bin/", "/var/lang/", "/opt/")
 #: Bytes in which a script has its first line ends.
 _SCRIPT_BYTES = 4096
+#: How programs begin: those of Linux, with the class and machine of x86-64 further on, and those of macOS.
+_ELF, _X86_64 = b"\x7fELF", b"\x02\x3e\x00"
+_MACH_O = (b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 _SCRIPT = re.compile(r"[^:]+\.(?:py|pyz|js|mjs|cjs|sh)")
 
 
@@ -59,6 +62,9 @@ def _writing(config: Config) -> Iterator[tuple[str, str]]:
     if path and not _in_tmp(path):
         text = f"found {path!r}; expected a folder in /tmp, the only one that can be written, or none"
         yield "system.state_dir", text
+    # An empty path is no file.
+    if config.log.file and not _in_tmp(config.log.file):
+        yield "log.file", f"found {config.log.file!r}; expected a file in /tmp, or none: SCF keeps the output"
 
 
 def _in_tmp(path: str) -> bool:
@@ -114,7 +120,7 @@ def check_files(folder: Path, config: Config, target: Target) -> Findings:
     found = Findings(config.path)
     for key, text in _plugin(folder, config, target):
         found.mistake(config.origin.line_of(key), key, text)
-    found.mistakes.extend(_scripts(folder))
+    found.mistakes.extend(_programs(folder))
     found.mistakes.extend(_bootstrap(folder / BOOTSTRAP))
     return found
 
@@ -151,6 +157,8 @@ def _plugin(folder: Path, config: Config, target: Target) -> Iterator[tuple[str,
         if program not in known:
             text = f"{program}: not on SCF's PATH and no path of the package; expected {', '.join(known)}, or"
             yield key, f"{text} a path such as ./bin/{program}; a script of a wheel runs as python3 -m NAME"
+    elif re.fullmatch(r"/(usr/(local/)?)?bin/python[\d.]*", program):
+        yield key, f"{program} is this machine's; expected python3, which is the node's own Python on SCF"
     elif is_of_package(path := os.path.join(http.cwd, program)):
         file = folder / in_package(path)
         if file.is_file() and not file.stat().st_mode & stat.S_IXUSR:
@@ -183,21 +191,33 @@ def _extras(home: Path, config: Config) -> Iterator[tuple[str, str]]:
                 yield "plugin.cls" if extra == "cls" else "triggers", f"{text}; expected scfd[{extra}]"
 
 
-def _scripts(folder: Path) -> Iterator[Mistake]:
-    """Those with the line ends of Windows do not run."""
+def _programs(folder: Path) -> Iterator[Mistake]:
+    """Scripts with the line ends of Windows do not run, nor do programs and libraries of another platform."""
     for file in files_of(folder):
         with file.open("rb") as opened:
             text = opened.read(_SCRIPT_BYTES)
-        if text[:2] == b"#!" and b"\r\n" in text:
-            name = str(file.relative_to(folder))
+        name = str(file.relative_to(folder))
+        if (text[:2] == b"#!" or file.suffix == ".sh") and b"\r\n" in text:
             yield Mistake(name, 1, "", rf"found line ends CRLF; expected LF: sed -i 's/\r$//' {name}")
+        elif text[:4] in _MACH_O or (text[:4] == _ELF and text[4:5] + text[18:20] != _X86_64):
+            yield Mistake(name, 0, "", "found a program of another platform; expected one of Linux on x86-64")
+
+
+def private_keys(folder: Path) -> list[str]:
+    """:returns: files in which others would find a private key."""
+    found = []
+    for file in files_of(folder):
+        with file.open("rb") as opened:
+            if b"PRIVATE KEY-----" in opened.read(_SCRIPT_BYTES):
+                found.append(str(file.relative_to(folder)))
+    return found
 
 
 def _bootstrap(path: Path) -> Iterator[Mistake]:
     mode, content = path.stat().st_mode & 0o777, path.read_bytes()
     if mode not in (0o755, 0o777):
         yield Mistake(BOOTSTRAP, 0, "", f"found mode {mode:o}; expected 755: chmod 755 {BOOTSTRAP}")
-    if content[:4] == b"\x7fELF":
+    if content[:4] == _ELF:
         return
     lines = content.decode(errors="replace").splitlines() or [""]
     if re.match(r"#!\s*/(?!usr/bin/env\b)", lines[0]) is None:

@@ -85,6 +85,8 @@ def _add_function(order: Order, loaded: Config, folder: Path, say: Callable[[str
     if not contents.add_bootstrap(folder, order.target, name):
         say(f"taking {contents.BOOTSTRAP} as it is included")
     _refuse(demands.check_files(folder, loaded, order.target))
+    for file in demands.private_keys(folder):
+        say(f"warning: {file}: a private key, readable by whoever gets the package")
 
 
 def _compile(target: Target, folder: Path, say: Callable[[str], object]) -> None:
