@@ -210,9 +210,9 @@ def cases() -> dict[str, dict[str, Any]]:
     }
 
 
-#: What a start was made of before, in ms of CPU on the machine of the table in README.rst, and what became of it.
+#: What parts of a start took, in ms by the profiler or -X importtime, so about; and what became of them.
 TRIED = """
-tried                                                           ms
+tried                                                     about ms
 pyOpenSSL not imported before TLS is used                      130   done: `scfd.reactor.leave_out_tls`
 treq and twisted.web.client, with the first request             60   done: `scfd.control_plane.http`
 no garbage collection until everything is made                  50   done: `scfd.start.begin`
