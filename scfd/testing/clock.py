@@ -155,8 +155,11 @@ for _name in ("create_connection", "create_datagram_endpoint", "create_server", 
 def _running(loop: VirtualLoop) -> Iterator[None]:
     """Make it the loop that runs, also inside one that runs already, such as pytest-asyncio's or trial's."""
     outer = asyncio._get_running_loop()
-    swap = getattr(asyncio.tasks, "_swap_current_task", None) if outer is not None else None
-    task = swap(outer, None) if swap is not None else None
+    task = asyncio.current_task(outer) if outer is not None else None
+    # Python 3.12 has no swap of none for none.
+    swap = getattr(asyncio.tasks, "_swap_current_task", None) if task is not None else None
+    if swap is not None:
+        swap(outer, None)
     asyncio._set_running_loop(None)
     asyncio._set_running_loop(loop)
     loop._thread_id = threading.get_ident()  # type: ignore[attr-defined]
