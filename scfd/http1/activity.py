@@ -41,7 +41,7 @@ class Activity:
         #: Open connections that got it.
         self._served: set[object] = set()
         self._serves_more = False
-        #: How many were closed in favour of others, of a server that was not seen to serve more; and when
+        #: How many were closed in favour of others while the server was not seen to serve more; and when
         #: another connection had its turn last.
         self._closed, self._turned = 0, clock.seconds()
         self._timer: IDelayedCall | None = None
@@ -95,7 +95,7 @@ class Activity:
         return now - (since if self._closed % KEPT_EACH else max(since, self._turned)) >= PATIENCE
 
     def _give_way(self) -> None:
-        self._closed += 1
+        self._closed += not self._serves_more
         self._turned = self._clock.seconds()
 
     def _look(self) -> None:
