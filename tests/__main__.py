@@ -34,6 +34,10 @@ LONGEST = (
     "test_supervision",
     "test_examples",
     "test_nats",
+    "test_nats_soak",
+    "test_nats_stopping",
+    "test_stopping",
+    "test_task_plugins",
 )
 #: It measures what takes milliseconds, so it waits until all others are done.
 LAST = "test_stalls"
