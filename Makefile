@@ -68,7 +68,7 @@ lint: $(TEST)
 # One set of releases for all supported versions of Python. test.txt comes first, and has all that the others have.
 lock: $(CREATED)
 	@test -x $(LOCK)/bin/uv || { $(BIN)/python -m venv $(LOCK) && $(LOCK)/bin/pip --quiet install uv; }
-	@for file in test:dev,test,nkeys,cls,otel dev:dev,nkeys,cls node:nkeys,cls; do \
+	@for file in test:dev,test,nkeys,cls,otel dev:dev,nkeys,cls node:nkeys,cls bench:bench; do \
 	  name=$${file%%:*}; echo "requirements/$$name.txt"; \
 	  UV_DEFAULT_INDEX=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-https://pypi.org/simple}} \
 	  $(LOCK)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
@@ -166,7 +166,7 @@ $(SITE): $(CREATED) $(REQUIREMENTS)
 	@$(VENV)/docs/bin/pip --disable-pip-version-check --quiet install --editable '.[dev,docs]'
 	@touch $@
 
-$(BENCH): $(TEST)
+$(BENCH): $(TEST) requirements/bench.txt
 	@echo "installing what the measurements compare with"
-	@$(PIP) install --editable '.[bench]'
+	@$(PIP) install --require-hashes --requirement requirements/bench.txt
 	@touch $@

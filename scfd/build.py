@@ -197,7 +197,7 @@ def task_runner(cfg: Config, adapter: Any, context: Context) -> Any:
     from scfd.adapter.tasks import TaskLimits, TaskRunner
 
     whole = cfg.adapter
-    shared = DeferredSemaphore(whole.task_concurrency)
+    shared = _slots("adapter.task_concurrency", whole.task_concurrency, adapter)
     default = _TASK_TIMEOUT if whole.http is None else whole.http.timeout
     limits = {}
     for index, trigger in enumerate(cfg.triggers):
@@ -205,7 +205,7 @@ def task_runner(cfg: Config, adapter: Any, context: Context) -> Any:
         limits[trigger.name] = TaskLimits(
             trigger.task_timeout or whole.task_timeout or trigger.timeout or default,
             whole.task_retries if trigger.task_retries is None else trigger.task_retries,
-            shared if own is None else DeferredSemaphore(own),
+            shared if own is None else _slots(f"triggers[{index}].settings.task_concurrency", own, adapter),
         )
         needed = "on_task(task, event)" if trigger.type == "timer" else "on_message(message, event)"
         if not adapter.can_handle(needed.partition("(")[0]):
@@ -214,6 +214,15 @@ def task_runner(cfg: Config, adapter: Any, context: Context) -> Any:
                 f"{adapter.plugin_name!r} has no {needed}; expected it there, or no such trigger"
             )
     return TaskRunner(adapter, limits, context)
+
+
+def _slots(key: str, count: int, adapter: Any) -> DeferredSemaphore:
+    """So many tasks at once, but no more than the plugin has threads, if it has any."""
+    threads = adapter.threads.size if adapter.threads is not None else count
+    if count > threads:
+        text = "{key}: {count} tasks are to run at once, and adapter.threads is {threads}, which is the limit"
+        _log.warn(text, key=key, count=count, threads=threads)
+    return DeferredSemaphore(min(count, threads))
 
 
 def report_refused_connections(exceptions: ExceptionHandler, context: Context) -> None:

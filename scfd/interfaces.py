@@ -225,6 +225,12 @@ class ITaskAdapter(IAdapter):
     def can_handle(method):
         """:returns: whether the plugin has ``on_task`` or ``on_message``, as far as the node can know."""
 
+    def busy():
+        """
+        :returns: None when a call would begin at once, as far as the node knows; else a Deferred that fires
+            when that may have changed. It may be cancelled.
+        """
+
     def call_task(task, event, seconds):
         """
         :param task: a `scfd.events.work.Task`.

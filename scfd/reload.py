@@ -41,6 +41,8 @@ _log = Logger(namespace="scfd.reload")
 CODE = tuple(".py .pyx .js .mjs .cjs .ts .go .rs .java .jar .rb .php .lua .sh".split(" "))  # noqa: SIM905
 #: Folders that change without anybody editing code; those whose name begins with a dot are others.
 NOT_CODE = frozenset({"__pycache__", "_trial_temp", "node_modules", "site-packages", "build", "dist"})
+#: Changed files that a line names.
+_NAMED = 5
 #: Seconds to a response of the node.
 RPC_TIMEOUT = 5.0
 
@@ -146,7 +148,9 @@ class Reloader(Service):
         if broken:
             return
         changed, self._pending = self._pending, set()
-        names = ", ".join(sorted(os.path.relpath(path) for path in changed))
+        names = ", ".join(sorted(os.path.relpath(path) for path in changed)[:_NAMED])
+        if len(changed) > _NAMED:
+            names += f" and {len(changed) - _NAMED} more"
         if self._files.config not in changed and await self._plugin_restarts():
             _log.info("{names}: changed; the plugin is started again", names=names)
             return

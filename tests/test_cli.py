@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from scfd import __version__
+from scfd.adapter import registry
 from scfd.cli.check import explain
 from scfd.cli.main import main
+from scfd.cli.schema import as_text
 from scfd.config import load
+from tests.test_settings_class import Settings
 
 GOOD = """system: {name: f, version: v1, env: test, node_id: n}
 heartbeat: {server_ip: 10.0.0.1, server_port: 18202}
@@ -76,6 +80,36 @@ class Main(CliCase):
         status, out, _ = run("check", self.write("adapter: {http: {}}"), "--trpc-config", trpc)
         self.assertEqual(status, 0)
         self.assertIn("gateway        0.0.0.0:9100\n", out)
+
+    def test_a_working_directory_that_is_gone(self) -> None:
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        Path("gone").mkdir()
+        os.chdir("gone")
+        os.rmdir("../gone")
+        for arguments in (("run",), ("new", "mine")):
+            self.assertEqual(
+                run(*arguments),
+                (1, "", "scfd: the working directory is gone; expected to be in one that exists\n"),
+            )
+
+
+class Schema(CliCase):
+    def test_of_a_plugins_settings(self) -> None:
+        """A config that is only begun will do, where it says which plugin it is for."""
+        self.patch(registry, "settings_class", lambda adapter, system, cached: Settings)
+        path = self.write("adapter: {native: hello}\ntriggers: 5\nplugin: {}\n")
+        status, out, err = run("schema", "--config", path)
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(json.loads(out)["properties"]["plugin"]["required"], ["greeting"])
+
+    def test_nothing_to_say_of_a_plugin(self) -> None:
+        path = self.write("adapter: {http: {name: x}}")
+        status, out, err = run("schema", "--config", path)
+        self.assertEqual((status, out == as_text()), (0, True))
+        self.assertEqual(err, f"{path}: its plugin has no settings class; any section plugin is accepted\n")
+        self.assertEqual(run("schema", "--config", self.write("adapter: {native: no-such}"))[0], 1)
+        self.assertEqual(run("schema", "--config", self.write("adapter: 5"))[0], 1)
 
 
 class Process(CliCase):

@@ -1,4 +1,4 @@
-"""Tests for `scfd.cli.completion`; bash really completes."""
+"""Tests for `scfd.cli.completion`; the shells really complete, those that are here."""
 
 from __future__ import annotations
 
@@ -67,25 +67,62 @@ class CompletionTests(SynchronousTestCase):
         Path("other.yaml").write_text("triggers: [")
         self.assertEqual(self.complete("fire --config other.yaml "), [])
 
+    def said(self, shell: str, script: str) -> list[str]:
+        """The lines of a script that has read what `scfd completion` prints for its shell."""
+        program = shutil.which(shell)
+        if program is None:
+            raise SkipTest(f"there is no {shell} here")
+        scfd = Path("scfd").absolute()
+        scfd.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m scfd "$@"\n')
+        scfd.chmod(0o755)
+        env = {**os.environ, "PATH": f"{scfd.parent}:{os.environ['PATH']}", "HOME": str(scfd.parent)}
+        text = script.replace("SCRIPT", SCRIPTS[shell])
+        ended = subprocess.run(
+            [program, "-c", text], capture_output=True, text=True, timeout=60, check=True, env=env
+        )
+        self.assertEqual(ended.stderr, "")
+        return ended.stdout.splitlines()
+
     def test_bash(self) -> None:
-        bash = shutil.which("bash")
-        if bash is None:
-            raise SkipTest("there is no bash here")
-        script = f"""
-scfd() {{ PYTHONPATH={ROOT} {sys.executable} -m scfd "$@"; }}
-{SCRIPTS["bash"]}
+        lines = self.said(
+            "bash",
+            """SCRIPT
 COMP_WORDS=(scfd fire each-) COMP_CWORD=2
 _scfd
-printf '%s\\n' "${{COMPREPLY[@]}}"
+printf '%s\\n' "${COMPREPLY[@]}"
 COMP_WORDS=(scfd '') COMP_CWORD=1
 _scfd
-printf '%s\\n' "${{COMPREPLY[@]}}"
+printf '%s\\n' "${COMPREPLY[@]}"
 complete -p scfd
-"""
-        said = subprocess.run(
-            [bash, "-c", script], capture_output=True, text=True, timeout=30, check=True
-        ).stdout
-        lines = said.splitlines()
+""",
+        )
         self.assertEqual(lines[:2], ["each-minute", "each-hour"])
         self.assertIn("dead-letters", lines)
         self.assertIn("-F _scfd scfd", lines[-1])
+
+    def test_zsh(self) -> None:
+        lines = self.said(
+            "zsh",
+            """compdef() { print -- compdef "$@" }
+_describe() { print -l -- "${(@P)2}" }
+_files() { print files }
+SCRIPT
+words=(scfd fire each-) CURRENT=3; _scfd
+words=(scfd check --st) CURRENT=3; _scfd
+words=(scfd check conf) CURRENT=3; _scfd
+""",
+        )
+        expected = ["each-minute", "each-hour", "--strict:exit status 1 for warnings, too", "files"]
+        self.assertEqual(lines, ["compdef _scfd scfd", *expected])
+
+    def test_fish(self) -> None:
+        lines = self.said(
+            "fish",
+            """SCRIPT
+complete -C 'scfd fire each-'
+complete -C 'scfd check --st'
+complete -C 'scfd check conf'
+""",
+        )
+        self.assertEqual(lines[:2], ["each-hour", "each-minute"])
+        self.assertEqual(lines[2:], ["--strict\texit status 1 for warnings, too", "config.yaml"])

@@ -14,6 +14,7 @@ FILES = {
     "node": ("nkeys", "cls"),
     "dev": ("nkeys", "cls", "dev"),
     "test": ("nkeys", "cls", "dev", "test"),
+    "bench": ("bench",),
 }
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attrs import field, frozen, validators
+from jsonschema import Draft202012Validator
 from twisted.trial.unittest import SynchronousTestCase
 
+from scfd.cli.schema import make_schema
 from scfd.config import load
 from scfd.config.checks import PORT
 from scfd.config.schema import key
@@ -45,6 +47,11 @@ class Settings:
     api_token: str = field(default="x", validator=validators.min_len(1))
     _private: str = ""
     made: int = field(default=7, init=False)
+
+
+@frozen
+class Tree:
+    below: list[Tree] = field(factory=list)
 
 
 class LoadTestCase(SynchronousTestCase):
@@ -114,6 +121,39 @@ plugin:
         self.assertEqual(settings, {"i": 12, "f": -1.5, "b": False, "t": "12"})
 
 
+class SchemaTests(LoadTestCase):
+    """For editors: what is right passes, and what is wrong is found as far as types say it."""
+
+    def refused(self, plugin: Any) -> bool:
+        return not Draft202012Validator(make_schema(Settings)).is_valid({"plugin": plugin})
+
+    def test_values(self) -> None:
+        good: list[dict[str, Any]] = [
+            {"pause": -2, "count": 3.0, "loud": True, "mode": "slow", "colour": "blue", "folder": "/x"},
+            {"hosts": ["a"], "limits": {"a": 1}, "sources": [{"url": "u"}], "anything": {"x": [1, None]}},
+            {"number_or_text": "word", "port": "8080", "pin": "0000", "private": "p", "folder": None},
+            {"count": "${COUNT}", "mode": "${MODE}", "loud": "yes", "pause": "1e3"},
+        ]
+        for values in good:
+            self.assertFalse(self.refused({"greeting": "Hello", **values}), values)
+        wrong: list[dict[str, Any]] = [
+            *({"mode": "fast"}, {"count": 1.5}, {"count": "x"}, {"hosts": "a"}, {"limits": {"a": "x"}}),
+            *({"sources": [{}]}, {"port": 70000}, {"made": 7}, {"greting": "x"}, {"loud": 3}),
+        ]
+        for values in wrong:
+            self.assertTrue(self.refused({"greeting": "Hello", **values}), values)
+        self.assertTrue(self.refused({}), "without greeting")
+        self.assertFalse(Draft202012Validator(make_schema(Settings)).is_valid({}), "without the section")
+
+    def test_defaults_and_secrets(self) -> None:
+        keys = make_schema(Settings)["properties"]["plugin"]["properties"]
+        self.assertEqual([keys[name].get("default") for name in ("count", "mode", "pin")], [1, "quick", None])
+
+    def test_a_class_in_itself(self) -> None:
+        with self.assertRaisesRegex(StartupError, "settings_class Tree contains itself; expected "):
+            make_schema(Tree)
+
+
 class MistakesTests(LoadTestCase):
     def test_together_with_those_of_the_node(self) -> None:
         text = """gateway: {listen: 70000}
@@ -150,6 +190,10 @@ plugin:
         self.assertRegex(
             self.mistakes("plugin: [1]")[0], "^:1: plugin: found a list; expected a mapping with"
         )
+
+    def test_a_path_with_a_nul_character(self) -> None:
+        (mistake,) = self.mistakes('plugin: {greeting: x, folder: "a\\0"}')
+        self.assertEqual(mistake, ":1: plugin.folder: found a NUL character; expected text without one")
 
     def test_validators(self) -> None:
         hidden = "found a value that is kept secret; expected what its validator accepts"

@@ -7,24 +7,28 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import alsoProvides
+from zope.interface import alsoProvides, implementer
 
 from scfd.adapter import threads as threads_module
 from scfd.adapter.native import NativeAdapter
+from scfd.adapter.tasks import TaskLimits, TaskRunner
 from scfd.adapter.threads import PluginThreads
 from scfd.config import Config
+from scfd.dispatch import Dispatcher
 from scfd.errors import PluginError
+from scfd.events import Task
 from scfd.events.event import TaskResult, TriggerEvent, TriggerResponse
 from scfd.events.tasks import TaskStore
 from scfd.function import Framework
 from scfd.identity import Identity
-from scfd.interfaces import IStoppable
+from scfd.interfaces import IStoppable, ITaskPlugin
 from scfd.status.context import Context
 from scfd.status.readiness import Availability
+from tests.fakes import MemoryReports
 from tests.test_native import Plugin
 
 #: Seconds in which a thread has to do anything; it takes less than a millisecond.
@@ -232,3 +236,94 @@ class BlockingPluginTests(ThreadsTestCase):
         self.reactor.next_call()
         self.successResultOf(stopped)
         self.assertEqual([name for name, *_ in self.plugin.journal], ["init", "stop"])
+
+
+class StuckThreadsTests(ThreadsTestCase):
+    """Tasks of a blocking plugin of two threads, one of which does not come back."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tasks, self.reports = TaskStore(), MemoryReports()
+        self.does = {name: Blocking(name) for name in ("hangs", "a", "b", "c")}
+        for function in self.does.values():
+            self.addCleanup(function.end.set)
+        self.tasks.replace([{"task_id": name} for name in self.does])
+        plugin = StuckPlugin(self.does)
+        framework = Framework(Config(), Identity("node-abc", "v1"), self.tasks)
+        adapter: Any = NativeAdapter(plugin, framework, self.threads, self.context)
+        self.limits = TaskLimits(5.0, 0, DeferredSemaphore(2))
+        self.runner = TaskRunner(adapter, {"t": self.limits}, self.context)
+        dispatcher = Dispatcher(self.runner, framework.identity, self.tasks, self.reports, self.context)
+        self.runner.report = dispatcher.report_early
+        self.fire = lambda timeout=None: dispatcher.dispatch(TriggerEvent("timer", "t", timeout=timeout))
+
+    def advance(self, seconds: float) -> None:
+        self.reactor.advance(seconds)
+        self.reactor.advance(0)
+
+    def begun(self, name: str) -> None:
+        self.assertTrue(self.does[name].begun.wait(LIMIT), name)
+
+    def finish_task(self, name: str) -> None:
+        self.begun(name)
+        self.finish(self.does[name])
+        self.advance(0)
+
+    def until_one_is_stuck(self, timeout: float | None = None) -> Deferred[None]:
+        """At 5 s: `hangs` was given up, `b` runs since 4 s, and `c` waits."""
+        ended = self.fire(timeout)
+        self.advance(4)
+        self.finish_task("a")
+        self.begun("b")
+        self.advance(1)
+        return ended
+
+    def results(self) -> dict[str, int]:
+        return {result.task_id: int(result.status) for result in self.reports.accepted}
+
+    def test_waiting_for_a_thread_takes_nothing_of_a_tasks_time(self) -> None:
+        ended = self.until_one_is_stuck()
+        self.assertEqual((self.results(), self.threads.stuck), ({"a": 2, "hangs": 4}, 1))
+        self.assertEqual(self.readiness.count("warning"), 1)
+        self.advance(3)
+        self.finish_task("b")
+        self.advance(4)
+        self.finish_task("c")
+        self.successResultOf(ended)
+        self.assertEqual(self.results(), {"a": 2, "hangs": 4, "b": 2, "c": 2})
+        self.finish_task("hangs")
+        self.assertEqual(self.readiness.count("warning"), 0)
+
+    def test_the_time_of_the_event_counts(self) -> None:
+        ended = self.until_one_is_stuck(timeout=6.0)
+        self.advance(1)
+        self.finish_task("b")
+        failure = self.failureResultOf(ended, PluginError)
+        self.assertIn("1 tasks were not begun, since the event's 6 s are over", str(failure.value))
+        self.assertFalse(self.does["c"].begun.is_set())
+
+    def test_the_last_thread_is_stuck_too(self) -> None:
+        """What waits is left for when one comes back."""
+        ended = self.until_one_is_stuck()
+        self.advance(4)
+        self.assertEqual(self.results(), {"a": 2, "hangs": 4, "b": 4})
+        self.assertFalse(self.availability.available)
+        self.finish_task("hangs")
+        self.finish_task("c")
+        self.successResultOf(ended)
+        self.assertEqual(self.results()["c"], 2)
+        self.finish_task("b")
+
+
+@implementer(ITaskPlugin)
+class StuckPlugin:
+    name = "my-plugin"
+
+    def __init__(self, does: dict[str, Blocking]) -> None:
+        self.does = does
+
+    def init(self, framework: Any) -> None:
+        pass
+
+    def on_task(self, task: Task, event: TriggerEvent) -> Any:
+        return self.does[task.task_id]()

@@ -57,6 +57,9 @@ class HttpAdapter(Service):
     :ivar activity: of the plugin, to be shared with other connections to it.
     """
 
+    #: A native plugin may have some.
+    threads = None
+
     def __init__(
         self,
         settings: HttpAdapterSettings,
@@ -194,6 +197,9 @@ class HttpAdapter(Service):
     def can_handle(self, method: str) -> bool:
         """True: only the plugin knows. See `ITaskAdapter`."""
         return True
+
+    def busy(self) -> None:
+        """A server says itself when it has enough: see `ITaskAdapter`."""
 
     def call_task(self, task: Task, event: TriggerEvent, seconds: float) -> Deferred[TaskResult]:
         """POST a task: see `ITaskAdapter`."""

@@ -147,6 +147,10 @@ class NativeAdapter(Service):
         """Whether the plugin has a method: see `ITaskAdapter`."""
         return getattr(self._plugin, method, None) is not None
 
+    def busy(self) -> Deferred[None] | None:
+        """Whether all threads have a call already: see `ITaskAdapter`."""
+        return None if self.threads is None else self.threads.busy()
+
     def call_task(self, task: Task, event: TriggerEvent, seconds: float) -> Deferred[TaskResult]:
         """Call ``on_task``: see `ITaskAdapter`."""
         return self._call("on_task", seconds, task, event).addCallback(task_result, task.task_id)

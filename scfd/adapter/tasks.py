@@ -184,6 +184,7 @@ class _Handling:
         """
         pause = FIRST_PAUSE
         for retries_left in range(self._limits.retries, -1, -1):
+            await self._thread()
             try:
                 return await call(self._seconds_left())
             except (PluginUnavailableError, WrongResultError):
@@ -198,6 +199,24 @@ class _Handling:
                 raise failure
             self._runner.metrics.task_retries.labels(self._event.name).inc()
         raise AssertionError
+
+    async def _thread(self) -> None:
+        """
+        Wait until a call would begin at once. It would not run while its time does: threads may be stuck.
+
+        :raises PluginUnavailableError: nothing more is begun.
+        """
+        runner = self._runner
+        while (busy := runner.adapter.busy()) is not None:
+            if self._deadline is not None:
+                busy.addTimeout(max(self._deadline - runner.clock.seconds(), 0), runner.clock, _no_thread)
+            await self._wait(busy)
+            if self.stopped or not runner.availability.available:
+                raise PluginUnavailableError(self.stopped or "all its threads are stuck")
+
+
+def _no_thread(result: Any, seconds: float) -> Any:
+    raise PluginError("none of its threads was free")
 
 
 class _MessageHandling(_Handling):

@@ -32,12 +32,13 @@ class PluginThreads:
     """
 
     def __init__(self, size: int, context: Context) -> None:
-        self._size = size
+        self.size = size
         self._readiness = context.readiness
         self._availability = context.availability
         self._reactor = context.reactor
         self._executor = ThreadPoolExecutor(size, "scfd-plugin")
         self._calls = 0
+        self._waiting: list[Deferred[None]] = []
         self.stuck = 0
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
@@ -47,17 +48,15 @@ class PluginThreads:
         :returns: a Deferred of its value. Cancelled, it fails at once; a call that still waits is then
             never made, and one that has begun goes on.
         """
-        if self._calls >= self._size + LONGEST_QUEUE:
-            return fail(
-                PluginError(f"{LONGEST_QUEUE} calls wait for one of its {self._size} threads already")
-            )
+        if self._calls >= self.size + LONGEST_QUEUE:
+            return fail(PluginError(f"{LONGEST_QUEUE} calls wait for one of its {self.size} threads already"))
         self._calls += 1
         given_up: list[bool] = []
         future = self._executor.submit(function, *arguments)
 
         def give_up(called: Deferred[Any]) -> None:
             if future.cancel():
-                called.errback(PluginError(f"none of its {self._size} threads was free"))
+                called.errback(PluginError(f"none of its {self.size} threads was free"))
             else:
                 given_up.append(True)
                 self._count_stuck(1)
@@ -68,7 +67,29 @@ class PluginThreads:
         )
         return called
 
+    def busy(self) -> Deferred[None] | None:
+        """
+        :returns: None when a thread is free for another call; else a Deferred that fires when that may have
+            changed. It may be cancelled.
+        """
+        if self._calls < self.size:
+            return None
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
+    def _let_them_look(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(None)
+
     def _ended(self, future: Future[Any], called: Deferred[Any], given_up: list[bool]) -> None:
+        try:
+            self._pass_on(future, called, given_up)
+        finally:
+            self._let_them_look()
+
+    def _pass_on(self, future: Future[Any], called: Deferred[Any], given_up: list[bool]) -> None:
         self._calls -= 1
         if given_up:
             self._count_stuck(-1)
@@ -95,7 +116,7 @@ class PluginThreads:
     @property
     def all_stuck(self) -> bool:
         """Whether no thread is left for another call."""
-        return self.stuck == self._size
+        return self.stuck == self.size
 
     def _count_stuck(self, change: int) -> None:
         all_were = self.all_stuck
@@ -104,12 +125,18 @@ class PluginThreads:
             LogLevel.warn if change > 0 else LogLevel.info,
             "{stuck} of {size} threads are at work on an event that was given up",
             stuck=self.stuck,
-            size=self._size,
+            size=self.size,
         )
+        advice = "mend what blocks in the plugin (its time limits), and restart the node"
+        if self.stuck in (0, self.size):
+            self._readiness.well("plugin threads")
+        else:
+            text = f"{self.stuck} of its {self.size} are stuck: that many calls fewer run at once"
+            self._readiness.warning("plugin threads", text, advice)
         if self.all_stuck:
             self._availability.set(False)
-            advice = "mend what blocks in the plugin (its time limits), and restart the node"
-            self._readiness.problem("plugin", f"all its {self._size} threads are stuck", advice)
+            self._readiness.problem("plugin", f"all its {self.size} threads are stuck", advice)
+            self._let_them_look()
         elif all_were:
             self._readiness.well("plugin")
             self._availability.set(True)

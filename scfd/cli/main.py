@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         options = command_parser().parse_args(argv)
+        _check_working_directory()
         status: int = options.run(options)
         print(end="", flush=True)
     except (StartupError, RefusedError) as error:
@@ -54,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise StartupError("scfd: the working directory is gone; expected to be in one that exists") from None
+
+
 def command_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scfd", description="Commands around a scfd node.")
     parser.add_argument("--version", action="version", version=f"scfd {__version__}")
@@ -63,6 +71,11 @@ def command_parser() -> argparse.ArgumentParser:
     _add_check(commands)
     text = "Print a JSON Schema of the config, for editors that complete and check YAML files."
     schema = commands.add_parser("schema", help="print a JSON Schema of the config", description=text)
+    schema.add_argument(
+        "--config",
+        metavar="FILE",
+        help="a config whose native plugin has a settings class, which then describes the section plugin",
+    )
     schema.set_defaults(run=_schema)
     package.add_command(commands)
     migrate.add_command(commands)
@@ -152,8 +165,31 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _schema(options: argparse.Namespace) -> int:
-    print(as_text(), end="")
+    print(as_text(options.config and _settings_of(options.config)), end="")
     return 0
+
+
+def _settings_of(path: str) -> type | None:
+    """
+    The settings class of the plugin that a config names. Only what says which one that is has to be right.
+
+    :raises StartupError: that is wrong, or there is no such plugin.
+    """
+    from scfd.adapter.registry import settings_class
+
+    found: list[type | None] = []
+
+    def note(adapter: config.AdapterSettings, system: config.SystemSettings) -> None:
+        found.append(settings_class(adapter, system, cached=False))
+
+    try:
+        config.load(path, os.environ, None, note)
+    except ConfigError:
+        if not found:
+            raise
+    if found[0] is None:
+        print(f"{path}: its plugin has no settings class; any section plugin is accepted", file=sys.stderr)
+    return found[0]
 
 
 def _settings_class(adapter: config.AdapterSettings, system: config.SystemSettings) -> type | None:

@@ -20,6 +20,7 @@ from scfd.config import checks
 from scfd.config.checks import Address, ScalarCheck
 from scfd.config.cross import CONSUMER_KEYS, LOGINS
 from scfd.config.nats import NatsSettings, NatsTlsSettings
+from scfd.config.plugin import NUMBER, WHOLE, AnyOf, Anything, Hidden, SettingsOf
 from scfd.config.schema import CHECK, FORMER_NAMES, FreeForm, ListOf, MapOf, OneOf, Section, keys_of
 from scfd.config.values import AdapterSettings, Config, HeartbeatSettings, HttpAdapterSettings
 from scfd.log_levels import LEVELS, NAMES
@@ -125,6 +126,8 @@ _CHECKS: Mapping[ScalarCheck, Schema] = {
     checks.LEVEL: {
         "anyOf": [{"enum": list(NAMES)}, _matching(rf"\s*(?:{_any_case(' '.join(LEVELS))})\s*")],
     },
+    WHOLE: _matching(r"\s*[-+]?[0-9]+(?:\.0+)?\s*", "integer"),
+    NUMBER: {"type": ["string", "number"]},
     checks.SWITCH: _matching(rf"\s*(?:{_any_case('true yes on false no off')})\s*", "boolean"),
 }
 
@@ -188,18 +191,28 @@ _TOGETHER: Mapping[type, list[Schema]] = {
 }
 
 
-def make_schema() -> Schema:
-    """The schema of a whole config."""
+def make_schema(settings: type | None = None) -> Schema:
+    """
+    The schema of a whole config.
+
+    :param settings: the class of a plugin's settings, for the section ``plugin``.
+    :raises StartupError: see `scfd.config.plugin.SettingsOf`.
+    """
+    schema = _section(Config)
+    if settings is not None:
+        plugin = schema["properties"]["plugin"] = _value(SettingsOf(settings))
+        if "required" in plugin:
+            schema["required"] = [*schema.get("required", ()), "plugin"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "scfd config",
-        **_section(Config),
+        **schema,
     }
 
 
-def as_text() -> str:
-    """The schema as a file has it."""
-    return json.dumps(make_schema(), indent=1) + "\n"
+def as_text(settings: type | None = None) -> str:
+    """The schema as a file has it: see `make_schema`."""
+    return json.dumps(make_schema(settings), indent=1) + "\n"
 
 
 def _section(section: type) -> Schema:
@@ -211,7 +224,7 @@ def _section(section: type) -> Schema:
             "deprecated": True,
         }
     for former, new in FORMER_NAMES.items():
-        if new in keys:
+        if new in keys and former not in keys:
             text = f"The former name of {new}; write {new}."
             properties[former] = {
                 "description": text,
@@ -256,6 +269,8 @@ def _key(attribute: Attribute[Any], text: str) -> Schema:
 
 def _or_null(schema: Schema) -> Schema:
     """A key without a value counts as missing."""
+    if not {"type", "anyOf"} & schema.keys():
+        return schema
     if "type" not in schema:
         return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
     kinds = schema["type"]
@@ -276,8 +291,14 @@ def _default(value: Any) -> Any:
 def _value(check: Any) -> Schema:
     if isinstance(check, ScalarCheck):
         return _with_text(check.schema) if check.schema else _CHECKS.get(check, _CHECKS[checks.TEXT])
-    if isinstance(check, Section):
-        return _section(check.cls)
+    if isinstance(check, (Section, SettingsOf)):
+        return _section(check.cls if isinstance(check, Section) else check.keys)
+    if isinstance(check, Hidden):
+        return _value(check.check)
+    if isinstance(check, AnyOf):
+        return {"anyOf": [_value(each) for each in check.checks]}
+    if isinstance(check, Anything):
+        return {}
     if isinstance(check, ListOf):
         return _list(check)
     if isinstance(check, OneOf):
@@ -295,10 +316,18 @@ def _with_text(schema: Mapping[str, Any]) -> Schema:
     """A number may be written as text too, and text that is a number as a number."""
     if "enum" in schema:
         words = schema["enum"]
-        numbers = [int(word) for word in words if word.isdigit()]
-        return {"anyOf": [{"enum": [*words, *numbers]}, _WITH_VARIABLE]}
+        others = [value for value in map(_plain_value, words) if value is not None]
+        return {"anyOf": [{"enum": [*words, *others]}, _WITH_VARIABLE]}
     text = _DURATION if schema["type"] == "number" else "-?[0-9][0-9_]*"
     return {**schema, **_matching(text, schema["type"])}
+
+
+def _plain_value(word: str) -> Any:
+    """What an editor takes a word for, where that is no text: a number, true or false."""
+    try:
+        return json.loads(word.lower())
+    except ValueError:
+        return None
 
 
 def _list(check: ListOf) -> Schema:

@@ -12,14 +12,14 @@ from typing import Any, Literal, Union
 import attrs
 from attrs import NOTHING, Attribute, frozen
 
-from scfd.config.checks import SWITCH, TEXT, ScalarCheck, meaning, parse_whole
+from scfd.config.checks import SWITCH, TEXT, ScalarCheck, meaning, parse_text, parse_whole
 from scfd.config.findings import WRONG, Findings, is_secret, shown
 from scfd.config.schema import CHECK, Check, FreeForm, ListOf, MapOf, key, read_keys, read_value
 from scfd.config.tree import Node, Scalar, Table, is_odd_number, join, plain
 from scfd.errors import StartupError
 
 _NONE = type(None)
-_WHOLE = ScalarCheck("a whole number", parse_whole)
+WHOLE = ScalarCheck("a whole number", parse_whole)
 _TYPES = "str, int, float, bool, Path, Literal, Enum, an attrs class, list, tuple, set, dict, X | Y, Any"
 
 
@@ -33,12 +33,13 @@ def _parse_number(node: Scalar) -> float:
         raise ValueError from None
 
 
+NUMBER = ScalarCheck("a number", _parse_number)
 _SCALARS: dict[Any, Check] = {
     str: TEXT,
     bool: SWITCH,
-    int: _WHOLE,
-    float: ScalarCheck("a number", _parse_number),
-    Path: ScalarCheck("a path", lambda node: Path(node.text)),
+    int: WHOLE,
+    float: NUMBER,
+    Path: ScalarCheck("a path", lambda node: Path(parse_text(node))),
 }
 _LISTS = {list: list, Sequence: tuple, Collection: tuple, set: set, frozenset: frozenset}
 
@@ -51,6 +52,7 @@ class SettingsOf:
     has the last word, and with ``repr=False`` its value is never shown. One that is made with
     `scfd.config.schema.key` has a check of its own.
 
+    :ivar keys: a class with its keys, as the sections of the node are.
     :raises StartupError: the class is none, or has an annotation that a config can't have.
     """
 
@@ -59,19 +61,23 @@ class SettingsOf:
             raise StartupError(f"settings_class: found {cls!r}; expected a class of attrs, such as @frozen")
         try:
             hints = typing.get_type_hints(cls)
+        except RecursionError:
+            raise
         except Exception as error:  # a name that only a type checker knows
             text = f"settings_class {cls.__name__}: {error}; expected annotations that exist when it runs"
             raise StartupError(text) from None
         self._cls = cls
         self._attributes = {_name(each): each for each in attrs.fields(cls) if each.init}
-        keys = {}
-        for name, attribute in self._attributes.items():
-            own = attribute.metadata.get(CHECK)
-            check = own or check_of(hints.get(attribute.name, Any), f"{cls.__name__}.{attribute.name}")
-            hidden = check if attribute.repr is not False else _Hidden(check)
-            # The class itself knows its defaults; here it is only whether there is one.
-            keys[name] = key(hidden, NOTHING if attribute.default is NOTHING else None)
-        self._keys = attrs.make_class(cls.__name__, keys)
+        try:
+            keys = {
+                name: _key(attribute, hints.get(attribute.name, Any), cls)
+                for name, attribute in self._attributes.items()
+            }
+        except RecursionError:
+            text = f"settings_class {cls.__name__} contains itself; expected dict or Any in place of it"
+            raise StartupError(text) from None
+        self.keys = attrs.make_class(cls.__name__, keys)
+        self.keys.__doc__ = cls.__doc__
 
     @property
     def accepted(self) -> str:
@@ -80,7 +86,7 @@ class SettingsOf:
     def read(self, node: Node, key: str, findings: Findings) -> Any:
         if not isinstance(node, Table):
             return findings.refuse(node, key, self.accepted)
-        values = read_keys(self._keys, node, key, findings)
+        values = read_keys(self.keys, node, key, findings)
         if WRONG in values.values():
             return WRONG
         try:
@@ -114,6 +120,15 @@ class SettingsOf:
         return True
 
 
+def _key(attribute: Attribute[Any], hint: Any, cls: type) -> Any:
+    check = attribute.metadata.get(CHECK) or check_of(hint, f"{cls.__name__}.{attribute.name}")
+    if attribute.repr is False:
+        return key(Hidden(check), NOTHING if attribute.default is NOTHING else None)
+    # The class itself makes its defaults; here they are shown to people.
+    shown = attribute.default is NOTHING or isinstance(attribute.default, (str, int, float))
+    return key(check, attribute.default if shown else None)
+
+
 def _first(error: Exception) -> str:
     """The words of an error; attrs adds the attribute, the type and the value as further arguments."""
     return str(error.args[0] if error.args else error) or type(error).__name__
@@ -135,7 +150,7 @@ def check_of(hint: Any, where: str) -> Check:
     :raises StartupError: it means nothing that a config can have.
     """
     if hint in (Any, object):
-        return _Anything()
+        return Anything()
     if hint in _SCALARS:
         return _SCALARS[hint]
     origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
@@ -162,15 +177,17 @@ def check_of(hint: Any, where: str) -> Check:
 
 
 def _choice(values: Mapping[str, Any]) -> Check:
-    return ScalarCheck(" or ".join(values), lambda node: meaning(values, node.text))
+    return ScalarCheck(
+        " or ".join(values), lambda node: meaning(values, node.text), schema={"enum": list(values)}
+    )
 
 
 def _any_of(checks: Sequence[Check]) -> Check:
-    return checks[0] if len(checks) == 1 else _AnyOf(tuple(checks))
+    return checks[0] if len(checks) == 1 else AnyOf(tuple(checks))
 
 
 @frozen
-class _AnyOf:
+class AnyOf:
     """The first check that accepts a value reads it."""
 
     checks: tuple[Check, ...]
@@ -189,7 +206,7 @@ class _AnyOf:
 
 
 @frozen
-class _Anything:
+class Anything:
     accepted: str = "any value"
 
     def read(self, node: Node, key: str, findings: Findings) -> Any:
@@ -197,7 +214,7 @@ class _Anything:
 
 
 @frozen
-class _Hidden:
+class Hidden:
     """A value that no message shows."""
 
     check: Check
