@@ -7,7 +7,6 @@ carries the check of its value. What is wrong is collected, so that all of it is
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
@@ -104,6 +103,8 @@ def _entry(table: Table, name: str, check: Check) -> Entry | None:
 
 
 def _note_unknown(entry: Entry, known: Collection[str], key: str, findings: Findings) -> None:
+    import difflib  # a millisecond, for mistakes alone
+
     former, name = FORMER_NAMES.get(entry.name), entry.name.lower()
     nearest = [former] if former in known else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]}?" if nearest else ";"
