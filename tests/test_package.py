@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from scfd.cli.main import main
 from scfd.errors import StartupError
 from scfd.package import contents, demands
+from scfd.package.imports import imported
 from scfd.package.make import load
 from scfd.package.needs import needs_of
 from scfd.package.target import Target, target
@@ -231,6 +232,51 @@ class FilesTests(FunctionTestCase):
         for there in ("plugin", "http.server"):
             loaded = load(self.config(adapter={"http": {"command": ["python3", "-m", there]}}), {})
             self.assertEqual(demands.check_packages(self.folder, loaded).mistakes, [])
+
+    def test_module_that_a_native_plugin_imports(self) -> None:
+        self.file("twisted/plugins/f_plugin.py", "import os\nimport nowhere\nfrom f import plugin\n")
+        self.file("f.py", "")
+        native = load(self.config(adapter={"native": "f"}), {})
+        self.assertEqual(
+            [mistake.text for mistake in demands.check_packages(self.folder, native).mistakes],
+            [
+                "twisted/plugins/f_plugin.py imports nowhere, which is not in the package; "
+                "expected it by --include or --requirements"
+            ],
+        )
+
+
+class ImportsTests(FunctionTestCase):
+    def found(self, *names: str) -> list[str]:
+        paths = [self.folder / name for name in names]
+        return [str(path.relative_to(self.folder)) for path in imported(self.folder, paths)]
+
+    def test_what_is_imported(self) -> None:
+        self.file("twisted/plugins/f_plugin.py", "from f import plugin\nimport yaml, twisted.plugin\n")
+        self.file("f.py", "def later():\n    import helpers.text as text\n")
+        self.file("helpers/__init__.py", "from . import text\nfrom sums import add\n")
+        self.file("helpers/text.py", "import f\n")
+        self.file("sums.py", "")
+        self.file("unused.py", "")
+        self.assertEqual(self.found("twisted/plugins"), ["f.py", "helpers", "sums.py"])
+
+    def test_beside_a_script(self) -> None:
+        self.file("bin/main.py", "import near\n")
+        self.file("bin/near.py", "")
+        self.assertEqual(self.found("bin/main.py"), ["bin/near.py"])
+
+    def test_no_python(self) -> None:
+        self.file("broken.py", "def (\n")
+        self.file("nul.py", "\0")
+        self.file("data.json", "import f")
+        self.file("f.py", "")
+        self.assertEqual(self.found("broken.py", "nul.py", "data.json"), [])
+
+    def test_module_of_the_command(self) -> None:
+        self.file("app/run.py", "import plugin\n")
+        self.config(adapter={"http": {"command": ["python3", "-m", "app.run"]}})
+        self.refused("--include", str(self.file("of-windows.sh", "#!/bin/sh\r\n")))
+        self.assertIn("including plugin.py, which other files of the function import", self.said)
 
 
 class NeedsTests(FunctionTestCase):

@@ -13,6 +13,7 @@ from scfd.config import Config, NatsSettings
 from scfd.config.findings import Findings
 from scfd.errors import Mistake
 from scfd.package.contents import BOOTSTRAP, PACKAGES, files_of
+from scfd.package.imports import names_imported
 from scfd.package.needs import needs_of
 from scfd.package.target import Target
 
@@ -128,7 +129,8 @@ def check_files(folder: Path, config: Config, target: Target) -> Findings:
 def check_packages(folder: Path, config: Config) -> Findings:
     """:returns: what the config needs that is not among the distributions."""
     found = Findings(config.path)
-    for key, text in (*_extras(folder / PACKAGES, config), *_module(folder, config)):
+    needed = (*_extras(folder / PACKAGES, config), *_module(folder, config), *_native(folder, config))
+    for key, text in needed:
         found.mistake(config.origin.line_of(key), key, text)
     return found
 
@@ -165,15 +167,30 @@ def _plugin(folder: Path, config: Config, target: Target) -> Iterator[tuple[str,
             yield key, f"{program} has mode 644; expected 755: chmod 755 {program}"
 
 
+def module_of(config: Config) -> str:
+    """:returns: that of ``python3 -m``, or ``""``."""
+    command = config.adapter.http.command if config.adapter.http is not None else ()
+    if "-m" not in command[:-1] or not command[0].startswith("python"):
+        return ""
+    return command[command.index("-m") + 1]
+
+
 def _module(folder: Path, config: Config) -> Iterator[tuple[str, str]]:
-    """That of ``python3 -m``."""
-    http = config.adapter.http
-    if http is None or "-m" not in http.command or not http.command[0].startswith("python"):
+    http, name = config.adapter.http, module_of(config)
+    if http is not None and name and not _has_module(folder, http.cwd, name):
+        text = f"module {name} is not in the package; expected it by --include or --requirements"
+        yield "adapter.http.command", text
+
+
+def _native(folder: Path, config: Config) -> Iterator[tuple[str, str]]:
+    """What the modules of a native plugin import."""
+    if config.adapter.http is not None:
         return
-    for name in http.command[http.command.index("-m") + 1 :][:1]:
-        if not _has_module(folder, http.cwd, name):
-            text = f"module {name} is not in the package; expected it by --include or --requirements"
-            yield "adapter.http.command", text
+    for file in sorted(folder.glob("[ts]*/plugins/*.py")):
+        for name in names_imported(file, always=True):
+            if not _has_module(folder, "", name):
+                text = f"{file.relative_to(folder)} imports {name}, which is not in the package"
+                yield "adapter.native", f"{text}; expected it by --include or --requirements"
 
 
 def _has_module(folder: Path, cwd: str, name: str) -> bool:

@@ -15,6 +15,7 @@ from scfd.config import Config
 from scfd.config.findings import Findings
 from scfd.errors import ConfigError, StartupError
 from scfd.package import contents, demands
+from scfd.package.imports import imported
 from scfd.package.needs import needs_of
 from scfd.package.proof import prove, scf_variables
 from scfd.package.target import Target
@@ -77,6 +78,10 @@ def _add_function(order: Order, loaded: Config, folder: Path, say: Callable[[str
     """Add what is the user's, and what starts it; what is wrong there is said before anything is fetched."""
     root = _root(order.config, loaded)
     included = _included(order, loaded, root)
+    if found := imported(root, included):
+        said = ", ".join(str(path.relative_to(root)) for path in found)
+        say(f"including {said}, which other files of the function import")
+        included += found
     # Before anything is copied.
     files = {file for path in included for file in contents.listed(path) if file.is_file()}
     _refuse(demands.check_size(loaded, sum(file.stat().st_size for file in files)))
@@ -148,21 +153,31 @@ def _root(path: Path, loaded: Config) -> Path:
     That is the working directory, as for `scfd run`, unless they are found beside the config alone.
     """
     here, beside = Path.cwd(), path.absolute().parent
-    named = [name for _, name in demands.named_paths(loaded) if demands.is_of_package(name)]
     if not Path(os.path.normpath(beside)).is_relative_to(here):
         return beside
+    named = _named(loaded)
     only_beside = [name for name in named if not (here / name).exists() and (beside / name).exists()]
     return beside if only_beside else here
 
 
-def _included(order: Order, loaded: Config, root: Path) -> list[Path]:
-    """The config, what it names, a native plugin's folders, and what the user includes."""
+def _named(loaded: Config) -> list[str]:
+    """Paths that the config names, and such as its plugin may have."""
     named = [
         demands.in_package(path) for _, path in demands.named_paths(loaded) if demands.is_of_package(path)
     ]
-    if loaded.adapter.http is None:
+    http = loaded.adapter.http
+    if http is None:
         named += ["twisted/plugins", "scfd/plugins"]
-    found = [order.config.absolute(), *(root / name for name in named if (root / name).exists())]
+    elif module := demands.module_of(loaded).replace(".", "/"):
+        home = demands.in_package(http.cwd or ".")
+        named += [f"{home}/{module}.py", f"{home}/{module}"]
+    return named
+
+
+def _included(order: Order, loaded: Config, root: Path) -> list[Path]:
+    """The config, what it names, and what the user includes."""
+    named = [root / name for name in _named(loaded)]
+    found = [order.config.absolute(), *(path for path in named if path.exists())]
     for path in order.include:
         found.append((path if os.path.lexists(path) else root / path).absolute())
     return found
