@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -349,7 +350,9 @@ raise KeyboardInterrupt
         ended = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
         self.assertLess(time.monotonic() - began, 5)
         left = re.findall(r"(\d) failed: \d could not be sent before the end: Connection", ended.stderr)
-        self.assertEqual((sorted(left), ended.returncode), (["1", "4"], 1), ended.stderr)
+        self.assertEqual(sorted(left), ["1", "4"], ended.stderr)
+        # Python ends itself by the signal, which does nothing where whoever began the tests ignores it.
+        self.assertIn(ended.returncode, (-signal.SIGINT, 1))
 
 
 class ConfigTests(SynchronousTestCase):
