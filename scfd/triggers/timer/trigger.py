@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, tzinfo
 from math import isfinite
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from attrs import define, evolve, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,7 +27,7 @@ from scfd.interfaces import ITrigger
 from scfd.status.context import Context
 from scfd.triggers.timer.cron import Cron
 from scfd.triggers.timer.jobs import TimerPayload, timer_payload
-from scfd.triggers.timer.moments import AT_ONCE, Schedule, Schedules
+from scfd.triggers.timer.moments import Schedule, Schedules
 from scfd.triggers.timer.standstill import LONGEST_WAIT, Standstill
 
 _log = Logger(namespace="scfd.timer")
@@ -35,6 +36,8 @@ _log = Logger(namespace="scfd.timer")
 LATE = 1.0
 #: Events that a trigger makes before something else has its turn: 1 ms; and seconds, where a plugin is slow.
 CALLED_AT_ONCE, CALLING = 50, 0.005
+#: Seconds that fires may take before something else has its turn: some hundred of them.
+FIRING = 0.005
 #: Events of one trigger that may wait for their turn.
 LONGEST_QUEUE = 10_000
 
@@ -57,6 +60,21 @@ class _Entry:
     skipped: int = 0
     calling: bool = False
     paused: bool = False
+
+
+class _Turn:
+    """The reactor's turn, in which fires may take `FIRING`."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._end = clock.seconds() + FIRING
+
+    def is_over(self) -> bool:
+        return self._clock.seconds() >= self._end
+
+    async def next(self) -> None:
+        await deferLater(self._clock, 0)
+        self._end = self._clock.seconds() + FIRING
 
 
 @implementer(ITrigger)
@@ -174,22 +192,11 @@ class Timers(Service):
         if not self._is_possible():
             return
         self._call_held_back()
-        due = deque((schedule, schedule.take(now)) for schedule in self._schedules.take_due(now))
-        done, missed = [], 0
-        try:
-            while due and missed < AT_ONCE:
-                schedule, steps = due[0]
-                if not (moments := next(steps)):
-                    break
-                due.popleft()
-                done.append(schedule)
-                missed += self._fire_all(schedule, moments, now, stood_still)
-        finally:
-            self._schedules.put_back(done)
-            if due:
-                self._in_flight.add(Deferred.fromCoroutine(self._catch_up(due, now, stood_still, missed)))
-        if not due:
-            self._standstill.tell(missed)
+        due = self._schedules.take_due(now)
+        if due:
+            self._in_flight.add(Deferred.fromCoroutine(self._fire_due(due, now, stood_still)))
+        else:
+            self._standstill.tell(0)
 
     def next_tick(self, now: float) -> float:
         """
@@ -205,35 +212,32 @@ class Timers(Service):
         """Take the last tick to have been so long ago: those since then had nothing to do."""
         self._standstill.start(self._now() - seconds, ago=seconds)
 
-    async def _catch_up(
-        self,
-        due: Iterable[tuple[Schedule, Iterator[list[datetime]]]],
-        now: float,
-        stood_still: bool,
-        missed: int,
-    ) -> None:
-        """Look at thousands of missed moments in small steps, so that everything else goes on."""
-        for schedule, steps in due:
+    async def _fire_due(self, due: list[Schedule], now: float, stood_still: bool) -> None:
+        """Fire at once what takes no longer than `FIRING`, the rest in steps: everything else goes on."""
+        missed, turn = 0, _Turn(self._clock)
+        done: list[Schedule] = []
+        for schedule in due:
             try:
-                await deferLater(self._clock, 0)
+                steps = schedule.take(now)
                 while not (moments := next(steps)) and self.running:
-                    await deferLater(self._clock, 0)
-                if self.running:
-                    missed += self._fire_all(schedule, moments, now, stood_still)
+                    await turn.next()
+                on_time = bool(moments) and not stood_still and now - moments[-1].timestamp() <= LATE
+                for entry in schedule.entries if self.running else ():
+                    self._fire(entry, moments, on_time, now)
+                    missed += len(moments) - on_time
+                    if turn.is_over():
+                        await turn.next()
             except Exception:
-                _log.failure("missed fires could not be made up")
-            finally:
-                if self._now() < now - LONGEST_WAIT:  # set back meanwhile
-                    schedule.start(self._now())
-                self._schedules.put_back([schedule])
+                _log.failure("timers could not be fired")
+            if self._now() < now - LONGEST_WAIT:  # set back meanwhile
+                schedule.start(self._now())
+            done.append(schedule)
+            if turn.is_over():
+                self._schedules.put_back(done)
+                done.clear()
+                await turn.next()
+        self._schedules.put_back(done)
         self._standstill.tell(missed)
-
-    def _fire_all(self, schedule: Schedule, moments: list[datetime], now: float, stood_still: bool) -> int:
-        """:returns: how many fires were missed."""
-        on_time = not stood_still and now - moments[-1].timestamp() <= LATE
-        for entry in schedule.entries:
-            self._fire(entry, moments, on_time, now)
-        return (len(moments) - on_time) * len(schedule.entries)
 
     def _fire(self, entry: _Entry, moments: list[datetime], on_time: bool, now: float) -> None:
         """Apply a trigger's misfire rule: the last of the moments is on time, or all are missed."""
