@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from httptools import HttpParserError, HttpRequestParser
@@ -144,6 +145,9 @@ class SecondReaderTests(SynchronousTestCase):
             # A second one may be behind the end, and be refused.
             self.assertTrue(other.refused or other.complete, data)
         complete = "end" in read.told
+        if complete and other.refused:
+            # Extensions are dropped, whatever they are made of; llhttp looks at them.
+            other = _Llhttp(re.sub(rb";[^\r\n]*", b"", data))
         self.assertEqual(complete, other.complete, data)
         if complete:
             self.assertEqual(b"".join(part for part in read.told[1 : read.told.index("end")]), other.body)

@@ -28,11 +28,11 @@ async def run_program(folder: Path, program: str, *arguments: str) -> tuple[str,
 
 
 async def says_what_is_shown(page: str, daemon: Daemon) -> None:
-    """Wait for each line of the log that is on a page, but for figures."""
+    """Wait for each line of the log that is on a page, but for figures and their signs."""
     lines: list[str] = SHOWN.findall(page)
     assert lines, "the page shows no line of the log"
     for line in lines:
-        await daemon.says(re.sub(r"\d+", r"\\d+", re.sub(r"([^\w\s])", r"\\\1", line)))
+        await daemon.says(re.sub(r"(\\-)?\d+", r"-?\\d+", re.sub(r"([^\w\s])", r"\\\1", line)))
 
 
 class ProjectTestCase(TestCase):

@@ -125,6 +125,7 @@ class HttpPluginTests(TestCase):
         async def check() -> None:
             daemon = self.start()
             await daemon.says("queue: consuming")
+            await daemon.says("1 task received: a")
             await publish(self.ports["nats"], [b'{"price": 1}', b"plain", b"\xff\x00"])
 
             async def three() -> Any:
